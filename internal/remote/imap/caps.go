@@ -1,0 +1,84 @@
+package imap
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+const (
+	capGmail    goimap.Cap = "X-GM-EXT-1"
+	authPrefix             = "AUTH="
+	limitPrefix            = "APPENDLIMIT="
+)
+
+// usedCaps are the capabilities that change what this package does.
+var usedCaps = [...]goimap.Cap{
+	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID,
+	goimap.CapListExtended, goimap.CapListStatus, goimap.CapLiteralMinus, goimap.CapLiteralPlus,
+	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
+	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail,
+}
+
+// maxCaps bounds how many capabilities are remembered.
+const maxCaps = 1000
+
+// capSet is what the server says that it can do.
+type capSet struct {
+	names    []string // as spelled, without those that are hidden
+	known    map[goimap.Cap]bool
+	mechs    []string // SASL mechanisms
+	maxBytes int64    // APPENDLIMIT
+}
+
+// parseCaps reads a list of capabilities. What hide names is treated as if it had not been offered.
+func parseCaps(list string, hide []string) *capSet {
+	c := &capSet{known: map[goimap.Cap]bool{}}
+	for _, name := range strings.Fields(list) {
+		upper := strings.ToUpper(cleanText(name))
+		base, value, _ := strings.Cut(upper, "=")
+		if isSet(hide, upper) || isSet(hide, base) || c.known[goimap.Cap(upper)] || len(c.names) == maxCaps {
+			continue
+		}
+		c.names = append(c.names, cleanText(name))
+		c.known[goimap.Cap(upper)] = true
+		switch {
+		case strings.HasPrefix(upper, authPrefix):
+			c.mechs = append(c.mechs, value)
+		case strings.HasPrefix(upper, limitPrefix):
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > 0 {
+				c.maxBytes = n
+			}
+			c.known[goimap.CapAppendLimit] = true
+		}
+	}
+	// RFC 7162, section 3.2.1: QRESYNC includes CONDSTORE, so it goes with it, too.
+	if c.known[goimap.CapQResync] {
+		c.known[goimap.CapCondStore] = !isSet(hide, string(goimap.CapCondStore))
+		c.known[goimap.CapQResync] = c.known[goimap.CapCondStore]
+	}
+	slices.Sort(c.names)
+	return c
+}
+
+// has reports whether the server has a capability. IMAP4rev2 is never looked at: it is used only if
+// it was enabled, which we don't, so that mailbox names are always modified UTF-7 (RFC 9051, appendix E).
+func (c *capSet) has(name goimap.Cap) bool { return c != nil && c.known[name] }
+
+// Capabilities says what the server can do, as used by the engine.
+func (s *Session) Capabilities() remote.Capabilities {
+	out := remote.Capabilities{
+		CondStore: s.caps.has(goimap.CapCondStore), Move: s.caps.has(goimap.CapMove), UIDPlus: s.caps.has(goimap.CapUIDPlus),
+		AppendLimit: s.caps.maxBytes, Names: slices.Clone(s.caps.names),
+	}
+	for _, name := range s.caps.names {
+		if base, _, _ := strings.Cut(strings.ToUpper(name), "="); slices.Contains(usedCaps[:], goimap.Cap(base)) {
+			out.Used = append(out.Used, name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,370 @@
+package imap
+
+import (
+	"context"
+	"fmt"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+const (
+	lastUID = ^mail.UID(0)
+	// maxSearch is the most messages whose UIDs are asked for on one line, see maxNumberLine.
+	maxSearch = 1_000_000
+)
+
+// Changes reads what changed in a mailbox since a mark. One flight does it nearly always: SELECT, the
+// flags that changed, the messages from the mark on. Another one follows if the number of
+// messages says that some are gone and the server has no QRESYNC to say which, or if the answers contradict
+// each other.
+func (s *Session) Changes(ctx context.Context, box remote.Box, since remote.Since) (remote.Changes, error) {
+	box.Name = canonical(box.Name)
+	r := &reading{s: s, box: box, since: since, from: max(since.UIDNext, 1), op: "reading mailbox " + readName(box.Name)}
+	if since.UIDNext <= 1 {
+		r.since.KnownCount = 0
+	}
+	if err := r.first(ctx); err != nil {
+		return remote.Changes{}, err
+	}
+	if err := r.repair(ctx); err != nil {
+		return remote.Changes{}, err
+	}
+	if err := r.account(ctx); err != nil {
+		return remote.Changes{}, err
+	}
+	return r.result(), nil
+}
+
+// reading is one call of Changes.
+type reading struct {
+	s     *Session
+	op    string
+	box   remote.Box
+	since remote.Since
+	from  mail.UID // the first UID that is new
+	start remote.Selected
+
+	obs     observations
+	last    mail.UID    // the highest UID that the answer to "from:*" named
+	full    bool        // the flags of all known messages were read
+	refused bool        // the server would not tell the flags that changed
+	earlier mail.UIDSet // said to be gone when the mailbox was opened
+	later   mail.UIDSet // gone since
+	gone    mail.UIDSet // the result
+	held    mail.UID    // the first new message that the server does not describe
+
+	knownSet  mail.UIDSet
+	knownRead bool
+}
+
+// known returns the known UIDs below the mark.
+func (r *reading) known() mail.UIDSet {
+	if !r.knownRead && r.since.Known != nil && r.since.KnownCount > 0 {
+		r.knownSet = r.since.Known().Clamp(1, r.from-1)
+	}
+	r.knownRead = true
+	return r.knownSet
+}
+
+// canQResync reports whether the server can be asked for everything with the SELECT (RFC 7162, section 3.2.5). The
+// open mailbox must be closed first, so that no answer about it is taken for one about this.
+func (r *reading) canQResync() bool {
+	s := r.s
+	return s.qresync && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
+		(!s.opened || s.caps.has(goimap.CapUnselect))
+}
+
+// first is the flight that nearly always is the only one.
+func (r *reading) first(ctx context.Context) error {
+	s := r.s
+	quick := r.canQResync()
+	param := ""
+	if quick {
+		param = fmt.Sprintf(" (QRESYNC (%d %d 1:%d))", r.box.UIDValidity, r.since.ModSeq, r.from-1)
+	}
+	cmds := s.selecting(r.box.Name, param)
+	opening := cmds[len(cmds)-1]
+	if quick {
+		r.listen(opening)
+	}
+	fresh := r.freshCommand()
+	cmds = append(cmds, fresh)
+	var flags *command
+	switch {
+	case quick || r.since.KnownCount == 0:
+	case r.since.ModSeq > 0 && s.caps.has(goimap.CapCondStore):
+		flags = r.flagsCommand(fmt.Sprintf(" (CHANGEDSINCE %d)", r.since.ModSeq))
+	default:
+		flags, r.full = r.flagsCommand(""), true
+	}
+	if flags != nil {
+		cmds = append(cmds, flags)
+	}
+	if err := s.run(ctx, r.op, cmds...); err != nil {
+		return err
+	}
+	switch {
+	case opening.result.ok():
+	case quick:
+		s.warn("SELECT with QRESYNC: %v", opening.refused())
+		s.noChanges = true
+		return r.again().first(ctx)
+	default:
+		return s.whyRefused(ctx, r.box.Name, opening)
+	}
+	if err := s.check(r.box); err != nil {
+		return err
+	}
+	r.start = opening.opening.info
+	if err := fresh.refused(); err != nil && r.start.Messages > 0 { // some refuse any UID in an empty mailbox
+		return err
+	}
+	if flags != nil && !flags.result.ok() {
+		if r.full && r.start.Messages > 0 {
+			return flags.refused()
+		}
+		r.refused = true
+	}
+	return nil
+}
+
+// again forgets what was read.
+func (r *reading) again() *reading {
+	*r = reading{s: r.s, op: r.op, box: r.box, since: r.since, from: r.from}
+	return r
+}
+
+// listen makes a command's data ours.
+func (r *reading) listen(c *command) *command {
+	c.fetch = r.obs.add
+	c.vanished = func(set mail.UIDSet, earlier bool) {
+		if earlier {
+			r.earlier = r.earlier.Union(set)
+		} else {
+			r.later = r.later.Union(set)
+		}
+	}
+	return c
+}
+
+// freshCommand asks for the messages from the mark on. The last message is always part of "n:*", also
+// when its UID is below n (RFC 9051, seq-range).
+func (r *reading) freshCommand() *command {
+	c := r.listen(newCommand(r.op, "UID FETCH "+uid(r.from)+":* "+r.s.messageItems()))
+	c.fetch = func(f *fetched) {
+		if f.hasSize {
+			r.last = max(r.last, f.msg.UID)
+			if f.msg.UID < r.from {
+				return
+			}
+		}
+		r.obs.add(f)
+	}
+	return c
+}
+
+func (r *reading) flagsCommand(modifier string) *command {
+	return r.listen(newCommand(r.op, "UID FETCH 1:"+uid(r.from-1)+" (UID FLAGS)"+modifier))
+}
+
+// messageItems is what is asked about a message that was never seen.
+func (s *Session) messageItems() string {
+	return "(UID FLAGS INTERNALDATE RFC822.SIZE" + s.emailIDItem() + ")"
+}
+
+func (s *Session) emailIDItem() string {
+	switch {
+	case s.caps.has(goimap.CapObjectID):
+		return " EMAILID"
+	case s.caps.has(capGmail):
+		return " X-GM-MSGID"
+	}
+	return ""
+}
+
+// repair reads what the first flight could not have got right.
+func (r *reading) repair(ctx context.Context) error {
+	var cmds []*command
+	if r.start.HighestModSeq < r.since.ModSeq {
+		// Backwards, or none: what changed since can't be told by it (RFC 7162, section 3.1.2.2). Neither
+		// is it a mark for the next time.
+		r.start.HighestModSeq, r.refused = 0, true
+	}
+	if r.refused && !r.full && r.since.KnownCount > 0 {
+		cmds, r.full = append(cmds, r.flagsCommand("")), true
+	}
+	if incomplete := r.incomplete(); !incomplete.IsEmpty() {
+		cmds = append(cmds, r.itemsCommands(incomplete)...)
+	}
+	if r.start.UIDNext == 0 && r.last == 0 && r.start.Messages > 0 {
+		c := r.listen(newCommand(r.op, "UID FETCH * (UID)"))
+		c.fetch = func(f *fetched) { r.last = max(r.last, f.msg.UID) }
+		cmds = append(cmds, c)
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	if err := r.s.run(ctx, r.op, cmds...); err != nil {
+		return err
+	}
+	if err := firstRefused(cmds); err != nil && r.start.Messages > 0 {
+		return err
+	}
+	return nil
+}
+
+// incomplete returns new messages of which only something was said by the way, not what was asked. Those from the
+// next UID on came while we were reading: they are new the next time.
+func (r *reading) incomplete() mail.UIDSet {
+	var set mail.UIDSet
+	for _, m := range r.obs.sorted() {
+		if m.UID >= r.from && !(m.hasSize && m.hasFlags) && (m.UID < r.start.UIDNext || r.start.UIDNext == 0) {
+			set.Add(m.UID)
+		}
+	}
+	return set
+}
+
+func (r *reading) itemsCommands(set mail.UIDSet) []*command {
+	var cmds []*command
+	for _, chunk := range set.Chunks(maxCommand, 0) {
+		cmds = append(cmds, r.listen(newCommand(r.op, "UID FETCH "+chunk.String()+" "+r.s.messageItems())))
+	}
+	return cmds
+}
+
+// wasNew reports whether a message was there, as a new one, when the reading began.
+func (r *reading) wasNew(u mail.UID) bool {
+	return u >= r.from && (r.start.UIDNext == 0 || u < r.start.UIDNext)
+}
+
+// account compares what was read with the number of messages, and works out what is gone.
+func (r *reading) account(ctx context.Context) error {
+	fresh, seen := 0, 0
+	for _, m := range r.obs.sorted() {
+		switch {
+		case r.wasNew(m.UID):
+			fresh++
+		case m.UID < r.from:
+			seen++
+		}
+	}
+	var goneEarlier int64
+	if !r.earlier.IsEmpty() {
+		goneEarlier = intersect(r.known(), r.earlier).Len()
+	}
+	messages := int64(r.start.Messages)
+	switch {
+	case messages == int64(r.since.KnownCount)-goneEarlier+int64(fresh):
+		if said := r.earlier.Union(r.later); !said.IsEmpty() {
+			r.gone = intersect(r.known(), said)
+		}
+		return nil
+	case r.full && messages == int64(seen+fresh):
+		r.gone = r.known().Minus(r.obs.uids(1, r.from-1))
+		return nil
+	}
+	return r.list(ctx)
+}
+
+func intersect(a, b mail.UIDSet) mail.UIDSet { return a.Minus(a.Minus(b)) }
+
+// list asks which messages there are. Only a list that has as many as the mailbox is evidence that a message is gone.
+func (r *reading) list(ctx context.Context) error {
+	s := r.s
+	if err := s.check(r.box); err != nil {
+		return err
+	}
+	var present mail.UIDSet
+	if s.sel.exists <= maxSearch {
+		c := r.listen(newCommand(r.op, "UID SEARCH ALL"))
+		if s.caps.has(goimap.CapESearch) {
+			c.parts[0].text = "UID SEARCH RETURN (ALL) ALL" // RFC 4731
+		}
+		c.search = func(set mail.UIDSet) { present = present.Union(set) }
+		if err := s.run(ctx, r.op, c); err != nil {
+			return err
+		}
+		if err := s.check(r.box); err != nil {
+			return err
+		}
+		if c.result.ok() && present.Len() == int64(s.sel.exists) {
+			return r.compare(ctx, present)
+		}
+	}
+	var seen observations
+	c := r.listen(newCommand(r.op, "UID FETCH 1:* (UID)"))
+	c.fetch = func(f *fetched) {
+		seen.add(f)
+		if r.obs.at(f.msg.UID) != nil {
+			r.obs.add(f)
+		}
+	}
+	if err := s.run(ctx, r.op, c); err != nil {
+		return err
+	}
+	if err := s.check(r.box); err != nil {
+		return err
+	}
+	if present = seen.uids(1, lastUID); c.result.ok() && present.Len() == int64(s.sel.exists) {
+		return r.compare(ctx, present)
+	}
+	s.warn("mailbox %s has %d messages by its own account, but names %d; none of those that are missing counts as gone",
+		readName(r.box.Name), s.sel.exists, present.Len())
+	return nil
+}
+
+// compare works out from a complete list what is gone, and fetches new messages that were withheld.
+func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
+	r.gone = r.known().Minus(present)
+	end := lastUID
+	if r.start.UIDNext > 0 {
+		end = r.start.UIDNext - 1
+	}
+	missing := present.Clamp(r.from, end).Minus(r.obs.uids(r.from, lastUID))
+	if missing.IsEmpty() {
+		return nil
+	}
+	cmds := r.itemsCommands(missing)
+	if err := r.s.run(ctx, r.op, cmds...); err != nil {
+		return err
+	}
+	missing = missing.Minus(r.obs.uids(r.from, lastUID))
+	if !missing.IsEmpty() {
+		// They stay ahead of the mark, so that they are asked for again the next time.
+		r.s.warn("mailbox %s has messages that the server does not describe: %.100s", readName(r.box.Name), missing.String())
+		r.held = missing.Ranges()[0].First
+	}
+	return nil
+}
+
+// result puts the reading together.
+func (r *reading) result() remote.Changes {
+	out := remote.Changes{Selected: r.start, Vanished: r.gone}
+	next := r.start.UIDNext // also if it went backwards: the engine must see that
+	if next == 0 {
+		next = max(r.from, r.last+1)
+	}
+	for _, m := range r.obs.sorted() {
+		switch {
+		case !m.hasFlags:
+		case m.UID < r.from:
+			if !r.gone.Contains(m.UID) {
+				out.Flags = append(out.Flags, m.Message)
+			}
+		case m.hasSize || r.wasNew(m.UID):
+			out.New = append(out.New, m.Message)
+			if m.UID < lastUID {
+				next = max(next, m.UID+1)
+			}
+		}
+	}
+	if r.held > 0 {
+		next = r.held
+	}
+	out.Selected.UIDNext = next
+	return out
+}

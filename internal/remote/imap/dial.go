@@ -1,0 +1,229 @@
+package imap
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/satchel-mail/satchel/internal/auth"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
+)
+
+// DefaultPatience is how long a server may be silent before it counts as lost.
+const DefaultPatience = 60 * time.Second
+
+// Config says how to reach an account and how to behave towards its server.
+type Config struct {
+	Transport transport.Config
+	User      string
+	Method    auth.Method // empty: auth.Auto
+	// Secret gives the password or token; nil if there is none, as with a client certificate.
+	Secret auth.Source
+
+	// Patience is how long neither side may move while we wait, 0: DefaultPatience.
+	Patience time.Duration
+	// Subscribed asks for the list of subscriptions, and keeps it when mailboxes are renamed.
+	Subscribed bool
+	// Disable hides capabilities, or all "NAME=…" of one name, as if the server had not offered
+	// them: the switch for an extension that a server has and can't do.
+	Disable []string
+
+	// Trace, if set, is given each line of the protocol, dir being '>' for what we send and '<' for what
+	// the server says. No credentials are in it, and of literals only their size. It is never
+	// called twice at a time.
+	Trace func(dir byte, line string)
+	// Alert, if set, is given what the server wants the person to read (RFC 3501, response code ALERT).
+	Alert func(text string)
+	// Log, if set, hears of odd answers, at debug level.
+	Log *slog.Logger
+}
+
+// Dialer opens sessions. It implements remote.Dialer and may be used concurrently.
+type Dialer struct{ cfg Config }
+
+var _ remote.Dialer = (*Dialer)(nil)
+
+// NewDialer returns a Dialer for one account.
+func NewDialer(cfg Config) *Dialer {
+	if cfg.Patience <= 0 {
+		cfg.Patience = DefaultPatience
+	}
+	if cfg.Method == "" {
+		cfg.Method = auth.Auto
+	}
+	return &Dialer{cfg}
+}
+
+// Dial connects and signs in.
+func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
+	nc, err := transport.Dial(ctx, d.cfg.Transport, startTLS)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(ctx, d.cfg, nc)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// open makes a session of a connection.
+func open(ctx context.Context, cfg Config, nc transport.Conn) (*Session, error) {
+	c := newConn(nc.Conn, cfg.Patience)
+	s := &Session{cfg: cfg, conn: c, secure: nc.Secure}
+	s.in = response{in: newLineReader(c), lit: -1}
+	if cfg.Trace != nil {
+		s.in.trace = s.traceIn
+	}
+	defer c.watch(ctx)()
+	err := s.signIn(ctx, nc)
+	if err != nil {
+		c.fail(err)
+		return nil, notLost(err)
+	}
+	return s, nil
+}
+
+// notLost makes of a connection that broke before the session began one that could not be had: Dial
+// knows no Lost.
+func notLost(err error) error {
+	e, ok := errors.AsType[*remote.Error](err)
+	if !ok {
+		return &remote.Error{Class: remote.Unavailable, Op: opSignIn, Err: err}
+	}
+	switch e.Class {
+	case remote.Lost:
+		out := *e
+		out.Class = remote.Unavailable
+		return &out
+	case remote.Refused:
+		out := *e
+		out.Class = remote.Protocol
+		return &out
+	}
+	return e
+}
+
+const opSignIn = "signing in"
+
+// signIn leads a fresh connection to where it can be used.
+func (s *Session) signIn(ctx context.Context, nc transport.Conn) error {
+	preauth := false
+	if !nc.Greeted {
+		g, err := s.readGreeting()
+		if err != nil {
+			return err
+		}
+		preauth = g.kind == goimap.StatusResponseTypePreAuth
+		if preauth && !nc.Tunnel {
+			// RFC 9051, section 11.1: whoever sits in between could skip our encryption this way.
+			return protocolAt(opSignIn, errors.New("the server says that we are signed in already, which only a tunnel may say"),
+				"this may be an attack, or the wrong port")
+		}
+	} else {
+		s.caughtUp = nil // RFC 3501, section 6.2.1: forget what was said in plain text
+	}
+	if !preauth {
+		if err := s.needCaps(ctx); err != nil {
+			return err
+		}
+		if err := s.authenticate(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.needCaps(ctx); err != nil {
+		return err
+	}
+	return s.settleIn(ctx)
+}
+
+func protocolAt(op string, err error, hint string) error {
+	return &remote.Error{Class: remote.Protocol, Op: op, Err: err, Hint: hint}
+}
+
+// readGreeting reads the server's first words (RFC 3501, section 7.1).
+func (s *Session) readGreeting() (status, error) {
+	const op = "waiting for the server's greeting"
+	s.conn.begin()
+	var g status
+	s.greeting = &g
+	defer func() { s.greeting = nil }()
+	if err := s.receive(); err != nil {
+		return g, s.during(op, err)
+	}
+	switch g.kind {
+	case goimap.StatusResponseTypeOK, goimap.StatusResponseTypePreAuth:
+		return g, nil
+	case goimap.StatusResponseTypeBye:
+		return g, signInRefusal(op, g)
+	}
+	return g, protocolAt(op, errors.New("what answers there does not speak IMAP"), "check host, port and tls")
+}
+
+// needCaps makes sure that the capabilities of the present state are known.
+func (s *Session) needCaps(ctx context.Context) error {
+	if s.caughtUp == nil {
+		c := newCommand("asking what the server can do", "CAPABILITY")
+		if err := s.run(ctx, c.op, c); err != nil {
+			return err
+		}
+		if !c.result.ok() {
+			return signInRefusal(c.op, c.result)
+		}
+		if s.caughtUp == nil {
+			return protocolAt(c.op, errors.New("the server does not say"), "")
+		}
+	}
+	s.caps, s.caughtUp = s.caughtUp, nil
+	return nil
+}
+
+// settleIn does, in one exchange, what must be done once a session: who we are and who it is, where the
+// mailboxes are, and the switch to QRESYNC.
+func (s *Session) settleIn(ctx context.Context) error {
+	var cmds []*command
+	add := func(op, verb string) *command {
+		c := newCommand(op, verb)
+		cmds = append(cmds, c)
+		return c
+	}
+	if s.caps.has(goimap.CapID) {
+		add("introducing ourselves", `ID ("name" "satchel")`)
+	}
+	switch {
+	case s.caps.has(goimap.CapNamespace):
+		add("asking for the namespaces", "NAMESPACE")
+	default:
+		add("asking for the hierarchy delimiter", `LIST "" ""`).list = func(l listed) {
+			s.delim, s.delimKnown = l.delim, true
+		}
+	}
+	if s.caps.has(goimap.CapEnable) {
+		switch {
+		case s.caps.has(goimap.CapQResync):
+			add("switching QRESYNC on", "ENABLE QRESYNC")
+		case s.caps.has(goimap.CapCondStore):
+			add("switching CONDSTORE on", "ENABLE CONDSTORE")
+		}
+	}
+	if err := s.run(ctx, opSignIn, cmds...); err != nil {
+		return err
+	}
+	for _, c := range cmds {
+		if notConnected.MatchString(c.result.text) { // Exchange, after a wrong password
+			e := refusal(opSignIn, c.result)
+			e.Class, e.Hint = remote.Auth, adviceFor(string(goimap.ResponseCodeAuthenticationFailed)).hint
+			return e
+		}
+		if !c.result.ok() {
+			s.warn("%v", c.refused())
+		}
+	}
+	// X-GUID is Dovecot's, who does not advertise it.
+	s.xguid = equalFold([]byte(s.serverName), "Dovecot") && !s.caps.has(goimap.CapObjectID)
+	return nil
+}

@@ -1,0 +1,21 @@
+// Package imap reaches a mail account over IMAP4rev1 (RFC 3501, and RFC 9051 where it only clarifies),
+// with the extensions that make synchronising cheap: CONDSTORE and QRESYNC, UIDPLUS, MOVE,
+// LITERAL+, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
+// implements remote.Dialer and remote.Session.
+//
+// From the wire up:
+//
+//	conn       bytes with a progress deadline, counted; errors stick and close the socket
+//	lineReader lines and literals, bounded; bodies are never held in memory
+//	response   one response: a line and its literals, taken apart by a lenient parser. What
+//	           can't be understood spoils that response alone
+//	flight     commands written without waiting in between: one goroutine writes, the caller's
+//	           reads, so that neither side can block the other
+//	Session    what the engine calls, made of flights
+//
+// Rules that hold everywhere: messages are named by UID only, sequence numbers are read and forgotten;
+// a response code is believed only where its command's answer can carry it; FETCH data is an
+// observation under its UID, whoever asked; a set of UIDs that the server names is never expanded;
+// mailbox names are the server's bytes, and go back as they came; nothing from the server gets
+// into a command except inside a quoted string or literal.
+package imap

@@ -1,0 +1,301 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+// fetched is what one FETCH response says of a message.
+type fetched struct {
+	msg                         remote.Message
+	hasFlags, hasSize, hasDate  bool
+	hasBody, hasHeader, hasMail bool   // hasMail: an EmailID
+	late                        []byte // a body that had to wait for the rest of the response
+}
+
+// fetchSink returns the command that FETCH data now belongs to, nil if it is nobody's: what comes while a
+// mailbox is being opened is not for the commands after that.
+func (s *Session) fetchSink() *command {
+	for c := range s.flight.each() {
+		if c.fetch != nil {
+			return c
+		}
+		if c.opening != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// fetchData reads "(item value …)" (RFC 3501, section 7.4.2). Without a UID it says nothing to us.
+func (s *Session) fetchData(p *response) error {
+	if !p.take('(') {
+		return bad("FETCH without items")
+	}
+	f := &s.fetched
+	*f = fetched{}
+	c := s.fetchSink()
+	if err := s.fetchItems(p, f, c); err != nil {
+		return err
+	}
+	if f.msg.UID != 0 && c != nil {
+		c.fetch(f)
+	}
+	return nil
+}
+
+func (s *Session) fetchItems(p *response, f *fetched, c *command) error {
+	for !p.take(')') {
+		done, err := s.fetchItem(p, f, c)
+		if err != nil || done {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchItem reads one item. done reports that it has read all the others too.
+func (s *Session) fetchItem(p *response, f *fetched, c *command) (done bool, err error) {
+	name := p.word()
+	switch {
+	case len(name) == 0:
+		return false, bad("FETCH items without an end")
+	case equalFold(name, "UID"):
+		n, err := p.number()
+		if err != nil {
+			return false, err
+		}
+		if n == 0 || n > uint64(^mail.UID(0)) {
+			return false, bad("a UID of %d", n)
+		}
+		f.msg.UID = mail.UID(n)
+	case equalFold(name, "FLAGS"):
+		f.msg.Flags, err = s.flagList(p)
+		f.hasFlags = err == nil
+	case equalFold(name, "MODSEQ"):
+		paren := p.take('(')
+		f.msg.ModSeq, err = p.number()
+		if err == nil && paren && !p.take(')') {
+			err = bad("MODSEQ without an end")
+		}
+	case equalFold(name, "RFC822.SIZE"):
+		f.hasSize = true
+		if n, ok := parseNumber(p.word()); ok && n <= 1<<62 {
+			f.msg.Size = int64(n)
+		} // else it is nonsense, and was only a hint
+	case equalFold(name, "INTERNALDATE"):
+		var text []byte
+		text, _, err = p.str()
+		f.msg.Date, f.hasDate = parseDate(text), err == nil
+	case equalFold(name, "EMAILID"), equalFold(name, "X-GM-MSGID"):
+		f.msg.EmailID, err = p.objectID()
+		f.hasMail = err == nil
+	case equalFold(name, "BODY[]"), equalFold(name, "RFC822"):
+		return s.bodyItem(p, f, c)
+	case equalFold(name, "BODY[HEADER]"), equalFold(name, "RFC822.HEADER"):
+		err = s.headerItem(p, f, c)
+	default:
+		err = p.value()
+	}
+	return false, err
+}
+
+// flagList reads flags; there are far fewer different lists than messages.
+func (s *Session) flagList(p *response) (mail.Flags, error) {
+	p.spaces()
+	raw := p.text[p.pos:]
+	end := bytes.IndexByte(raw, ')')
+	if len(raw) >= 3 && equalFold(raw[:3], "NIL") {
+		end = 2
+	}
+	if end < 0 {
+		return mail.Flags{}, bad("flags without an end")
+	}
+	raw = raw[:end+1]
+	p.pos += end + 1
+	if flags, ok := s.flags[string(raw)]; ok {
+		return flags, nil
+	}
+	names, err := flagNames(string(raw))
+	if err != nil {
+		return mail.Flags{}, err
+	}
+	flags := mail.NewFlags(names...)
+	if s.flags == nil || len(s.flags) == flagSets {
+		s.flags = map[string]mail.Flags{}
+	}
+	s.flags[string(raw)] = flags
+	return flags, nil
+}
+
+// dateLayout is INTERNALDATE's form (RFC 3501, date-time). Go's month names are the English ones.
+const dateLayout = "_2-Jan-2006 15:04:05 -0700"
+
+// parseDate returns the zero time for what is no date.
+func parseDate(text []byte) time.Time {
+	t, err := time.Parse(dateLayout, string(text))
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+// headerItem takes the digest of a header.
+func (s *Session) headerItem(p *response, f *fetched, c *command) error {
+	if c == nil || !c.header {
+		return p.value()
+	}
+	p.spaces()
+	surveyor := mail.NewSurveyor()
+	if p.atLiteral() {
+		r := &bodyReader{p: p, left: p.lit}
+		if _, err := io.Copy(surveyor, r); err != nil {
+			return s.conn.failure()
+		}
+		if err := p.resume(); err != nil {
+			return err
+		}
+	} else {
+		text, isNil, err := p.str()
+		if err != nil || isNil {
+			return err
+		}
+		_, _ = surveyor.Write(text) // never fails
+	}
+	content := surveyor.Content()
+	f.msg.Header, f.hasHeader = &content, true
+	return nil
+}
+
+// bodyItem hands a whole message on while it comes.
+func (s *Session) bodyItem(p *response, f *fetched, c *command) (done bool, err error) {
+	if c == nil || c.body == nil {
+		return false, p.value()
+	}
+	p.spaces()
+	if !p.atLiteral() {
+		text, isNil, err := p.str()
+		if err != nil || isNil {
+			return false, err // BODY[] NIL: the server has no message to give
+		}
+		// Kept: delivering may read on.
+		r := &bodyReader{text: bytes.Clone(text), size: int64(len(text))}
+		return false, c.body(f, r)
+	}
+	r := &bodyReader{p: p, left: p.lit, size: p.lit}
+	r.rest = func() error { return s.fetchItems(p, f, c) }
+	if err := c.body(f, r); err != nil {
+		return false, err
+	}
+	if err := r.drain(); err != nil {
+		return false, err
+	}
+	if r.finished {
+		return true, r.restErr
+	}
+	return false, p.resume()
+}
+
+// bodyReader gives the bytes of one message, straight from the connection. An end of the connection shows as
+// io.ErrUnexpectedEOF, as the contract of remote.Session has it.
+type bodyReader struct {
+	p    *response
+	left int64
+	size int64
+	text []byte // instead of p: all of it
+
+	// verify, if set, is asked before the end is declared, when the rest of the response has been read:
+	// whether this was the right message.
+	verify   func() error
+	verified bool // verify was content
+	rest     func() error
+	finished bool // rest was read
+	restErr  error
+	lost     error
+}
+
+func (r *bodyReader) Read(b []byte) (int, error) {
+	switch {
+	case r.lost != nil:
+		return 0, io.ErrUnexpectedEOF
+	case len(b) == 0:
+		return 0, nil
+	case r.p == nil:
+		if len(r.text) == 0 {
+			return 0, r.end()
+		}
+		n := copy(b, r.text)
+		r.text = r.text[n:]
+		return n, nil
+	case r.left == 0:
+		return 0, r.end()
+	}
+	n, err := r.p.in.Read(b[:min(int64(len(b)), r.left)])
+	r.left -= int64(n)
+	if err != nil {
+		r.lost = err
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
+
+var errWrongMessage = errors.New("the server sent another message than it was asked for")
+
+func (r *bodyReader) end() error {
+	if r.verify == nil {
+		return io.EOF
+	}
+	if !r.finished && r.p != nil {
+		r.finished = true
+		if r.lost = r.p.resume(); r.lost == nil {
+			r.restErr = r.rest()
+			if r.restErr != nil && !isBadLine(r.restErr) {
+				r.lost = r.restErr
+			}
+		}
+		if r.lost != nil {
+			return io.ErrUnexpectedEOF
+		}
+	}
+	if err := r.verify(); err != nil {
+		return err
+	}
+	r.verified = true
+	return io.EOF
+}
+
+// drain skips what was not read.
+func (r *bodyReader) drain() error {
+	if r.lost == nil && r.p != nil && r.left > 0 {
+		r.lost = r.p.in.discard(r.left)
+		r.left = 0
+	}
+	return r.lost
+}
+
+// buffer returns the whole body.
+func (r *bodyReader) buffer() ([]byte, error) {
+	if r.p == nil {
+		return r.text, nil
+	}
+	out := make([]byte, r.left)
+	if err := r.p.in.full(out); err != nil {
+		r.lost = err
+		return nil, err
+	}
+	r.left = 0
+	return out, nil
+}
+
+func formatDate(t time.Time) string { return t.Format(dateLayout) }
+
+// canFormat reports whether a date has the four-digit year that date-time needs.
+func canFormat(t time.Time) bool { y := t.Year(); return !t.IsZero() && y >= 1 && y <= 9999 }
+
+func uid(u mail.UID) string { return strconv.FormatUint(uint64(u), 10) }

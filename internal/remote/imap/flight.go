@@ -1,0 +1,329 @@
+package imap
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"sync"
+
+	goimap "github.com/emersion/go-imap/v2"
+)
+
+// flight is a group of commands that are written without waiting for each other's answers. The
+// writer is a goroutine of its own, so that a server that must get rid of answers before it reads
+// on never blocks both sides; the caller's goroutine reads, and runs until every command that was sent
+// has its tagged answer.
+type flight struct {
+	s    *Session
+	cmds []*command
+	base int // number in the tag of cmds[0]
+
+	// most and mostWeight limit what is under way at a time, 0: no limit. One command always may be.
+	most       int
+	mostWeight int64
+
+	mu      sync.Mutex
+	change  sync.Cond
+	first   int // no command before cmds[first] is unanswered; the reader's
+	sent    int // commands whose sending began
+	open    int // of them, those without an answer
+	weight  int64
+	waiting *command // whose literal the writer holds back
+	halted  bool     // no further command is sent
+	dead    bool
+	written bool // the writer is through
+}
+
+// run sends commands and waits for their answers. The error is nil whatever the server answered; it is
+// the session's end, or a command that can't be spelled, of which nothing was sent.
+func (s *Session) run(ctx context.Context, op string, cmds ...*command) error {
+	return s.fly(ctx, op, &flight{cmds: cmds})
+}
+
+func (s *Session) fly(ctx context.Context, op string, f *flight) error {
+	if err := s.conn.failure(); err != nil {
+		return s.during(op, err)
+	}
+	for i, c := range f.cmds {
+		if c.err != nil {
+			return unspeakable(c.op, c.err)
+		}
+		c.tag = tagOf(s.lastTag + 1 + i)
+	}
+	f.s, f.base = s, s.lastTag+1
+	f.change.L = &f.mu
+	s.lastTag += len(f.cmds)
+	s.flight = f
+	defer func() { s.flight = nil }()
+
+	defer s.conn.watch(ctx)()
+	s.conn.begin()
+	var writer sync.WaitGroup
+	writer.Go(f.write)
+	err := f.read()
+	if err != nil {
+		err = s.conn.fail(err)
+	}
+	f.mu.Lock()
+	f.dead = err != nil
+	f.change.Broadcast()
+	f.mu.Unlock()
+	writer.Wait()
+	if err == nil {
+		err = s.conn.failure()
+	}
+	return s.during(op, err)
+}
+
+// read handles responses until nothing is under way and nothing will be.
+func (f *flight) read() error {
+	for f.more() {
+		if err := f.s.receive(); err != nil {
+			return err
+		}
+	}
+	return f.s.conn.failure()
+}
+
+// more waits until there is an answer to wait for. While there is none the writer is busy, or done.
+func (f *flight) more() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.open == 0 && !f.written {
+		f.change.Wait()
+	}
+	return f.open > 0
+}
+
+// write sends the commands in order.
+func (f *flight) write() {
+	w := flightWriter{f: f}
+	for _, c := range f.cmds {
+		if !w.admitted(c) {
+			break
+		}
+		if !w.send(c) {
+			break
+		}
+	}
+	_ = w.flush(true) // a failure is the connection's
+	f.mu.Lock()
+	f.written = true
+	f.change.Broadcast()
+	f.mu.Unlock()
+}
+
+// halt keeps commands that are not under way from being sent.
+func (f *flight) halt() {
+	f.mu.Lock()
+	f.halted = true
+	f.change.Broadcast()
+	f.mu.Unlock()
+}
+
+// unanswered returns the first command under way that has no answer yet, nil if there is none.
+func (f *flight) unanswered() *command {
+	f.mu.Lock()
+	sent := f.sent
+	f.mu.Unlock()
+	for f.first < sent && f.cmds[f.first].done {
+		f.first++
+	}
+	if f.first == sent {
+		return nil
+	}
+	return f.cmds[f.first]
+}
+
+// each yields the commands under way in the order they were sent. f may be nil: then none is.
+func (f *flight) each() iter.Seq[*command] {
+	return func(yield func(*command) bool) {
+		if f == nil || f.unanswered() == nil {
+			return
+		}
+		f.mu.Lock()
+		sent := f.sent
+		f.mu.Unlock()
+		for _, c := range f.cmds[f.first:sent] {
+			if !c.done && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// byTag finds a command under way.
+func (f *flight) byTag(tag []byte) *command {
+	n, ok := tagNumber(tag)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := n - f.base; ok && i >= 0 && i < f.sent && !f.cmds[i].done {
+		return f.cmds[i]
+	}
+	return nil
+}
+
+// answer settles a command.
+func (f *flight) answer(c *command, result status) {
+	f.mu.Lock()
+	c.result, c.done = result, true
+	f.open--
+	f.weight -= c.weight
+	f.change.Broadcast()
+	f.mu.Unlock()
+	if c.finish != nil {
+		c.finish()
+	}
+}
+
+// grant lets the writer go on with a literal. It reports false if no one waits.
+func (f *flight) grant() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting == nil || f.waiting.granted {
+		return false
+	}
+	f.waiting.granted = true
+	f.change.Broadcast()
+	return true
+}
+
+// flightWriter is the writing half of a flight. Its errors are sticky in the connection; it only
+// needs to stop.
+type flightWriter struct {
+	f   *flight
+	buf bytes.Buffer
+}
+
+// Write is for streams of literals.
+func (w *flightWriter) Write(p []byte) (int, error) {
+	if err := w.flush(false); err != nil {
+		return 0, err
+	}
+	return len(p), w.f.s.conn.write(p, false)
+}
+
+// flush sends what is gathered. last says that the writer then waits for the server.
+func (w *flightWriter) flush(last bool) error {
+	conn := w.f.s.conn
+	if w.buf.Len() == 0 {
+		if last {
+			conn.quiet.Store(true)
+		}
+		return conn.failure()
+	}
+	err := conn.write(w.buf.Bytes(), last)
+	w.buf.Reset()
+	return err
+}
+
+// admitted waits until one more command may be under way.
+func (w *flightWriter) admitted(c *command) bool {
+	f := w.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.halted && !f.dead {
+		full := (f.most > 0 && f.open >= f.most) || (f.mostWeight > 0 && f.weight+c.weight > f.mostWeight)
+		if f.open == 0 || !full {
+			return true
+		}
+		if w.buf.Len() > 0 {
+			f.mu.Unlock()
+			err := w.flush(true)
+			f.mu.Lock()
+			if err != nil {
+				return false
+			}
+			continue
+		}
+		f.s.conn.quiet.Store(true)
+		f.change.Wait()
+	}
+	return false
+}
+
+// send writes one command, as far as the server lets it. It reports false when the connection is lost.
+func (w *flightWriter) send(c *command) bool {
+	f := w.f
+	if c.prepare != nil {
+		if err := c.prepare(); err != nil {
+			w.skip(c, err)
+			return true
+		}
+	}
+	f.mu.Lock()
+	f.sent++
+	f.open++
+	f.weight += c.weight
+	f.change.Broadcast()
+	f.mu.Unlock()
+	f.s.traceOut(c)
+
+	w.buf.WriteString(c.tag + " ")
+	for i := range c.parts {
+		p := &c.parts[i]
+		if p.wait {
+			granted, alive := w.await(c)
+			if !alive {
+				return false
+			}
+			if !granted {
+				return true // refused before the literal: the command has its answer
+			}
+		}
+		if p.stream != nil {
+			if err := p.stream(w); err != nil {
+				f.s.conn.fail(err)
+				return false
+			}
+		}
+		w.buf.WriteString(p.text)
+	}
+	w.buf.WriteString("\r\n")
+	if w.buf.Len() >= writeChunk {
+		return w.flush(false) == nil
+	}
+	return true
+}
+
+// skip settles a command that is not sent.
+func (w *flightWriter) skip(c *command, err error) {
+	w.f.mu.Lock()
+	w.f.sent++
+	c.unsent, c.done = err, true
+	c.result.kind = goimap.StatusResponseTypeNo
+	w.f.mu.Unlock()
+	if c.finish != nil {
+		c.finish()
+	}
+}
+
+// await holds a literal back until the server asks for it, or refuses the command.
+func (w *flightWriter) await(c *command) (granted, alive bool) {
+	f := w.f
+	f.mu.Lock()
+	f.waiting = c
+	f.mu.Unlock()
+	err := w.flush(true)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for err == nil && !c.granted && !c.done && !f.dead {
+		f.change.Wait()
+	}
+	f.waiting = nil
+	granted = c.granted && !c.done
+	c.granted = false // there may be another literal
+	return granted, err == nil && !f.dead
+}
+
+const tagLetter = 'S'
+
+func tagOf(n int) string { return string(tagLetter) + itoa(n) }
+
+func tagNumber(tag []byte) (int, bool) {
+	if len(tag) < 2 || len(tag) > 10 || tag[0] != tagLetter {
+		return 0, false
+	}
+	n, ok := parseNumber(tag[1:])
+	return int(n), ok
+}

@@ -1,0 +1,355 @@
+package imap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+// maxMailboxes bounds what is kept of a LIST.
+const maxMailboxes = 100_000
+
+const opList = "listing the mailboxes"
+
+// Mailboxes lists the account's mailboxes below the personal namespace, sorted by name.
+func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
+	l := lister{s: s, found: map[string]*remote.Mailbox{}, subscribed: map[string]bool{}}
+	if err := l.list(ctx); err != nil {
+		return nil, err
+	}
+	if len(l.found) >= maxMailboxes {
+		return nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes", maxMailboxes)}
+	}
+	if err := l.askStatus(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]remote.Mailbox, 0, len(l.found))
+	for _, m := range l.found {
+		m.Subscribed = m.Subscribed || l.subscribed[m.Name]
+		out = append(out, *m)
+	}
+	slices.SortFunc(out, func(a, b remote.Mailbox) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// lister gathers the answers to LIST, LSUB and STATUS.
+type lister struct {
+	s          *Session
+	found      map[string]*remote.Mailbox
+	subscribed map[string]bool
+	odd        int
+}
+
+// list sends LIST, with the mailboxes' status if the server can do that, else LIST and LSUB.
+func (l *lister) list(ctx context.Context) error {
+	s := l.s
+	withStatus := s.caps.has(goimap.CapListStatus) && s.caps.has(goimap.CapListExtended)
+	cmds := l.commands(withStatus)
+	if err := s.run(ctx, opList, cmds...); err != nil {
+		return err
+	}
+	refused := firstRefused(cmds)
+	if refused != nil && withStatus && s.xguid {
+		// It may be X-GUID, which was never promised.
+		s.xguid = false
+		cmds = l.commands(withStatus)
+		if err := s.run(ctx, opList, cmds...); err != nil {
+			return err
+		}
+		refused = firstRefused(cmds)
+	}
+	if refused != nil && s.caps.has(goimap.CapListExtended) {
+		// An extension that the server can't do after all.
+		s.warn("%v", refused)
+		s.caps.known[goimap.CapListExtended] = false
+		cmds = l.commands(false)
+		if err := s.run(ctx, opList, cmds...); err != nil {
+			return err
+		}
+		refused = firstRefused(cmds)
+	}
+	return refused
+}
+
+// firstRefused returns the first refusal that matters.
+func firstRefused(cmds []*command) error {
+	for _, c := range cmds {
+		if err := c.refused(); err != nil && !c.closing {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) commands(withStatus bool) []*command {
+	s := l.s
+	var cmds []*command
+	if withStatus {
+		cmds = s.unselect() // RFC 3501, section 6.3.10: no STATUS of the open mailbox
+	}
+	patterns := []string{"*"}
+	if s.prefix != "" {
+		patterns = []string{inbox, s.prefix + "*"}
+	}
+	options := ""
+	extended := s.caps.has(goimap.CapListExtended)
+	if extended {
+		var opts []string
+		if s.cfg.Subscribed {
+			opts = append(opts, "SUBSCRIBED")
+		}
+		if s.caps.has(goimap.CapSpecialUse) {
+			opts = append(opts, "SPECIAL-USE")
+		}
+		if withStatus {
+			opts = append(opts, "STATUS "+s.statusItems())
+		}
+		if len(opts) > 0 {
+			options = " RETURN (" + strings.Join(opts, " ") + ")"
+		}
+	}
+	add := func(verb, pattern, options string) {
+		c := newCommand(opList, verb+` ""`).str(pattern, s.caps).raw(options)
+		c.list, c.status = l.add, l.setStatus
+		cmds = append(cmds, c)
+	}
+	for _, pattern := range patterns {
+		add("LIST", pattern, options)
+		if s.cfg.Subscribed && !extended {
+			add("LSUB", pattern, "")
+		}
+	}
+	return cmds
+}
+
+// add takes one LIST or LSUB response.
+func (l *lister) add(d listed) {
+	s := l.s
+	d.name = canonical(d.name)
+	if d.lsub {
+		if !isSet(d.attrs, `\Noselect`) && len(l.subscribed) < maxMailboxes { // \Noselect: only a child is
+			l.subscribed[d.name] = true
+		}
+		return
+	}
+	path := s.pathOf(d.name, d.delim)
+	switch {
+	case len(path) == 0: // the namespace itself
+		return
+	case strings.ContainsAny(d.name, "\r\n\x00"):
+		s.warn("the mailbox %q can't be named in a command and is left out", d.name)
+		return
+	case len(l.found) >= maxMailboxes:
+		return
+	case d.name != inbox && slices.ContainsFunc(s.foreign, func(prefix string) bool { return strings.HasPrefix(d.name, prefix) }):
+		return
+	}
+	m := l.found[d.name]
+	if m == nil {
+		m = &remote.Mailbox{Name: d.name, Path: path, Display: readName(d.name), Selectable: true}
+		l.found[d.name] = m
+	}
+	for _, attr := range d.attrs {
+		switch a := goimap.MailboxAttr(attr); {
+		case strings.EqualFold(attr, string(goimap.MailboxAttrNoSelect)), strings.EqualFold(attr, string(goimap.MailboxAttrNonExistent)):
+			m.Selectable = false
+		case strings.EqualFold(attr, string(goimap.MailboxAttrSubscribed)):
+			m.Subscribed = true
+		default:
+			if use, ok := specialUse(a); ok && !slices.Contains(m.SpecialUse, use) {
+				m.SpecialUse = append(m.SpecialUse, use)
+			}
+		}
+	}
+}
+
+// specialUse returns an attribute in RFC 6154's spelling if it says what a mailbox is for.
+func specialUse(attr goimap.MailboxAttr) (string, bool) {
+	for _, use := range [...]goimap.MailboxAttr{
+		goimap.MailboxAttrAll, goimap.MailboxAttrArchive, goimap.MailboxAttrDrafts, goimap.MailboxAttrFlagged,
+		goimap.MailboxAttrJunk, goimap.MailboxAttrSent, goimap.MailboxAttrTrash, goimap.MailboxAttrImportant,
+	} {
+		if strings.EqualFold(string(attr), string(use)) {
+			return string(use), true
+		}
+	}
+	return "", false
+}
+
+func (l *lister) setStatus(name string, st remote.Status) {
+	if m := l.found[canonical(name)]; m != nil {
+		m.Status = &st
+	}
+}
+
+// askStatus asks for the status of the mailboxes that have none yet.
+func (l *lister) askStatus(ctx context.Context) error {
+	var boxes []*remote.Mailbox
+	var cmds []*command
+	for _, m := range l.found {
+		if !m.Selectable || m.Status != nil {
+			continue
+		}
+		c := l.s.statusCommand(m.Name)
+		c.status = l.setStatus
+		cmds, boxes = append(cmds, c), append(boxes, m)
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	if err := l.s.run(ctx, opList, append(l.s.unselect(), cmds...)...); err != nil {
+		return err
+	}
+	for i, m := range boxes {
+		switch err := cmds[i].refused(); {
+		case m.Status != nil:
+		case err != nil:
+			m.StatusErr = err
+		default:
+			m.StatusErr = refusal(cmds[i].op, status{kind: goimap.StatusResponseTypeNo, text: "nothing"})
+		}
+	}
+	return nil
+}
+
+// statusItems are the numbers worth asking for.
+func (s *Session) statusItems() string {
+	items := "(MESSAGES UIDNEXT UIDVALIDITY"
+	if s.caps.has(goimap.CapCondStore) {
+		items += " HIGHESTMODSEQ"
+	}
+	switch {
+	case s.caps.has(goimap.CapObjectID) && !s.garblesMailboxID():
+		items += " MAILBOXID"
+	case s.xguid:
+		items += " X-GUID"
+	}
+	return items + ")"
+}
+
+// garblesMailboxID: Cyrus IMAP 3.6 gives another MAILBOXID in STATUS than in SELECT.
+func (s *Session) garblesMailboxID() bool {
+	return strings.Contains(strings.ToLower(s.serverName), "cyrus")
+}
+
+func (s *Session) statusCommand(name string) *command {
+	return newCommand("asking about mailbox "+readName(name), "STATUS").str(name, s.caps).raw(" ", s.statusItems())
+}
+
+// Status asks for one mailbox.
+func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, error) {
+	mailbox = canonical(mailbox)
+	for {
+		var st *remote.Status
+		c := s.statusCommand(mailbox)
+		c.status = func(name string, got remote.Status) {
+			if canonical(name) == mailbox {
+				st = &got
+			}
+		}
+		cmds := []*command{c}
+		if s.isOpen(remote.Box{Name: mailbox}) { // RFC 3501, section 6.3.10: not of the open mailbox
+			cmds = append(s.unselect(), c)
+		}
+		if err := s.run(ctx, c.op, cmds...); err != nil {
+			return remote.Status{}, err
+		}
+		switch {
+		case c.result.ok() && st != nil:
+			return *st, nil
+		case c.result.ok():
+			return remote.Status{}, refusal(c.op, status{kind: goimap.StatusResponseTypeNo, text: "nothing"})
+		case c.result.kind == goimap.StatusResponseTypeBad && s.xguid:
+			s.xguid = false
+		default:
+			return remote.Status{}, s.whyRefused(ctx, mailbox, c)
+		}
+	}
+}
+
+// whyRefused is the error for a refused STATUS or SELECT. Servers without RFC 5530 don't say that
+// there is no such mailbox: LIST does.
+func (s *Session) whyRefused(ctx context.Context, mailbox string, c *command) error {
+	refused := refusal(c.op, c.result)
+	if c.result.code != "" || strings.ContainsAny(mailbox, "*%") {
+		return refused
+	}
+	exists := false
+	list := newCommand(c.op, `LIST ""`).str(mailbox, s.caps)
+	list.list = func(l listed) {
+		exists = exists || (canonical(l.name) == mailbox && !isSet(l.attrs, string(goimap.MailboxAttrNonExistent)))
+	}
+	before := s.leftOut
+	if err := s.run(ctx, c.op, list); err != nil {
+		return err
+	}
+	if list.result.ok() && !exists && s.leftOut == before {
+		refused.Code = string(goimap.ResponseCodeNonExistent)
+		refused.Hint = adviceFor(refused.Code).hint
+	}
+	return refused
+}
+
+// Create makes a mailbox and subscribes to it, so that other programs show it.
+func (s *Session) Create(ctx context.Context, mailbox string) error {
+	c := newCommand("creating mailbox "+readName(mailbox), "CREATE").str(mailbox, s.caps)
+	if err := s.run(ctx, c.op, c); err != nil {
+		return err
+	}
+	if err := c.refused(); err != nil {
+		return err
+	}
+	return s.subscribe(ctx, newCommand("subscribing to "+readName(mailbox), "SUBSCRIBE").str(mailbox, s.caps))
+}
+
+// subscribe runs commands whose refusal does not matter.
+func (s *Session) subscribe(ctx context.Context, cmds ...*command) error {
+	if err := s.run(ctx, cmds[0].op, cmds...); err != nil {
+		return err
+	}
+	if err := firstRefused(cmds); err != nil {
+		s.warn("%v", err)
+	}
+	return nil
+}
+
+// Delete removes a mailbox with all that is in it.
+func (s *Session) Delete(ctx context.Context, mailbox string) error {
+	return s.change(ctx, mailbox, newCommand("deleting mailbox "+readName(mailbox), "DELETE").str(mailbox, s.caps))
+}
+
+// Rename renames a mailbox, and on most servers those below it.
+func (s *Session) Rename(ctx context.Context, from, to string) error {
+	c := newCommand(fmt.Sprintf("renaming mailbox %s to %s", readName(from), readName(to)), "RENAME").str(from, s.caps).str(to, s.caps)
+	if err := s.change(ctx, from, c); err != nil || !s.cfg.Subscribed {
+		return err
+	}
+	return s.subscribe(ctx,
+		newCommand("subscribing to "+readName(to), "SUBSCRIBE").str(to, s.caps),
+		newCommand("unsubscribing from "+readName(from), "UNSUBSCRIBE").str(from, s.caps))
+}
+
+// change runs a command that takes the mailbox away from under its name; it is not left open.
+func (s *Session) change(ctx context.Context, mailbox string, c *command) error {
+	cmds := []*command{c}
+	if s.sel != nil && (s.sel.name == canonical(mailbox) || strings.HasPrefix(s.sel.name, mailbox)) {
+		cmds = append(s.unselect(), c)
+		s.sel = nil
+	}
+	if err := s.run(ctx, c.op, cmds...); err != nil {
+		return err
+	}
+	if err := c.refused(); err != nil {
+		if c.result.code == "" && c.result.kind == goimap.StatusResponseTypeNo {
+			return s.whyRefused(ctx, canonical(mailbox), c)
+		}
+		return err
+	}
+	return nil
+}

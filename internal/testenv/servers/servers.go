@@ -1,0 +1,162 @@
+// Package servers starts real mail servers for tests: Dovecot, Cyrus and Courier, privately, as an
+// ordinary user, on loopback, from folders that fetch.sh unpacked ("make servers"). Nothing of the
+// machine's own mail system is used or touched.
+//
+// A server is started when a test first asks for one with given options, shared by the tests of the
+// process that ask for the same, and stopped when the process ends, however it ends. Each
+// call gets a user of its own with an empty mailbox, so that tests do not see each other.
+//
+// What a test learns about the server's side, or does there, goes through Client: go-imap's own
+// client, which shares no code with internal/remote/imap and so is an independent witness.
+package servers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Options are the ways in which a test wants its server to be. All but the zero value may
+// start another server.
+type Options struct {
+	// Without names capabilities that the server shall not announce ("UIDPLUS"). "*" leaves only
+	// IMAP4rev1. Of Dovecot and Courier only, and not on TLS ports of the latter.
+	Without []string
+	// Format is Dovecot's mailbox format: "sdbox" (default), "mdbox" or "maildir".
+	Format string
+	// Separator and Prefix shape Dovecot's personal namespace: "/" and "" by default, "." and "INBOX."
+	// as many have it.
+	Separator, Prefix string
+	// Quota is Dovecot's quota rule ("*:storage=20k", "*:messages=5"), empty for none.
+	Quota string
+	// ACL turns on Dovecot's access control lists.
+	ACL bool
+	// Mechanisms are Dovecot's SASL mechanisms, "plain login scram-sha-256" by default.
+	Mechanisms string
+	// Config is added at the end of Dovecot's configuration.
+	Config string
+}
+
+// Server is one user's account on a running server.
+type Server struct {
+	// Name is "dovecot", "cyrus" or "courier".
+	Name string
+	// Host is the loopback address; Port speaks plain text and STARTTLS, TLSPort implicit TLS. They are
+	// 0 where there is only a tunnel (Courier).
+	Host          string
+	Port, TLSPort int
+	User          string
+	Password      string
+	// CAFile is the authority that signed the server's certificate. ClientCert and ClientKey are a
+	// certificate of the same authority whose common name is User.
+	CAFile                string
+	ClientCert, ClientKey string
+	// Tunnel is a shell command that speaks IMAP on its standard input and output, signed in already
+	// as User (PREAUTH). Empty where a server has no such thing (Cyrus).
+	Tunnel string
+	// Root is the folder on disk that holds the user's mail, in the server's format.
+	Root string
+	// Log is the server's log file.
+	Log string
+	// Prefix and Separator are those of the personal namespace.
+	Prefix, Separator string
+}
+
+// Addr is Host and Port.
+func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// TLSAddr is Host and TLSPort.
+func (s *Server) TLSAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.TLSPort)) }
+
+// pool holds the process's running servers. It is the one variable of this package: servers outlive the
+// test that started them, and nothing but the process has the life span that they shall have.
+var pool struct {
+	sync.Mutex
+	running map[string]any
+}
+
+// shared returns what runs under key, starting it if nothing does. A failed start is tried anew.
+func shared[T any](key string, start func() (T, error)) (T, error) {
+	pool.Lock()
+	defer pool.Unlock()
+	if s, ok := pool.running[key].(T); ok {
+		return s, nil
+	}
+	s, err := start()
+	if err != nil {
+		return s, err
+	}
+	if pool.running == nil {
+		pool.running = map[string]any{}
+	}
+	pool.running[key] = s
+	return s, nil
+}
+
+// unpacked returns the folder that holds the named server. If it is not there the test is skipped,
+// or fails where CI=true, because there all servers must be.
+func unpacked(t testing.TB, name string) string {
+	t.Helper()
+	root := filepath.Join(cacheDir(), name)
+	if _, err := os.Stat(filepath.Join(root, ".complete")); err == nil {
+		return root
+	}
+	const help = "%s is not unpacked at %s: run \"make servers\", which fetches it there and installs nothing"
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(help, name, root)
+	}
+	t.Skipf(help, name, root)
+	return ""
+}
+
+// cacheDir is the same as in fetch.sh.
+func cacheDir() string {
+	if dir := os.Getenv("SATCHEL_TEST_SERVERS"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/satchel-test-servers"
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "satchel-test-servers")
+	}
+	return filepath.Join(os.Getenv("HOME"), ".cache", "satchel-test-servers")
+}
+
+// pipe starts the tunnel and returns its two ends.
+func (s *Server) pipe(ctx context.Context) (*tunnel, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.Tunnel)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &tunnel{ReadCloser: out, in: in, cmd: cmd}, nil
+}
+
+// TLSConfig trusts the server's authority, for the name of its certificate.
+func (s *Server) TLSConfig() (*tls.Config, error) {
+	pem, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the test authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", s.CAFile)
+	}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}, nil
+}

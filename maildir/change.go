@@ -1,0 +1,274 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// SetFlags adds and removes flags, whatever others the message has by now. The Entry tells the flags
+// that it really has afterwards: a keyword without a letter is not among them. Durable after Flush.
+func (s *Store) SetFlags(f mail.FolderName, base string, add, remove mail.Flags) (Entry, error) {
+	if err := s.writable(); err != nil {
+		return Entry{}, err
+	}
+	var out Entry
+	err := s.onFile(f, base, func(d folderDir, e Entry) error {
+		var err error
+		out, err = s.setFlags(d, e, add, remove.Minus(add))
+		return err
+	})
+	if err != nil {
+		return Entry{}, fmt.Errorf("changing flags of %s in %s: %w", base, f, err)
+	}
+	return out, nil
+}
+
+func (s *Store) setFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, error) {
+	addLetters, err := s.lettersFor(d, add)
+	if err != nil {
+		return Entry{}, err
+	}
+	k, err := s.keywords.load(d)
+	if err != nil {
+		return Entry{}, err
+	}
+	n := parseFileName(e.File)
+	letters := withLetters(n.letters, addLetters, k.all(remove))
+	out := Entry{Base: e.Base, Flags: k.flags(letters), New: e.New && letters == "", File: e.File}
+	if letters != n.letters || out.New != e.New {
+		if n.sep == 0 {
+			if n.sep, err = s.separator(d); err != nil {
+				return Entry{}, err
+			}
+		}
+		n.letters = letters
+		out.File = n.String()
+	}
+	if out.File == e.File && out.New == e.New {
+		return out, nil
+	}
+	return out, s.rename(d, e, d, out)
+}
+
+// rename gives a message another file name or folder, and says so to everybody who must know.
+func (s *Store) rename(from folderDir, e Entry, to folderDir, out Entry) error {
+	src, dst := from.file(e), to.file(out)
+	err := s.fs.RenameNew(src, dst)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Perhaps it is the destination that is missing.
+		if _, statErr := s.fs.Stat(path.Dir(dst)); errors.Is(statErr, fs.ErrNotExist) {
+			if err := s.repair(to); err != nil {
+				return err
+			}
+			err = s.fs.RenameNew(src, dst)
+		}
+	}
+	if isCrossDevice(err) {
+		err = s.copyAcross(src, dst, to)
+	}
+	if err != nil {
+		return err
+	}
+	s.touched.gain(path.Dir(dst))
+	if path.Dir(src) != path.Dir(dst) {
+		s.touched.lose(path.Dir(src))
+	}
+	if from.path != to.path || out.Base != e.Base {
+		s.listings.set(from.name, e.Base, nil)
+	}
+	s.listings.set(to.name, out.Base, &out)
+	return s.dropSpares(from, e.Base)
+}
+
+// dropSpares removes further names of a file that was renamed or removed.
+func (s *Store) dropSpares(d folderDir, base string) error {
+	l := s.listings.get(d.name)
+	if l == nil {
+		return nil
+	}
+	for _, e := range l.takeSpares(base) {
+		if err := ignoreMissing(s.fs.Remove(d.file(e))); err != nil {
+			return err
+		}
+		s.touched.lose(path.Dir(d.file(e)))
+	}
+	return nil
+}
+
+// copyAcross moves a file to another file system below the same root: a folder may be a mount point.
+// The copy is durable and complete before the original goes.
+func (s *Store) copyAcross(src, dst string, to folderDir) (err error) {
+	base, err := s.names.base()
+	if err != nil {
+		return err
+	}
+	tmp := path.Join(path.Dir(dst), "."+ownPrefix+base) // readers leave out dot files
+	if to.path != "" {
+		tmp = to.sub(path.Join(tmpDir, ownPrefix+base))
+	}
+	in, err := s.fs.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := s.fs.Create(tmp, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreMissing(s.fs.Remove(tmp)))
+		}
+	}()
+	n, err := io.Copy(io.NewOffsetWriter(out, 0), in)
+	if err == nil && n != info.Size {
+		err = ErrChanged
+	}
+	if err == nil {
+		err = s.fs.SetModTime(tmp, info.ModTime)
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	if err := s.fs.RenameNew(tmp, dst); err != nil {
+		return err
+	}
+	if err := s.syncDirs(path.Dir(dst)); err != nil {
+		return err
+	}
+	return s.fs.Remove(src)
+}
+
+// Move moves the message to another folder, under the same base name unless that is taken there. A
+// keyword that has no letter there is lost; the Entry tells. Durable after Flush.
+func (s *Store) Move(f mail.FolderName, base string, to mail.FolderName) (Entry, error) {
+	if err := s.writable(); err != nil {
+		return Entry{}, err
+	}
+	target, err := s.locate(to)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := s.repair(target); err != nil {
+		return Entry{}, fmt.Errorf("moving %s from %s to %s: %w", base, f, to, err)
+	}
+	var out Entry
+	err = s.onFile(f, base, func(d folderDir, e Entry) error {
+		if d.path == target.path {
+			out = e
+			return nil
+		}
+		var err error
+		out, err = s.move(d, e, target)
+		return err
+	})
+	if err != nil {
+		return Entry{}, fmt.Errorf("moving %s from %s to %s: %w", base, f, to, err)
+	}
+	return out, nil
+}
+
+func (s *Store) move(d folderDir, e Entry, to folderDir) (Entry, error) {
+	n := parseFileName(e.File)
+	letters, flags, err := s.translate(d, n.letters, to)
+	if err != nil {
+		return Entry{}, err
+	}
+	n.letters = letters
+	if s.taken(to, n.base) {
+		if n.base, err = s.names.base(); err != nil {
+			return Entry{}, err
+		}
+	}
+	for {
+		out := Entry{Base: n.base, Flags: flags, New: e.New, File: n.String()}
+		err := s.rename(d, e, to, out)
+		if !errors.Is(err, fs.ErrExist) {
+			return out, err
+		}
+		if n.base, err = s.names.base(); err != nil {
+			return Entry{}, err
+		}
+	}
+}
+
+// translate spells the letters of a file in one folder for another. Letters that neither folder knows stay; one
+// that only the destination knows goes, or the message would gain a keyword that it never had.
+func (s *Store) translate(from folderDir, letters string, to folderDir) (string, mail.Flags, error) {
+	set := keywordLetters(letters)
+	src, err := s.keywords.load(from)
+	if err != nil {
+		return "", mail.Flags{}, err
+	}
+	flags := src.flags(letters)
+	add, err := s.lettersFor(to, flags)
+	if err != nil {
+		return "", mail.Flags{}, err
+	}
+	dst, err := s.keywords.load(to)
+	if err != nil {
+		return "", mail.Flags{}, err
+	}
+	var drop strings.Builder
+	for i := range maxLetters {
+		if set.has(i) && (src.names[i] != "" || dst.listed.has(i)) {
+			drop.WriteByte('a' + byte(i))
+		}
+	}
+	letters = withLetters(letters, add, drop.String())
+	return letters, dst.flags(letters), nil
+}
+
+// taken reports whether the folder surely has the base name already. It does not read the folder: the
+// rename itself refuses equal names, and Scan tells apart what slips through.
+func (s *Store) taken(d folderDir, base string) bool {
+	if l := s.listings.get(d.name); l != nil {
+		_, ok := l.find(base)
+		return ok
+	}
+	_, err := s.guess(d, base, Entry{})
+	return err == nil
+}
+
+// Remove removes the message, into keep if that is not nil. Durable after Flush.
+func (s *Store) Remove(f mail.FolderName, base string, keep *Undo) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	var dir string
+	if keep != nil {
+		var err error
+		if dir, err = s.undoDir(f, keep); err != nil {
+			return err
+		}
+	}
+	err := s.onFile(f, base, func(d folderDir, e Entry) error {
+		if keep == nil {
+			if err := s.fs.Remove(d.file(e)); err != nil {
+				return err
+			}
+		} else if err := s.moveAside(d.file(e), dir, e); err != nil {
+			return err
+		}
+		s.touched.lose(path.Dir(d.file(e)))
+		s.listings.set(f, base, nil)
+		return s.dropSpares(d, base)
+	})
+	if err != nil {
+		return fmt.Errorf("removing %s from %s: %w", base, f, err)
+	}
+	return nil
+}

@@ -1,0 +1,355 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// maxListings bounds how many folders' names are remembered. A folder that falls out is read again.
+const maxListings = 8
+
+// listing is what a Scan of one folder gave, and what this Store changed since. It only saves
+// work: every use of it is checked against the directory.
+type listing struct {
+	stamp   stamp
+	quiet   bool
+	entries []Entry // sorted by Base, shared with the caller of Scan
+	letters letterSet
+	sep     byte
+
+	mu      sync.Mutex
+	changed map[string]*Entry  // by base; nil: gone
+	spares  map[string][]Entry // further names of the same file
+}
+
+func (l *listing) spare(e Entry) {
+	if l.spares == nil {
+		l.spares = map[string][]Entry{}
+	}
+	l.spares[e.Base] = append(l.spares[e.Base], e)
+}
+
+func (l *listing) find(base string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.changed[base]; ok {
+		if e == nil {
+			return Entry{}, false
+		}
+		return *e, true
+	}
+	i, ok := slices.BinarySearchFunc(l.entries, base, func(e Entry, b string) int { return strings.Compare(e.Base, b) })
+	if !ok {
+		return Entry{}, false
+	}
+	return l.entries[i], true
+}
+
+func (l *listing) set(base string, e *Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = map[string]*Entry{}
+	}
+	l.changed[base] = e
+	if e != nil {
+		l.letters |= keywordLetters(parseFileName(e.File).letters)
+	}
+}
+
+func (l *listing) used() letterSet {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.letters
+}
+
+func (l *listing) takeSpares(base string) []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	spares := l.spares[base]
+	delete(l.spares, base)
+	return spares
+}
+
+// listings remembers the last folders that were read.
+type listings struct {
+	mu     sync.Mutex
+	byName map[mail.FolderName]*listing
+	order  []mail.FolderName // oldest first
+}
+
+func (c *listings) put(f mail.FolderName, l *listing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byName == nil {
+		c.byName = map[mail.FolderName]*listing{}
+	}
+	c.order = append(slices.DeleteFunc(c.order, func(g mail.FolderName) bool { return g == f }), f)
+	c.byName[f] = l
+	if len(c.order) > maxListings {
+		delete(c.byName, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+func (c *listings) get(f mail.FolderName) *listing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byName[f]
+}
+
+func (c *listings) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byName, c.order = nil, nil
+}
+
+// set records a change of this Store's own.
+func (c *listings) set(f mail.FolderName, base string, e *Entry) {
+	if l := c.get(f); l != nil {
+		l.set(base, e)
+	}
+}
+
+// maxTries bounds how often a file is looked up again because it was renamed in between.
+const maxTries = 10
+
+// find looks a message up. The name was true a moment ago, no more. ErrNotFound only after a quiet reading.
+func (s *Store) find(d folderDir, base string) (Entry, error) {
+	if l := s.listings.get(d.name); l != nil {
+		if e, ok := l.find(base); ok {
+			if _, err := s.fs.Stat(d.file(e)); err == nil {
+				return e, nil
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return Entry{}, err
+			}
+		} else if l.quiet {
+			// If the folder is as it was read then, the message is not there.
+			st, err := s.stamp(d)
+			if err != nil {
+				return Entry{}, err
+			}
+			if settled, _, err := s.settled(st); err == nil && settled && st.data == l.stamp.data {
+				return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
+			}
+		}
+	}
+	e, err := s.guess(d, base, Entry{})
+	if err == nil {
+		s.listings.set(d.name, base, &e)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return e, err
+	}
+	return s.findByReading(d, base)
+}
+
+// findByReading reads the folder, again and again while it changes.
+func (s *Store) findByReading(d folderDir, base string) (Entry, error) {
+	scan, err := s.scan(context.Background(), d)
+	if err != nil {
+		return Entry{}, err
+	}
+	i, ok := slices.BinarySearchFunc(scan.Entries, base, func(e Entry, b string) int { return strings.Compare(e.Base, b) })
+	if ok {
+		return scan.Entries[i], nil
+	}
+	if !scan.Quiet {
+		return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrBusy)
+	}
+	return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
+}
+
+// commonLetters are the flags that most messages have, tried before a whole directory is read.
+var commonLetters = [...]string{"S", "", "RS", "FS", "FRS", "PS", "T", "ST"}
+
+// guess tries a few likely names, after that of before. ErrNotFound means that nothing was guessed.
+func (s *Store) guess(d folderDir, base string, before Entry) (Entry, error) {
+	tries := make([]Entry, 0, len(commonLetters)+2)
+	if before.File != "" {
+		tries = append(tries, before)
+	}
+	sep := byte(':')
+	if l := s.listings.get(d.name); l != nil && l.sep != 0 {
+		sep = l.sep
+	}
+	tries = append(tries, Entry{Base: base, New: true, File: base})
+	for _, letters := range commonLetters {
+		tries = append(tries, Entry{Base: base, File: fileName{base: base, sep: sep, letters: letters}.String()})
+	}
+	for _, e := range tries {
+		if parseFileName(e.File).base != base {
+			continue // the base name itself looks like one with flags
+		}
+		info, err := s.fs.Stat(d.file(e))
+		if errors.Is(err, fs.ErrNotExist) || isNameTooLong(err) {
+			continue
+		}
+		if err != nil {
+			return Entry{}, err
+		}
+		if !info.Mode.IsRegular() {
+			continue
+		}
+		k, err := s.keywords.load(d)
+		if err != nil {
+			return Entry{}, err
+		}
+		e.Flags = k.flags(parseFileName(e.File).letters)
+		return e, nil
+	}
+	return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
+}
+
+// onFile looks a message up and does something with its file. If the file was renamed in between it is
+// looked up again: the base name is what counts.
+func (s *Store) onFile(f mail.FolderName, base string, do func(folderDir, Entry) error) error {
+	d, err := s.locate(f)
+	if err != nil {
+		return err
+	}
+	if !validBase(base) {
+		return fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
+	}
+	for range maxTries {
+		e, err := s.find(d, base)
+		if err != nil {
+			return err
+		}
+		err = do(d, e)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			// The folder has another file of that base name, which reading it will tell apart.
+			if _, err := s.scan(context.Background(), d); err != nil {
+				return err
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return fmt.Errorf("%s: %w", where(d, base), ErrBusy)
+}
+
+// validBase refuses what is no single file name.
+func validBase(base string) bool {
+	return base != "" && !strings.HasPrefix(base, ".") && !strings.ContainsAny(base, "/\x00") && len(base) <= maxNameBytes
+}
+
+// usedLetters says which keyword letters files in the folder carry, known or not.
+func (s *Store) usedLetters(d folderDir) (letterSet, error) {
+	if l := s.listings.get(d.name); l != nil {
+		st, err := s.stamp(d)
+		if err != nil {
+			return 0, err
+		}
+		if settled, _, err := s.settled(st); err == nil && settled && st.data == l.stamp.data {
+			return l.used(), nil
+		}
+	}
+	var set letterSet
+	for _, dir := range []string{newDir, curDir} {
+		err := s.fs.List(d.sub(dir), func(name string, _ fs.FileMode) bool {
+			set |= keywordLetters(parseFileName(name).letters)
+			return true
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+	}
+	return set, nil
+}
+
+// separator is what stands before the info in the folder: what its files have, else a colon
+// where the file system takes it.
+func (s *Store) separator(d folderDir) (byte, error) {
+	if l := s.listings.get(d.name); l != nil && l.sep != 0 {
+		return l.sep, nil
+	}
+	var sep byte
+	err := s.fs.List(d.sub(curDir), func(name string, _ fs.FileMode) bool {
+		sep = parseFileName(name).sep
+		return sep == 0 // the first that has one will do
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	if sep != 0 {
+		return sep, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sep == 0 {
+		s.sep = s.probeSeparator(d)
+	}
+	return s.sep, nil
+}
+
+// probeSeparator finds out whether a file name can hold a colon. Systems that take it for something
+// else (NTFS streams) don't list the file under its name.
+func (s *Store) probeSeparator(d folderDir) byte {
+	base, err := s.names.base()
+	if err != nil {
+		return ':'
+	}
+	name := ownPrefix + base + ":2,"
+	f, err := s.fs.Create(d.sub(path.Join(tmpDir, name)), 0o600)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return ':' // says nothing about the colon
+		}
+		return ';'
+	}
+	f.Close()
+	listed := false
+	err = s.fs.List(d.sub(tmpDir), func(n string, _ fs.FileMode) bool {
+		listed = n == name
+		return !listed
+	})
+	if rmErr := s.fs.Remove(d.sub(path.Join(tmpDir, name))); rmErr != nil {
+		return ';'
+	}
+	if err != nil || !listed {
+		return ';'
+	}
+	return ':'
+}
+
+// FindAnywhere looks for a base name in all folders.
+func (s *Store) FindAnywhere(ctx context.Context, base string) (mail.FolderName, Entry, error) {
+	folders, _, err := s.Folders()
+	if err != nil {
+		return "", Entry{}, err
+	}
+	busy := false
+	for _, f := range folders {
+		if err := ctx.Err(); err != nil {
+			return "", Entry{}, err
+		}
+		var found Entry
+		err := s.onFile(f.Name, base, func(d folderDir, e Entry) error {
+			_, err := s.fs.Stat(d.file(e))
+			found = e
+			return err
+		})
+		switch {
+		case err == nil:
+			return f.Name, found, nil
+		case errors.Is(err, ErrBusy):
+			busy = true
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoFolder):
+			return "", Entry{}, fmt.Errorf("looking for %s in %s: %w", base, f.Name, err)
+		}
+	}
+	if busy {
+		return "", Entry{}, fmt.Errorf("%s: %w", base, ErrBusy)
+	}
+	return "", Entry{}, fmt.Errorf("%s: %w", base, ErrNotFound)
+}

@@ -1,0 +1,201 @@
+package maildir
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// Mark is a short proof that a folder did not change: device, inode, mtime and ctime of new, cur, the
+// folder, the directories above it and dovecot-keywords. Two equal marks mean that nothing changed
+// between them, provided that the first was not Racy. Of the root itself only
+// device and inode count, because the state database lies in it.
+type Mark struct {
+	// Racy: a change may follow that leaves the mark as it is, because the last one is less than
+	// two seconds old by the file system's own clock, or because the file system is
+	// not local. Such a mark must not be kept.
+	Racy bool
+	data string
+}
+
+// Equal reports whether both marks tell of the same state.
+func (m Mark) Equal(n Mark) bool { return m.data == n.data }
+
+// IsZero reports whether m is no mark at all.
+func (m Mark) IsZero() bool { return m.data == "" }
+
+// MarshalBinary returns the bytes to keep. Racy is not among them.
+func (m Mark) MarshalBinary() ([]byte, error) { return []byte(m.data), nil }
+
+// UnmarshalBinary takes back what MarshalBinary gave; other bytes make a mark that equals none.
+func (m *Mark) UnmarshalBinary(data []byte) error {
+	*m = Mark{data: string(data)}
+	return nil
+}
+
+// racyWindow is longer than the coarsest directory times there are (FAT: two seconds).
+const racyWindow = 2 * time.Second
+
+// Mark returns the folder's mark as of now. ErrNoFolder if there is no such folder.
+func (s *Store) Mark(f mail.FolderName) (Mark, error) {
+	d, err := s.locate(f)
+	if err != nil {
+		return Mark{}, err
+	}
+	st, err := s.stamp(d)
+	if err != nil {
+		return Mark{}, err
+	}
+	return s.mark(st)
+}
+
+func (s *Store) mark(st stamp) (Mark, error) {
+	m := Mark{data: st.data, Racy: true}
+	if !s.Local() {
+		return m, nil
+	}
+	age, err := s.clock.since(st.youngest, racyWindow)
+	m.Racy = age <= racyWindow
+	return m, err
+}
+
+// stamp is a folder's mark with what is needed to judge it.
+type stamp struct {
+	data     string
+	inode    uint64 // of the folder
+	youngest time.Time
+	coarse   bool // no time has a fraction of a second: the file system may not keep any
+	missing  bool // cur, new or tmp is missing
+}
+
+// markVersion begins every mark: a later version that looks at more must not believe older marks.
+const markVersion = 1
+
+// stamp looks at the directories. ErrNoFolder if none of cur, new and tmp exists; ErrNotRegular if
+// something on the way is no real directory.
+func (s *Store) stamp(d folderDir) (stamp, error) {
+	st := stamp{coarse: true}
+	data := []byte{markVersion}
+	data = binary.BigEndian.AppendUint64(data, s.rootInfo.Dev)
+	data = binary.BigEndian.AppendUint64(data, s.rootInfo.Inode)
+	st.inode = s.rootInfo.Inode
+
+	add := func(name string, dir bool) (bool, error) {
+		info, err := s.fs.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			data = append(data, 0)
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if dir && !info.Mode.IsDir() {
+			return false, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%w: not a real directory", ErrNotRegular)}
+		}
+		data = append(data, 1)
+		for _, v := range [...]uint64{info.Dev, info.Inode, uint64(info.ModTime.UnixNano()), uint64(info.CTime.UnixNano())} {
+			data = binary.BigEndian.AppendUint64(data, v)
+		}
+		for _, t := range [...]time.Time{info.ModTime, info.CTime} {
+			if t.After(st.youngest) {
+				st.youngest = t
+			}
+			if t.Nanosecond() != 0 {
+				st.coarse = false
+			}
+		}
+		st.inode = info.Inode
+		return true, nil
+	}
+	if d.path != "." {
+		for i := range len(d.path) + 1 {
+			if i < len(d.path) && d.path[i] != '/' {
+				continue
+			}
+			if ok, err := add(d.path[:i], true); err != nil {
+				return stamp{}, err
+			} else if !ok {
+				return stamp{}, fmt.Errorf("%s: %w", d.name, ErrNoFolder)
+			}
+		}
+	}
+	inode := st.inode
+	hasNew, err := add(d.sub(newDir), true)
+	if err != nil {
+		return stamp{}, err
+	}
+	hasCur, err := add(d.sub(curDir), true)
+	if err != nil {
+		return stamp{}, err
+	}
+	if _, err := add(d.sub(keywordsFile), false); err != nil {
+		return stamp{}, err
+	}
+	st.inode, st.missing = inode, !hasNew || !hasCur
+	if !hasNew && !hasCur {
+		info, err := s.fs.Stat(d.sub(tmpDir))
+		if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsDir()) {
+			return stamp{}, fmt.Errorf("%s: %w", d.name, ErrNoFolder)
+		}
+		if err != nil {
+			return stamp{}, err
+		}
+	}
+	st.data = string(data)
+	return st, nil
+}
+
+// settled reports whether every change after the stamp was taken would show in a second stamp, and
+// else for how long that will not be so.
+func (s *Store) settled(st stamp) (bool, time.Duration, error) {
+	window := fineWindow
+	if st.coarse {
+		window = racyWindow
+	}
+	age, err := s.clock.since(st.youngest, window)
+	if err != nil {
+		return false, 0, err
+	}
+	// A time in the future is as good: the next change will bring it back to the present.
+	if age > window || age < -window {
+		return true, 0, nil
+	}
+	return false, window - max(age, 0) + time.Millisecond, nil
+}
+
+// fineWindow is longer than the tick by which kernels stamp files (at most 10 ms).
+const fineWindow = 20 * time.Millisecond
+
+// repair makes what is missing of cur, new and tmp in a folder that exists.
+func (s *Store) repair(d folderDir) error {
+	if _, err := s.stamp(d); err != nil {
+		return err
+	}
+	for _, sub := range subdirs {
+		if err := s.fs.Mkdir(d.sub(sub), 0o700); err == nil {
+			s.touched.gain(d.path)
+		} else if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// file is the path of a message file below the root.
+func (d folderDir) file(e Entry) string {
+	if e.New {
+		return path.Join(d.path, newDir, e.File)
+	}
+	return path.Join(d.path, curDir, e.File)
+}
+
+// where is how messages for people name a folder's file.
+func where(d folderDir, base string) string {
+	return strings.TrimPrefix(path.Join(string(d.name), base), "./")
+}

@@ -1,0 +1,185 @@
+package maildir
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	gomaildir "github.com/emersion/go-maildir"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// fileName is the name of a message file, taken apart:
+//
+//	base [sep "2," letters [tail]]
+//
+// The last ":2," begins the info; what other versions of the format (":1,", ":3,") begin, and
+// earlier ":2,", belong to the base. tail is what some program put behind a further comma.
+type fileName struct {
+	base    string
+	sep     byte // ':', or ';' or '!' where a file name can't hold a colon; 0: no info
+	letters string
+	tail    string
+}
+
+const separators = ":;!"
+
+func parseFileName(name string) fileName {
+	i := strings.LastIndex(name, "2,")
+	for i > 0 && strings.IndexByte(separators, name[i-1]) < 0 {
+		i = strings.LastIndex(name[:i], "2,")
+	}
+	if i < 2 { // no info, or nothing before it
+		return fileName{base: name}
+	}
+	n := fileName{base: name[:i-1], sep: name[i-1], letters: name[i+2:]}
+	if c := strings.IndexByte(n.letters, ','); c >= 0 {
+		n.letters, n.tail = n.letters[:c], n.letters[c:]
+	}
+	return n
+}
+
+func (n fileName) String() string {
+	if n.sep == 0 {
+		return n.base
+	}
+	return n.base + string(n.sep) + "2," + n.letters + n.tail
+}
+
+// withLetters returns letters with those of drop taken out and those of add put in. What is there
+// keeps its place, so that letters nobody knows stay as they were; a new one goes before the first
+// that is greater, which gives the order the format asks for if there was order.
+func withLetters(letters, add, drop string) string {
+	out := make([]byte, 0, len(letters)+len(add))
+	for i := range len(letters) {
+		if strings.IndexByte(drop, letters[i]) < 0 || strings.IndexByte(add, letters[i]) >= 0 {
+			out = append(out, letters[i])
+		}
+	}
+	for i := range len(add) {
+		at := len(out)
+		for j, c := range out {
+			if c >= add[i] {
+				at = j
+				break
+			}
+		}
+		if at < len(out) && out[at] == add[i] {
+			continue
+		}
+		if strings.IndexByte(string(out), add[i]) >= 0 {
+			continue
+		}
+		out = append(out[:at], append([]byte{add[i]}, out[at:]...)...)
+	}
+	return string(out)
+}
+
+// systemLetters has the letter of each system flag.
+var systemLetters = [...]struct {
+	letter gomaildir.Flag
+	flag   mail.System
+}{
+	{gomaildir.FlagDraft, mail.Draft},
+	{gomaildir.FlagFlagged, mail.Flagged},
+	{gomaildir.FlagPassed, mail.Forwarded},
+	{gomaildir.FlagReplied, mail.Answered},
+	{gomaildir.FlagSeen, mail.Seen},
+	{gomaildir.FlagTrashed, mail.Deleted},
+}
+
+// systemFlags reads the capital letters that have a meaning.
+func systemFlags(letters string) mail.System {
+	var s mail.System
+	for _, l := range systemLetters {
+		if strings.IndexByte(letters, byte(l.letter)) >= 0 {
+			s |= l.flag
+		}
+	}
+	return s
+}
+
+// lettersOf spells system flags.
+func lettersOf(s mail.System) string {
+	var b strings.Builder
+	for _, l := range systemLetters {
+		if s&l.flag != 0 {
+			b.WriteByte(byte(l.letter))
+		}
+	}
+	return b.String()
+}
+
+// letterSet is a set of keyword letters, a being the lowest bit.
+type letterSet uint32
+
+func keywordLetters(letters string) letterSet {
+	var set letterSet
+	for i := range len(letters) {
+		if c := letters[i]; c >= 'a' && c <= 'z' {
+			set |= 1 << (c - 'a')
+		}
+	}
+	return set
+}
+
+func (s letterSet) has(i int) bool { return s&(1<<i) != 0 }
+
+// ownPrefix begins the names of Satchel's own files in tmp/.
+const ownPrefix = "satchel."
+
+// namer makes base names that nobody else makes: time, process, a counter, random bytes and host. None
+// of them alone is trusted (clocks step back, hosts are cloned).
+type namer struct {
+	now     func() time.Time
+	random  io.Reader
+	pid     int
+	host    string
+	counter atomic.Uint64
+}
+
+const maxHost = 64
+
+// hostReplacer: what a base name can't hold, or could be misread; the first two as the
+// Maildir format spells them.
+var hostReplacer = strings.NewReplacer("/", `\057`, ":", `\072`, ";", "_", "!", "_", ",", "_")
+
+func escapeHost(host string) string {
+	host = strings.Map(func(r rune) rune {
+		if r <= ' ' || r >= 0x7f {
+			return '_'
+		}
+		return r
+	}, host)
+	host = hostReplacer.Replace(host)
+	if host == "" {
+		return "localhost"
+	}
+	return host[:min(len(host), maxHost)]
+}
+
+// base makes a new base name. Names sort by time.
+func (n *namer) base() (string, error) {
+	var r [6]byte
+	if _, err := io.ReadFull(n.random, r[:]); err != nil {
+		return "", fmt.Errorf("making a file name: no random bytes: %w", err)
+	}
+	t := n.now()
+	return fmt.Sprintf("%d.M%06dP%dQ%dR%s.%s", t.Unix(), t.Nanosecond()/1000, n.pid, n.counter.Add(1),
+		hex.EncodeToString(r[:]), n.host), nil
+}
+
+// madeHere reports whether an own tmp file was made on this host, and by this process.
+func (n *namer) madeHere(tmpName string) (host, process bool) {
+	base, ok := strings.CutPrefix(tmpName, ownPrefix)
+	if !ok {
+		return false, false
+	}
+	host = strings.HasSuffix(base, "."+n.host)
+	process = host && strings.Contains(base, fmt.Sprintf("P%dQ", n.pid))
+	return host, process
+}

@@ -1,0 +1,304 @@
+package maildir
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+const (
+	maxReadings = 8               // of a folder that changes while it is read
+	maxSettling = 4 * time.Second // waited in one Scan for directory times to become telling
+)
+
+// Scan reads the names in the folder, without looking at the files. Two files with one base name are told
+// apart: links to one file are one message, else the newer one gets a fresh base name, so that no
+// program takes one for the other.
+func (s *Store) Scan(ctx context.Context, f mail.FolderName) (Scan, error) {
+	d, err := s.locate(f)
+	if err != nil {
+		return Scan{}, err
+	}
+	scan, err := s.scan(ctx, d)
+	if err != nil {
+		return Scan{}, fmt.Errorf("reading the folder %s: %w", f, err)
+	}
+	return scan, nil
+}
+
+func (s *Store) scan(ctx context.Context, d folderDir) (Scan, error) {
+	r, err := s.readUntilQuiet(ctx, d)
+	if err != nil {
+		return Scan{}, err
+	}
+	l := &listing{stamp: r.stamp, quiet: r.quiet, letters: r.letters, sep: r.sep}
+	if l.entries, err = s.tellApart(d, &r, l); err != nil {
+		return Scan{}, err
+	}
+	s.listings.put(d.name, l)
+	return Scan{Mark: r.mark, Entries: l.entries, Problems: r.problems, Quiet: r.quiet}, nil
+}
+
+// reading is what one or more readings of new and cur gave.
+type reading struct {
+	stamp    stamp
+	mark     Mark
+	quiet    bool
+	entries  []Entry // sorted by Base, then cur before new; a Base may come twice
+	problems []Problem
+	letters  letterSet // keyword letters in use
+	sep      byte      // of the infos, 0 if there are none
+}
+
+// readUntilQuiet reads the folder until nothing changed during a reading. If it never is quiet, what
+// an earlier reading saw is looked for once more.
+func (s *Store) readUntilQuiet(ctx context.Context, d folderDir) (reading, error) {
+	seen := map[string]Entry{} // what earlier, restless readings saw
+	var waited time.Duration
+	for n := 1; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return reading{}, err
+		}
+		before, err := s.stamp(d)
+		if err != nil {
+			return reading{}, err
+		}
+		// Both clocks are read before the directory is: a change after that shows.
+		mark, err := s.mark(before)
+		if err != nil {
+			return reading{}, err
+		}
+		settled, wait, err := s.settled(before)
+		if err != nil {
+			return reading{}, err
+		}
+		if !settled && waited+wait <= maxSettling {
+			waited += wait
+			if err := sleep(ctx, wait); err != nil {
+				return reading{}, err
+			}
+			if n == 1 {
+				continue // usually it was a change just before, and nothing follows
+			}
+		}
+		r, err := s.read(d)
+		if err != nil {
+			return reading{}, err
+		}
+		after, err := s.stamp(d)
+		if err != nil {
+			return reading{}, err
+		}
+		r.stamp, r.mark = before, mark
+		r.quiet = settled && after.data == before.data
+		if r.quiet || n >= maxReadings {
+			if !r.quiet {
+				s.lastLook(d, &r, seen)
+			}
+			return r, nil
+		}
+		for _, e := range r.entries {
+			seen[e.Base] = e
+		}
+	}
+}
+
+func sleep(ctx context.Context, t time.Duration) error {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lastLook adds what earlier readings saw, the last one did not, and is there all the same.
+func (s *Store) lastLook(d folderDir, r *reading, seen map[string]Entry) {
+	for _, e := range r.entries {
+		delete(seen, e.Base)
+	}
+	for base, e := range seen {
+		if got, err := s.guess(d, base, e); err == nil {
+			r.entries = append(r.entries, got)
+		}
+	}
+	slices.SortFunc(r.entries, compareEntries)
+}
+
+func compareEntries(a, b Entry) int {
+	if c := strings.Compare(a.Base, b.Base); c != 0 {
+		return c
+	}
+	switch {
+	case a.New == b.New:
+		return cmp.Compare(a.File, b.File)
+	case b.New:
+		return -1
+	}
+	return 1
+}
+
+// read reads both directories once: new first, because messages go from there to cur.
+func (s *Store) read(d folderDir) (reading, error) {
+	var r reading
+	count := map[byte]int{}
+	collect := func(isNew bool) func(string, fs.FileMode) bool {
+		dir := d.sub(curDir)
+		if isNew {
+			dir = d.sub(newDir)
+		}
+		return func(name string, mode fs.FileMode) bool {
+			if strings.HasPrefix(name, ".") {
+				return true
+			}
+			if !mode.IsRegular() {
+				r.problems = append(r.problems, Problem{Folder: d.name, File: path.Join(dir, name), Err: ErrNotRegular})
+				return true
+			}
+			n := parseFileName(name)
+			if n.sep != 0 {
+				count[n.sep]++
+				r.letters |= keywordLetters(n.letters)
+			}
+			r.entries = append(r.entries, Entry{Base: n.base, File: name, New: isNew})
+			return true
+		}
+	}
+	for _, isNew := range []bool{true, false} {
+		dir := d.sub(curDir)
+		if isNew {
+			dir = d.sub(newDir)
+		}
+		if err := s.fs.List(dir, collect(isNew)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return reading{}, err
+		}
+	}
+	for i := range len(separators) {
+		if sep := separators[i]; count[sep] > 0 && r.sep == 0 {
+			r.sep = sep
+		}
+	}
+	// After the names: a letter is listed before it is used.
+	k, err := s.keywords.load(d)
+	if err != nil {
+		return reading{}, err
+	}
+	flags := map[string]mail.Flags{}
+	for i := range r.entries {
+		letters := parseFileName(r.entries[i].File).letters
+		f, ok := flags[letters]
+		if !ok {
+			f = k.flags(letters)
+			flags[letters] = f
+		}
+		r.entries[i].Flags = f
+	}
+	slices.SortFunc(r.entries, compareEntries)
+	return r, nil
+}
+
+var errTwice = errors.New("another message has the same base name; a sync will rename this one")
+
+// tellApart makes every base name one message. Links to one file are remembered in l, so that
+// what is done to one name is done to all.
+func (s *Store) tellApart(d folderDir, r *reading, l *listing) ([]Entry, error) {
+	twice := false
+	for i := 1; i < len(r.entries) && !twice; i++ {
+		twice = r.entries[i].Base == r.entries[i-1].Base
+	}
+	if !twice {
+		return r.entries, nil
+	}
+	var out, renamed []Entry
+	for i := 0; i < len(r.entries); {
+		j := i + 1
+		for j < len(r.entries) && r.entries[j].Base == r.entries[i].Base {
+			j++
+		}
+		if j == i+1 {
+			out = append(out, r.entries[i])
+		} else {
+			kept, fresh, err := s.tellApartGroup(d, r, r.entries[i:j], l)
+			if err != nil {
+				return nil, err
+			}
+			out, renamed = append(out, kept...), append(renamed, fresh...)
+		}
+		i = j
+	}
+	out = append(out, renamed...)
+	slices.SortFunc(out, compareEntries)
+	return out, nil
+}
+
+func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, l *listing) (kept, renamed []Entry, err error) {
+	type file struct {
+		Entry
+		info FileInfo
+	}
+	var files []file
+	for _, e := range group {
+		info, err := s.fs.Stat(d.file(e))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // renamed while we read: its other name is in the group
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		same := slices.IndexFunc(files, func(f file) bool {
+			return info.Inode != 0 && f.info.Inode == info.Inode && f.info.Dev == info.Dev
+		})
+		if same >= 0 {
+			l.spare(e)
+			continue
+		}
+		files = append(files, file{e, info})
+	}
+	// The inode that changed last is the copy; stable, so that cur comes before new.
+	slices.SortStableFunc(files, func(a, b file) int { return a.info.CTime.Compare(b.info.CTime) })
+	for i, f := range files {
+		if i == 0 {
+			kept = append(kept, f.Entry)
+			continue
+		}
+		if s.readOnly {
+			r.problems = append(r.problems, Problem{Folder: d.name, File: d.file(f.Entry), Err: errTwice})
+			continue
+		}
+		e, err := s.renameFresh(d, f.Entry)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("two messages are called %s: %w", f.Base, err)
+		}
+		renamed = append(renamed, e)
+	}
+	return kept, renamed, nil
+}
+
+// renameFresh gives a file a new base name where it lies.
+func (s *Store) renameFresh(d folderDir, e Entry) (Entry, error) {
+	base, err := s.names.base()
+	if err != nil {
+		return Entry{}, err
+	}
+	n := parseFileName(e.File)
+	n.base = base
+	fresh := Entry{Base: base, Flags: e.Flags, New: e.New, File: n.String()}
+	if err := s.fs.RenameNew(d.file(e), d.file(fresh)); err != nil {
+		return Entry{}, err
+	}
+	s.touched.gain(path.Dir(d.file(fresh)))
+	return fresh, nil
+}

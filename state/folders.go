@@ -1,0 +1,112 @@
+package state
+
+import (
+	"database/sql/driver"
+	"fmt"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// Folders returns all folders, sorted by name.
+func (tx *Tx) Folders() ([]Folder, error) {
+	return tx.folders(`SELECT ` + folderColumns + ` FROM folder ORDER BY name`)
+}
+
+// Folder returns one folder, ErrNotFound if there is none.
+func (tx *Tx) Folder(id int64) (Folder, error) {
+	fs, err := tx.folders(`SELECT `+folderColumns+` FROM folder WHERE id = ?`, id)
+	if err == nil && len(fs) == 0 {
+		err = fmt.Errorf("folder %d: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Folder{}, err
+	}
+	return fs[0], nil
+}
+
+// FolderByName returns the folder of that name, if there is one.
+func (tx *Tx) FolderByName(name mail.FolderName) (Folder, bool, error) {
+	fs, err := tx.folders(`SELECT `+folderColumns+` FROM folder WHERE name = ?`, string(name))
+	if err != nil || len(fs) == 0 {
+		return Folder{}, false, err
+	}
+	return fs[0], true, nil
+}
+
+// PutFolder writes a folder. With ID 0 it is a new one, and gets its ID. ErrTaken if another has its name.
+func (tx *Tx) PutFolder(f *Folder) error {
+	if err := tx.writable(); err != nil {
+		return err
+	}
+	put := *f
+	st := updateFolder
+	if f.ID == 0 {
+		id, err := tx.newID()
+		if err != nil {
+			return err
+		}
+		put.ID, st = id, insertFolder
+	}
+	n, err := tx.write(st, func(w *writer) { encodeFolder(w, &put) })
+	switch {
+	case primary(err) == sqlite3.SQLITE_CONSTRAINT:
+		return fmt.Errorf("state: the folder name %q %w", f.Name, ErrTaken)
+	case err != nil:
+		return err
+	case n == 0:
+		return fmt.Errorf("folder %d: %w", f.ID, ErrNotFound)
+	}
+	f.ID = put.ID
+	return nil
+}
+
+// RenameFolder gives a folder, not those below it, another name on both sides. ErrTaken if another has the name.
+func (tx *Tx) RenameFolder(id int64, name mail.FolderName, mailbox string) error {
+	f, err := tx.Folder(id)
+	if err != nil {
+		return err
+	}
+	f.Name, f.Mailbox = name, mailbox
+	return tx.PutFolder(&f)
+}
+
+// DeleteFolder drops a folder and its rows. Intents stay: what they say may have happened already.
+func (tx *Tx) DeleteFolder(id int64) error {
+	if err := tx.writable(); err != nil {
+		return err
+	}
+	n, err := tx.c.exec(`DELETE FROM folder WHERE id = ?`, id)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("folder %d: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = tx.c.exec(`DELETE FROM message WHERE folder = ?`, id); err != nil {
+		return err
+	}
+	tx.tally.forget(id)
+	_, err = tx.c.exec(`DELETE FROM tally WHERE folder = ?`, id)
+	return err
+}
+
+func (tx *Tx) folders(sql string, args ...driver.Value) ([]Folder, error) {
+	return collect(tx, sql, args, decodeFolder)
+}
+
+// collect decodes all rows of a query whose last column is the checksum.
+func collect[T any](tx *Tx, sql string, args []driver.Value, decode func(*reader) T) ([]T, error) {
+	var all []T
+	err := tx.c.query(sql, args, func(row []driver.Value) error {
+		r := rowReader(row)
+		v := decode(r)
+		if r.err != nil {
+			return tx.c.damaged(r.err)
+		}
+		all = append(all, v)
+		return nil
+	})
+	return all, err
+}

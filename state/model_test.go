@@ -1,0 +1,300 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// model is what the database should hold.
+type model struct {
+	folders  map[int64]Folder
+	messages map[int64]Message
+}
+
+func (m model) clone() model { return model{maps.Clone(m.folders), maps.Clone(m.messages)} }
+
+// where returns the rows for which want holds, sorted by ID.
+func (m model) where(want func(Message) bool) (rows []Message) {
+	for _, id := range slices.Sorted(maps.Keys(m.messages)) {
+		if want(m.messages[id]) {
+			rows = append(rows, m.messages[id])
+		}
+	}
+	return rows
+}
+
+func (m model) counts(folder int64) Counts {
+	c := Counts{Why: map[string]int{}}
+	for _, r := range m.messages {
+		if r.Folder != folder {
+			continue
+		}
+		if r.Why != "" {
+			c.Why[r.Why]++
+		}
+		if r.RemoteHeld || r.LocalHeld {
+			c.Held++
+		}
+		switch {
+		case r.UID != 0 && r.Name != "" && r.Why == "":
+			c.Agreed++
+			if r.RemoteFlags.String() != r.LocalFlags.String() {
+				c.KeptBack++
+			}
+		case r.UID != 0 && r.Name == "":
+			c.OnlyRemote++
+		case r.UID == 0 && r.Name != "":
+			c.OnlyLocal++
+		}
+	}
+	return c
+}
+
+var (
+	genUID    = rapid.Map(rapid.IntRange(0, 40), func(n int) mail.UID { return mail.UID(n) })
+	genName   = rapid.SampledFrom([]string{"", "", "a", "b", "c", "d", "e", "\xff", "z"})
+	genWhy    = rapid.SampledFrom([]string{"", "", "", "too-large", "refused", "pending"})
+	genFlags  = rapid.SampledFrom([]mail.Flags{{}, {}, mail.SystemFlags(mail.Seen), mail.NewFlags(`\Deleted`), mail.NewFlags("Work"), mail.NewFlags(`\Seen`, "Work", "$Junk")})
+	genDigest = rapid.Map(rapid.IntRange(0, 3), func(n int) mail.Digest {
+		if n == 0 {
+			return mail.Digest{}
+		}
+		return digest(n)
+	})
+)
+
+func genMessage(t *rapid.T, id, folder int64) Message {
+	return Message{
+		ID: id, Folder: folder, UID: genUID.Draw(t, "uid"), Name: genName.Draw(t, "name"), Why: genWhy.Draw(t, "why"),
+		RemoteFlags: genFlags.Draw(t, "remote flags"), LocalFlags: genFlags.Draw(t, "local flags"), Header: genDigest.Draw(t, "header"),
+		RemoteSize: rapid.Int64Range(-1, 3).Draw(t, "size"), RemoteHeld: rapid.Bool().Draw(t, "remote held"),
+		LocalHeld: rapid.Bool().Draw(t, "local held"), Date: time.Unix(rapid.Int64Range(0, 9).Draw(t, "date"), 0).UTC(),
+	}
+}
+
+// step does one random change to both, and fails where the model does not allow it.
+func (m model) step(t *rapid.T, tx *Tx) {
+	folders, messages := slices.Sorted(maps.Keys(m.folders)), slices.Sorted(maps.Keys(m.messages))
+	kind := rapid.SampledFrom([]string{"put", "put", "put", "put", "change", "change", "flags", "delete", "folder", "drop folder", "rename"}).Draw(t, "kind")
+	if len(folders) == 0 {
+		kind = "folder"
+	}
+	if len(messages) == 0 && (kind == "change" || kind == "flags" || kind == "delete") {
+		kind = "put"
+	}
+	free := func(r Message) bool {
+		return len(m.where(func(o Message) bool {
+			return o.ID != r.ID && o.Folder == r.Folder && (o.UID == r.UID && r.UID != 0 || o.Name == r.Name && r.Name != "")
+		})) == 0
+	}
+	put := func(r Message) {
+		err := tx.PutMessage(&r)
+		if free(r) != (err == nil) || err != nil && !errors.Is(err, ErrTaken) {
+			t.Fatalf("PutMessage(%+v): %v", r, err)
+		}
+		if err == nil {
+			m.messages[r.ID] = r
+		}
+	}
+	switch kind {
+	case "folder":
+		f := Folder{Name: mail.FolderName(rapid.SampledFrom([]string{"INBOX", "A", "A/B", "C"}).Draw(t, "folder name"))}
+		_, taken, err := tx.FolderByName(f.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.PutFolder(&f); (err != nil) != taken || err != nil && !errors.Is(err, ErrTaken) {
+			t.Fatalf("PutFolder(%q), taken %v: %v", f.Name, taken, err)
+		}
+		if !taken {
+			m.folders[f.ID] = f
+		}
+	case "rename":
+		id := rapid.SampledFrom(folders).Draw(t, "folder")
+		f := m.folders[id]
+		f.Mailbox = rapid.StringN(0, 3, -1).Draw(t, "mailbox")
+		if err := tx.RenameFolder(id, f.Name, f.Mailbox); err != nil {
+			t.Fatal(err)
+		}
+		m.folders[id] = f
+	case "drop folder":
+		id := rapid.SampledFrom(folders).Draw(t, "folder")
+		if err := tx.DeleteFolder(id); err != nil {
+			t.Fatal(err)
+		}
+		delete(m.folders, id)
+		maps.DeleteFunc(m.messages, func(_ int64, r Message) bool { return r.Folder == id })
+	case "put":
+		put(genMessage(t, 0, rapid.SampledFrom(folders).Draw(t, "folder")))
+	case "change":
+		put(genMessage(t, rapid.SampledFrom(messages).Draw(t, "row"), rapid.SampledFrom(folders).Draw(t, "folder")))
+	case "flags":
+		r := m.messages[rapid.SampledFrom(messages).Draw(t, "row")]
+		r.RemoteFlags, r.LocalFlags = genFlags.Draw(t, "remote flags"), genFlags.Draw(t, "local flags")
+		put(r)
+	case "delete":
+		id := rapid.SampledFrom(messages).Draw(t, "row")
+		if err := tx.DeleteMessage(id); err != nil {
+			t.Fatal(err)
+		}
+		delete(m.messages, id)
+	}
+}
+
+// check compares everything that can be read.
+func (m model) check(t *rapid.T, tx *Tx) {
+	equal := func(what string, got any, err error, want any) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		same(t, what, got, want)
+	}
+	byUID := func(a, b Message) int { return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.ID, b.ID)) }
+
+	agreed := map[int64]int{}
+	for id, f := range m.folders {
+		got, err := tx.Folder(id)
+		equal("Folder", got, err, f)
+		counts, err := tx.Counts(id)
+		equal("Counts", counts, err, m.counts(id))
+		n, err := tx.Agreed(id)
+		equal("Agreed", n, err, m.counts(id).Agreed)
+		if n > 0 {
+			agreed[id] = n
+		}
+
+		rows := m.where(func(r Message) bool { return r.Folder == id })
+		sorted := slices.SortedFunc(slices.Values(rows), byUID)
+		in, err := tx.InFolder(id)
+		equal("InFolder", in, err, sorted)
+
+		var seen mail.UIDSet
+		var names []Name
+		below := genUID.Draw(t, "below")
+		count := uint32(0)
+		for _, r := range rows {
+			if r.UID != 0 && !r.RemoteHeld {
+				seen.Add(r.UID)
+				if r.UID < below {
+					count++
+				}
+			}
+			if r.Name != "" {
+				names = append(names, Name{r.ID, r.Name, r.LocalFlags, r.LocalHeld})
+			}
+			got, ok, err := tx.ByName(id, r.Name)
+			if r.Name != "" {
+				equal("ByName", got, err, r)
+			}
+			if ok != (r.Name != "") {
+				t.Fatalf("ByName(%q): %v", r.Name, ok)
+			}
+		}
+		uids, err := tx.UIDs(id)
+		equal("UIDs", uids.String(), err, seen.String())
+		uidCount, err := tx.UIDCount(id, below)
+		equal("UIDCount", uidCount, err, count)
+		slices.SortFunc(names, func(a, b Name) int { return cmp.Compare(a.Name, b.Name) })
+		gotNames, err := tx.Names(id)
+		equal("Names", gotNames, err, names)
+
+		asked := mail.NewUIDSet(rapid.SliceOf(rapid.Map(rapid.Uint32Range(1, 60), func(n uint32) mail.UID { return mail.UID(n) })).Draw(t, "asked")...)
+		byUIDs, err := tx.ByUIDs(id, asked)
+		var wantUIDs []Message
+		for _, r := range sorted {
+			if asked.Contains(r.UID) {
+				wantUIDs = append(wantUIDs, r)
+			}
+		}
+		equal("ByUIDs", byUIDs, err, wantUIDs)
+
+		var remote []Message
+		err = tx.EachRemote(id, func(rid int64, uid mail.UID, flags mail.Flags, why string) error {
+			remote = append(remote, Message{ID: rid, UID: uid, RemoteFlags: flags, Why: why})
+			return nil
+		})
+		var wantRemote []Message
+		for _, r := range sorted {
+			if r.UID != 0 {
+				wantRemote = append(wantRemote, Message{ID: r.ID, UID: r.UID, RemoteFlags: r.RemoteFlags, Why: r.Why})
+			}
+		}
+		equal("EachRemote", remote, err, wantRemote)
+
+		for _, whys := range [][]string{nil, {"refused"}, {"pending", "too-large", "pending", "no-such"}} {
+			parked, err := tx.Parked(id, whys...)
+			equal("Parked", parked, err, m.where(func(r Message) bool {
+				return r.Folder == id && r.Why != "" && (whys == nil || slices.Contains(whys, r.Why))
+			}))
+		}
+		deleted, err := tx.WithDeleted(id)
+		equal("WithDeleted", deleted, err, m.where(func(r Message) bool {
+			return r.Folder == id && (r.RemoteFlags.Has(mail.Deleted) || r.LocalFlags.Has(mail.Deleted))
+		}))
+	}
+	all, err := tx.AgreedAll()
+	equal("AgreedAll", all, err, agreed)
+	held, err := tx.Held()
+	equal("Held", held, err, m.where(func(r Message) bool { return r.RemoteHeld || r.LocalHeld }))
+	for n := range 4 {
+		headed, err := tx.ByHeader(digest(n))
+		equal("ByHeader", headed, err, m.where(func(r Message) bool { return r.Header == digest(n) }))
+		sized, err := tx.BySize(int64(n))
+		equal("BySize", sized, err, m.where(func(r Message) bool { return r.RemoteSize == int64(n) }))
+	}
+	anywhere, err := tx.ByNameAnywhere("a")
+	slices.SortFunc(anywhere, func(a, b Message) int { return cmp.Compare(a.ID, b.ID) })
+	equal("ByNameAnywhere", anywhere, err, m.where(func(r Message) bool { return r.Name == "a" }))
+}
+
+// TestAgainstAModel makes random changes in random transactions, some of which fail, and compares every
+// reading method, the counts above all, with a model that counts anew.
+func TestAgainstAModel(t *testing.T) {
+	dir := t.TempDir()
+	run := 0
+	rapid.Check(t, func(t *rapid.T) {
+		run++
+		path := filepath.Join(dir, strconv.Itoa(run))
+		m := model{map[int64]Folder{}, map[int64]Message{}}
+		db := openQuick(t, path)
+		for range rapid.IntRange(1, 6).Draw(t, "transactions") {
+			next := m.clone()
+			stop := errors.New("stop")
+			fail := rapid.IntRange(0, 4).Draw(t, "fate") == 0
+			err := db.Update(context.Background(), func(tx *Tx) error {
+				for range rapid.IntRange(0, 12).Draw(t, "steps") {
+					next.step(t, tx)
+				}
+				next.check(t, tx) // a transaction sees its own writes
+				if fail {
+					return stop
+				}
+				return nil
+			})
+			if fail != errors.Is(err, stop) || !fail && err != nil {
+				t.Fatal(err)
+			}
+			if !fail {
+				m = next
+			}
+			if rapid.Bool().Draw(t, "reopen") {
+				must(t, db.Close())
+				db = openQuick(t, path)
+			}
+			must(t, db.View(context.Background(), func(tx *Tx) error { m.check(t, tx); return nil }))
+		}
+		must(t, db.Close())
+	})
+}

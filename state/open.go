@@ -1,0 +1,258 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Options say how to open a database for writing.
+type Options struct {
+	Owner Owner
+	// Rebind takes over a database of another host or user instead of refusing it. It counts as
+	// copied until Adopt.
+	Rebind bool
+	// LocalFS allows a write-ahead log, which needs memory shared between processes. Elsewhere (NFS, SMB, FUSE)
+	// there is a rollback journal.
+	LocalFS bool
+	// Now is the clock, time.Now if nil. It only dates the database, see DB.Since.
+	Now func() time.Time
+}
+
+// Open opens the database at path for writing and makes it, for its owner only, if there is none. The
+// directory must exist. It fails with ErrOwner, ErrNewer or ErrCorrupt, and then has changed nothing.
+func Open(ctx context.Context, path string, o Options) (*DB, error) {
+	return open(ctx, path, o, migrations())
+}
+
+func open(ctx context.Context, path string, o Options, steps []string) (db *DB, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := makeFile(path); err != nil {
+		return nil, fmt.Errorf("state database: %w", err)
+	}
+	c, err := dial(path, "mode=rw")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	version, empty, err := c.version()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.notNewer(version, steps); err != nil {
+		return nil, err
+	}
+	db = &DB{path: path, turn: make(chan struct{}, 1), c: c, local: o.LocalFS, fresh: empty, now: o.Now}
+	db.turn <- struct{}{}
+	if db.now == nil {
+		db.now = time.Now
+	}
+	if !empty {
+		// Looked at before anything is written: a database that is refused stays as it is.
+		if err := db.recognise(o); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.durable(o.LocalFS); err != nil {
+		return nil, err
+	}
+	if version < len(steps) {
+		if err := c.update(func(tx *Tx) error {
+			if err := c.migrate(version, steps); err != nil || !empty {
+				return err
+			}
+			return db.christen(o.Owner)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if !empty && !sameOwner(db.owner, o.Owner) {
+		if err := db.rebind(o.Owner); err != nil {
+			return nil, err
+		}
+	}
+	return db, nil
+}
+
+// makeFile makes an empty file that only its owner can read, unless there is one.
+func makeFile(path string) error {
+	info, err := os.Stat(path)
+	if err == nil {
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", path)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// A log or journal without its database belonged to one that was renamed away. SQLite
+	// would believe it.
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	// The umask can have taken away even the owner's rights.
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+func (c *conn) notNewer(version int, steps []string) error {
+	if version <= len(steps) {
+		return nil
+	}
+	return fmt.Errorf("state database %s %w (its format is %d, this version knows %d); it was left as it is, use that version",
+		c.path, ErrNewer, version, len(steps))
+}
+
+// durable sets how commits reach the disk.
+func (c *conn) durable(local bool) error {
+	want := "delete"
+	if local {
+		want = "wal"
+	}
+	mode, err := c.pragmaValue("journal_mode")
+	if err != nil {
+		return err
+	}
+	if mode != want {
+		if mode, err = c.pragmaValue("journal_mode=" + want); err != nil {
+			return err
+		}
+		if mode != want {
+			return fmt.Errorf("state database %s: it keeps the journal mode %v, %s is needed; another program holds it, run again when that has ended",
+				c.path, mode, want)
+		}
+	}
+	// FULL: a commit is on the disk when it returns. The others matter on macOS only, where fsync alone does not
+	// reach the disk.
+	for _, p := range []string{"synchronous=FULL", "fullfsync=1", "checkpoint_fullfsync=1"} {
+		if err := c.pragma(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recognise reads whose database it is, and whether it is where it was.
+func (db *DB) recognise(o Options) error {
+	if err := db.readSelf(); err != nil {
+		return err
+	}
+	if sameOwner(db.owner, o.Owner) {
+		return nil
+	}
+	if db.owner.Kind != o.Owner.Kind {
+		return fmt.Errorf("state database %s %w: it is that of %s, the configuration says %s; a Maildir can't go from one protocol "+
+			"to another with its state: rename the file away, and the next sync merges both sides without deleting anything",
+			db.path, ErrOwner, db.owner, o.Owner)
+	}
+	if !o.Rebind {
+		return fmt.Errorf("state database %s %w: it is that of %s, the configuration says %s; if that is the same mailbox "+
+			"under a new name, run sync once with --rebind", db.path, ErrOwner, db.owner, o.Owner)
+	}
+	return nil
+}
+
+func (db *DB) readSelf() error {
+	found := false
+	var inode, born int64
+	err := db.c.query(`SELECT generation, inode, born, owner_kind, owner_host, owner_user, since FROM self`, nil, func(row []driver.Value) error {
+		r := &reader{values: row}
+		found = true
+		db.generation, inode, born = r.text(), r.int(), r.int()
+		db.owner = Owner{Kind: r.text(), Host: r.text(), User: r.text()}
+		db.since = r.time()
+		if r.err != nil {
+			return db.c.damaged(r.err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !found {
+		return db.c.damaged(errors.New("it does not say whose it is"))
+	}
+	id, err := identify(db.path)
+	if err != nil {
+		return fmt.Errorf("state database: %w", err)
+	}
+	db.copied = id.inode != inode || (id.born != born && id.born != 0 && born != 0)
+	return nil
+}
+
+// christen writes what a new database says of itself, inside the caller's transaction.
+func (db *DB) christen(owner Owner) error {
+	id, err := identify(db.path)
+	if err != nil {
+		return fmt.Errorf("state database: %w", err)
+	}
+	db.generation, db.owner, db.since = newGeneration(), owner, db.now().UTC().Truncate(time.Second)
+	_, err = db.c.exec(`INSERT INTO self (one, generation, inode, born, owner_kind, owner_host, owner_user, since, next_id) VALUES (1, ?, ?, ?, ?, ?, ?, ?, 1)`,
+		db.generation, id.inode, id.born, owner.Kind, owner.Host, owner.User, db.since.Unix())
+	if err != nil {
+		return err
+	}
+	// SQLite makes the directory entry of its log durable, and with it that of the database; not so everywhere.
+	return syncDir(filepath.Dir(db.path))
+}
+
+// rebind gives the database another owner. In the same commit it loses its place, so that
+// it counts as copied until a run has compared everything.
+func (db *DB) rebind(owner Owner) error {
+	err := db.c.update(func(tx *Tx) error {
+		_, err := tx.c.exec(`UPDATE self SET inode = 0, owner_kind = ?, owner_host = ?, owner_user = ?`, owner.Kind, owner.Host, owner.User)
+		return err
+	})
+	if err == nil {
+		db.owner, db.copied = owner, true
+	}
+	return err
+}
+
+// Adopt records where the database is now and gives it a new generation: a run has compared everything
+// it says with both sides. Copied is false from then on.
+func (db *DB) Adopt(ctx context.Context) error {
+	id, err := identify(db.path)
+	if err != nil {
+		return fmt.Errorf("state database: %w", err)
+	}
+	generation, since := newGeneration(), db.now().UTC().Truncate(time.Second)
+	err = db.Update(ctx, func(tx *Tx) error {
+		_, err := tx.c.exec(`UPDATE self SET generation = ?, inode = ?, born = ?, since = ?`, generation, id.inode, id.born, since.Unix())
+		return err
+	})
+	if err == nil {
+		db.generation, db.since, db.copied = generation, since, false
+	}
+	return err
+}
+
+func sameOwner(a, b Owner) bool {
+	return a.Kind == b.Kind && strings.EqualFold(a.Host, b.Host) && a.User == b.User
+}
+
+func newGeneration() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,140 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+func TestReaderMakesNothing(t *testing.T) {
+	for _, local := range []bool{true, false} {
+		path := statePath(t)
+		if _, err := OpenReader(context.Background(), path); !errors.Is(err, ErrNoState) {
+			t.Errorf("no file: %v", err)
+		}
+		same(t, "files", files(t, path), []string(nil))
+		must(t, os.WriteFile(path, nil, 0o600))
+		if _, err := OpenReader(context.Background(), path); !errors.Is(err, ErrNoState) {
+			t.Errorf("empty file: %v", err)
+		}
+		db := openWith(t, path, Options{Owner: testOwner, LocalFS: local})
+		f := addFolder(t, db, "INBOX")
+		addMessage(t, db, fullMessage(f.ID, 7))
+		generation := db.Generation()
+		must(t, db.Close())
+		before, err := os.Stat(path)
+		must(t, err)
+
+		r, err := OpenReader(context.Background(), path)
+		must(t, err)
+		if r.Owner() != testOwner || r.Generation() != generation || r.Fresh() || r.Copied() {
+			t.Errorf("owner %v, generation %q, fresh %v, copied %v", r.Owner(), r.Generation(), r.Fresh(), r.Copied())
+		}
+		view(t, r, func(tx *Tx) error {
+			same(t, "files while reading", files(t, path), []string{"state.db"})
+			c, err := tx.Counts(f.ID)
+			same(t, "held", c.Held, 1)
+			return err
+		})
+		if err := r.Update(context.Background(), func(*Tx) error { return nil }); !errors.Is(err, errReadOnly) {
+			t.Errorf("Update: %v", err)
+		}
+		must(t, r.Close())
+		if err := r.View(context.Background(), func(*Tx) error { return nil }); !errors.Is(err, errClosed) {
+			t.Errorf("View after Close: %v", err)
+		}
+		same(t, "files", files(t, path), []string{"state.db"})
+		after, err := os.Stat(path)
+		must(t, err)
+		if !after.ModTime().Equal(before.ModTime()) || after.Size() != before.Size() {
+			t.Error("the file was written to")
+		}
+	}
+}
+
+func TestReaderOfAReadOnlyDirectory(t *testing.T) {
+	path := statePath(t)
+	db := openAt(t, path)
+	addFolder(t, db, "INBOX")
+	must(t, db.Close())
+	must(t, os.Chmod(path, 0o400))
+	must(t, os.Chmod(filepath.Dir(path), 0o500))
+	defer func() { must(t, os.Chmod(filepath.Dir(path), 0o700)) }()
+	r, err := OpenReader(context.Background(), path)
+	must(t, err)
+	same(t, "folders", len(read(t, r, (*Tx).Folders)), 1)
+}
+
+func TestReaderBesideAWriter(t *testing.T) {
+	path := statePath(t)
+	w := openAt(t, path)
+	f := addFolder(t, w, "INBOX")
+	r, err := OpenReader(context.Background(), path)
+	must(t, err)
+	agreed := func() int { return read(t, r, func(tx *Tx) (int, error) { return tx.Agreed(f.ID) }) }
+	same(t, "before", agreed(), 0)
+	update(t, w, func(tx *Tx) error {
+		must(t, tx.PutMessage(&Message{Folder: f.ID, UID: 1, Name: "a"}))
+		same(t, "what is not committed", agreed(), 0)
+		return nil
+	})
+	same(t, "what is", agreed(), 1)
+
+	// A snapshot stays what it is while the writer goes on.
+	view(t, r, func(tx *Tx) error {
+		if _, err := tx.Agreed(f.ID); err != nil {
+			return err
+		}
+		addMessage(t, w, Message{Folder: f.ID, UID: 2, Name: "b"})
+		n, err := tx.Agreed(f.ID)
+		same(t, "in the snapshot", n, 1)
+		return err
+	})
+	same(t, "after it", agreed(), 2)
+	must(t, w.Close())
+	same(t, "after the writer", agreed(), 2)
+}
+
+// TestReaderStartsAgain: the file is read without a lock, and a sync ends meanwhile.
+func TestReaderStartsAgain(t *testing.T) {
+	path := statePath(t)
+	w := openAt(t, path)
+	f := addFolder(t, w, "INBOX")
+	must(t, w.Close())
+	r, err := OpenReader(context.Background(), path)
+	must(t, err)
+
+	runs := 0
+	view(t, r, func(tx *Tx) error {
+		if runs++; runs == 1 {
+			w := openAt(t, path)
+			addMessage(t, w, Message{Folder: f.ID, UID: 1, Name: "a"})
+			must(t, w.Close())
+			return errors.New("what was read made no sense")
+		}
+		n, err := tx.Agreed(f.ID)
+		same(t, "agreed", n, 1)
+		return err
+	})
+	same(t, "runs", runs, 2)
+
+	runs = 0
+	err = r.View(context.Background(), func(*Tx) error {
+		runs++
+		w := openAt(t, path)
+		addFolder(t, w, mail.FolderName(rune('a'+runs)))
+		return w.Close()
+	})
+	if err == nil || runs != readAttempts {
+		t.Errorf("a file that never rests: %v after %d attempts", err, runs)
+	}
+
+	refused := errors.New("refused by the caller")
+	if err := r.View(context.Background(), func(*Tx) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("the caller's own error: %v", err)
+	}
+}

@@ -1,0 +1,240 @@
+// Package state keeps what both sides last agreed on: one SQLite database for each account.
+//
+// The database holds observations: folders with the marks of their last complete reading, one row for
+// every message that is known, intents (what was about to happen and can't be recognised again after a
+// crash), and the outcome of the last run. Nothing in it is a decision; sync/plan makes those.
+//
+// # What survives
+//
+// Update is one durable commit: after it returns nil its changes survive a crash and a power cut, and
+// until then none of them does. On a local file system the database runs with a write-ahead log, which Close
+// folds into the one file that remains; elsewhere with a rollback journal. A file that is damaged, written by a
+// newer version or by another account's is refused unchanged. Every row carries a checksum, so that
+// a flipped bit is an error and not a deletion.
+//
+// # Who may use it
+//
+// One process writes, under the account's lock, which the caller holds. Any number may read
+// beside it with OpenReader. A DB is safe for concurrent use; a Tx is not.
+package state
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that a caller decides on. They come wrapped in texts for people.
+var (
+	// ErrOwner: the database belongs to another host or user.
+	ErrOwner = errors.New("belongs to another account")
+	// ErrNewer: a newer version of Satchel wrote the database. It was not changed.
+	ErrNewer = errors.New("was written by a newer version of Satchel")
+	// ErrCorrupt: the file is damaged, or not a state database.
+	ErrCorrupt = errors.New("is damaged")
+	// ErrNotFound: no row has the id.
+	ErrNotFound = errors.New("no such row in the state")
+	// ErrTaken: another row of the folder has the UID or the name.
+	ErrTaken = errors.New("is another row's")
+	// ErrNoState: OpenReader found no database.
+	ErrNoState = errors.New("nothing was synchronised yet")
+)
+
+var (
+	errReadOnly = errors.New("state: a write inside View")
+	errClosed   = errors.New("state: the database is closed")
+	errTally    = errors.New("a count of rows is wrong")
+)
+
+// DB is an open state database. Its methods are safe for concurrent use; View and Update wait for
+// each other, so one must not be called inside the other.
+type DB struct {
+	path string
+	// turn holds one token: whoever took it may use c and reader.
+	turn chan struct{}
+	c    *conn // nil for a reader, and once closed
+	// reader makes View open the file afresh each time, see OpenReader.
+	reader bool
+	closed bool
+	local  bool
+
+	fresh, copied bool
+	owner         Owner
+	generation    string
+	since         time.Time
+	now           func() time.Time
+}
+
+// Tx is one transaction. It is valid only inside the function that View or Update called, and in one goroutine.
+type Tx struct {
+	c     *conn
+	tally tally
+	// nextID is the next row id to give out, 0 until one is needed.
+	nextID   int64
+	readOnly bool
+	// row and args are reused by every write.
+	row  writer
+	args []driver.Value
+}
+
+// Fresh reports whether Open made the database: there was none, or an empty file.
+func (db *DB) Fresh() bool { return db.fresh }
+
+// Copied reports whether the database is not where it was: the file was copied, or restored
+// from a backup, or was given another owner (Options.Rebind). Until Adopt, what it says of either side
+// is no evidence of a deletion.
+func (db *DB) Copied() bool { return db.copied }
+
+// Owner returns whose state it is.
+func (db *DB) Owner() Owner { return db.owner }
+
+// Generation returns a random name of the database's present life: a new one whenever it was made or adopted.
+func (db *DB) Generation() string { return db.generation }
+
+// Since returns when that life began.
+func (db *DB) Since() time.Time { return db.since }
+
+// View runs f on one consistent snapshot. Writing in f fails. ctx bounds the wait for other
+// transactions. On a DB from OpenReader f may run again when the file changed meanwhile,
+// so it must start from nothing each time.
+func (db *DB) View(ctx context.Context, f func(tx *Tx) error) error {
+	if err := db.take(ctx); err != nil {
+		return err
+	}
+	defer db.give()
+	if db.reader {
+		return db.viewFile(f)
+	}
+	return db.c.view(f)
+}
+
+// Update runs f and commits what it wrote, durably and as a whole. When f fails or panics, or the commit
+// fails, the database is as before. ctx bounds the wait for other transactions; once f has
+// returned nil the commit is not given up, because f may record what was done already.
+func (db *DB) Update(ctx context.Context, f func(tx *Tx) error) error {
+	if err := db.take(ctx); err != nil {
+		return err
+	}
+	defer db.give()
+	if db.reader {
+		return errReadOnly
+	}
+	return db.c.update(f)
+}
+
+func (db *DB) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-db.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if db.closed {
+		db.give()
+		return errClosed
+	}
+	return nil
+}
+
+func (db *DB) give() { db.turn <- struct{}{} }
+
+func (c *conn) view(f func(tx *Tx) error) (err error) {
+	if _, err := c.exec("BEGIN"); err != nil {
+		return err
+	}
+	// Nothing was written, so ending it can't fail in a way that matters.
+	defer func() { _, _ = c.exec("ROLLBACK") }()
+	return f(&Tx{c: c, readOnly: true})
+}
+
+func (c *conn) update(f func(tx *Tx) error) (err error) {
+	if c.ioErr != nil {
+		return c.ioErr
+	}
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		// SQLite has rolled back by itself after some errors, and then says that there is no transaction.
+		if _, rollback := c.exec("ROLLBACK"); rollback != nil && err == nil {
+			err = rollback
+		}
+	}()
+	tx := &Tx{c: c, tally: tally{delta: make(map[tallyKey]int)}}
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.finish(); err != nil {
+		return err
+	}
+	if _, err := c.exec("COMMIT"); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+// finish writes what was kept back until the end of the transaction.
+func (tx *Tx) finish() error {
+	if err := tx.tally.flush(tx.c); err != nil {
+		return err
+	}
+	if tx.nextID == 0 {
+		return nil
+	}
+	_, err := tx.c.exec(`UPDATE self SET next_id = ?`, tx.nextID)
+	return err
+}
+
+// newID gives out a row id that was never used before, in any table.
+func (tx *Tx) newID() (int64, error) {
+	if tx.nextID == 0 {
+		next, err := tx.c.one(`SELECT next_id FROM self`)
+		if err != nil {
+			return 0, err
+		}
+		if next < 1 {
+			return 0, tx.c.damaged(fmt.Errorf("the next row id is %d", next))
+		}
+		tx.nextID = next
+	}
+	tx.nextID++
+	return tx.nextID - 1, nil
+}
+
+// writable fails in View.
+func (tx *Tx) writable() error {
+	if tx.readOnly {
+		return errReadOnly
+	}
+	return nil
+}
+
+// Close folds the write-ahead log into the database, so that one file remains, and releases it. What was
+// committed is safe even if Close fails. It waits for transactions that run.
+func (db *DB) Close() error {
+	<-db.turn
+	defer db.give()
+	if db.closed {
+		return nil
+	}
+	db.closed = true
+	if db.reader {
+		return nil
+	}
+	var err error
+	if db.local {
+		err = db.c.pragma("wal_checkpoint(TRUNCATE)")
+	}
+	err = errors.Join(err, db.c.close())
+	db.c = nil
+	return err
+}

@@ -1,0 +1,68 @@
+package state
+
+import (
+	"database/sql/driver"
+	"slices"
+	"strings"
+)
+
+// statement writes one row. order says which of the row's values are its arguments.
+type statement struct {
+	sql   string
+	order []int
+}
+
+// None of these is ever changed.
+var (
+	insertFolder  = newInsert("folder", folderColumns)
+	updateFolder  = newUpdate("folder", folderColumns)
+	insertMessage = newInsert("message", messageColumns)
+	updateMessage = newUpdate("message", messageColumns)
+	// updateUnindexed leaves alone what indexes are on, but for flags and held, whose indexes are small.
+	updateUnindexed = newUpdate("message", messageColumns, "folder", "uid", "name", "why", "remote_size", "header")
+	insertIntent    = newInsert("intent", intentColumns)
+	updateIntent    = newUpdate("intent", intentColumns)
+)
+
+// newInsert inserts a row with all columns of one of the lists in row.go.
+func newInsert(table, columns string) statement {
+	var s statement
+	var marks []string
+	for i := range strings.Split(columns, ", ") {
+		marks = append(marks, "?")
+		s.order = append(s.order, i)
+	}
+	s.sql = `INSERT INTO ` + table + ` (` + columns + `) VALUES (` + strings.Join(marks, ", ") + `)`
+	return s
+}
+
+// newUpdate sets all columns but except in the row with the id, which is the first column.
+func newUpdate(table, columns string, except ...string) statement {
+	var s statement
+	var set []string
+	for i, name := range strings.Split(columns, ", ") {
+		if i == 0 || slices.Contains(except, name) {
+			continue
+		}
+		set = append(set, name+" = ?")
+		s.order = append(s.order, i)
+	}
+	s.order = append(s.order, 0)
+	s.sql = `UPDATE ` + table + ` SET ` + strings.Join(set, ", ") + ` WHERE id = ?`
+	return s
+}
+
+// write runs s with one row and returns how many rows it changed.
+func (tx *Tx) write(s statement, encode func(w *writer)) (int64, error) {
+	tx.row.reset()
+	encode(&tx.row)
+	values := tx.row.sum()
+	tx.args = tx.args[:0]
+	for _, i := range s.order {
+		tx.args = append(tx.args, values[i])
+	}
+	return tx.c.exec(s.sql, tx.args...)
+}
+
+// writer collects the values of one row.
+type writer struct{ values []driver.Value }

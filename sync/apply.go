@@ -1,0 +1,445 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// apply carries a plan out, kind by kind: what adds comes before what removes. An operation that fails is
+// reported, keeps its folder's marks from being committed and leaves the others alone.
+func (r *run) apply(ctx context.Context, p plan.Plan) error {
+	byKind := map[plan.Kind][]plan.Op{}
+	for _, op := range p.Ops {
+		byKind[op.Kind] = append(byKind[op.Kind], op)
+	}
+	var bytes, messages int64
+	for _, op := range byKind[plan.Download] {
+		messages++
+		bytes += r.sizeOf(op)
+	}
+	messages += int64(len(byKind[plan.Upload]))
+	r.tell(func(p *Progress) {
+		p.Phase, p.MessagesAll, p.BytesAll = "transferring", p.MessagesAll+messages, p.BytesAll+bytes
+	})
+
+	// Rows that make room for another come first of all; they name no folder.
+	room := func(op plan.Op) bool { return op.Folder == "" }
+	early := slices.DeleteFunc(slices.Clone(byKind[plan.Forget]), func(op plan.Op) bool { return !room(op) })
+	byKind[plan.Forget] = slices.DeleteFunc(byKind[plan.Forget], room)
+	steps := []func(context.Context) error{
+		r.unname,
+		func(ctx context.Context) error {
+			return r.known(ctx, slices.Concat(early, byKind[plan.Pairing], byKind[plan.Rebind]))
+		},
+		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Download], r.download) },
+		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Upload], r.upload) },
+		func(ctx context.Context) error { return r.moves(ctx, byKind[plan.Move]) },
+		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.SetFlags], r.setFlags) },
+		func(ctx context.Context) error {
+			return r.known(ctx, slices.Concat(byKind[plan.Park], byKind[plan.Forget], byKind[plan.Hold]))
+		},
+		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Delete], r.remove) },
+		func(ctx context.Context) error { return r.removeFolders(ctx, byKind[plan.DeleteFolder]) },
+	}
+	for _, step := range steps {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removes reports whether a plan takes anything away because it is missing on the other side.
+func removes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, isRemoval) }
+
+func dropRemovals(p *plan.Plan) { p.Ops = slices.DeleteFunc(p.Ops, isRemoval) }
+
+func isRemoval(op plan.Op) bool {
+	return op.Kind == plan.Delete || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
+		(op.Kind == plan.Park && op.Why == plan.Dismissed)
+}
+
+// perFolder hands each folder's operations to f, several folders at a time.
+func (r *run) perFolder(ctx context.Context, ops []plan.Op, f func(context.Context, *folder, []plan.Op) error) error {
+	grouped := map[mail.FolderName][]plan.Op{}
+	for _, op := range ops {
+		grouped[op.Folder] = append(grouped[op.Folder], op)
+	}
+	var folders []*folder
+	for _, fo := range r.folders {
+		if len(grouped[fo.name]) > 0 {
+			folders = append(folders, fo)
+		}
+	}
+	return r.workers(ctx, folders, func(ctx context.Context, fo *folder) error { return f(ctx, fo, grouped[fo.name]) })
+}
+
+// stable looks at both sides once more and reports whether the places of messages are still those that the
+// plan was made on: a message that is missing here and did not turn up there is then really gone.
+func (r *run) stable(ctx context.Context) (bool, error) {
+	t, err := r.readTrees(ctx)
+	if err != nil {
+		return false, err
+	}
+	sc := r.scope(t)
+	for _, f := range r.folders {
+		if f.failed != nil {
+			continue
+		}
+		now := sc.locals[f.name]
+		if (now == nil) != (f.local == nil) || (now != nil && !now.Mark.Equal(f.local.Mark)) {
+			return false, nil
+		}
+		if now != nil && f.scanned != nil && f.scanned.Mark.Racy {
+			// Its times are too young to show a change: compare the names.
+			scan, err := r.md.Scan(ctx, f.name)
+			if err != nil || !sameNames(scan.Entries, f.scanned.Entries) {
+				return false, err
+			}
+		}
+	}
+	byName := map[string]*remote.Mailbox{}
+	for i := range t.boxes {
+		byName[t.boxes[i].Name] = &t.boxes[i]
+	}
+	for _, f := range r.folders {
+		if f.failed != nil {
+			continue
+		}
+		now := byName[f.mailbox]
+		if now != nil && !now.Selectable {
+			now = nil
+		}
+		if (now == nil) != (f.remote == nil) {
+			return false, nil
+		}
+		if now == nil || now.Status == nil || f.remote.Status == nil {
+			continue
+		}
+		if a, b := now.Status, f.remote.Status; a.UIDNext != b.UIDNext || a.Messages != b.Messages || a.UIDValidity != b.UIDValidity {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func sameNames(a, b []maildir.Entry) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	names := map[string]bool{}
+	for _, e := range a {
+		names[e.Base] = true
+	}
+	return !slices.ContainsFunc(b, func(e maildir.Entry) bool { return !names[e.Base] })
+}
+
+// known carries out the operations that only the state takes part in.
+func (r *run) known(ctx context.Context, ops []plan.Op) error {
+	const batch = 1000
+	for chunk := range slices.Chunk(ops, batch) {
+		err := r.update(ctx, func(tx *state.Tx) error {
+			for _, op := range chunk {
+				if err := r.learn(tx, op); err != nil {
+					return fmt.Errorf("%s in folder %s: %w", op.Kind, op.Folder, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unname takes the UIDs from the rows of mailboxes that were replaced: they mean nothing any more, and the
+// new ones may be the same numbers.
+func (r *run) unname(ctx context.Context) error {
+	for _, f := range r.folders {
+		if !f.lostRemote || !f.readRemote || f.failed != nil {
+			continue
+		}
+		err := r.update(ctx, func(tx *state.Tx) error { return dropUIDs(tx, f.base.ID) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropUIDs takes the UIDs from all rows of a folder.
+func dropUIDs(tx *state.Tx, folder int64) error {
+	rows, err := tx.InFolder(folder)
+	if err != nil {
+		return err
+	}
+	for _, m := range rows {
+		if m.UID == 0 {
+			continue
+		}
+		m.UID = 0
+		if err := tx.PutMessage(&m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) learn(tx *state.Tx, op plan.Op) error {
+	f := r.byName[op.Folder]
+	switch op.Kind {
+	case plan.Pairing:
+		m := r.rowOf(f, op.UID, op.Name)
+		m.ID, m.RemoteFlags, m.LocalFlags = op.Row, op.RemoteSeen, op.LocalSeen
+		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
+			return err
+		}
+		return tx.PutMessage(&m)
+	case plan.Forget:
+		if err := tx.DeleteMessage(op.Row); !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		return nil
+	case plan.Rebind:
+		m, err := tx.Message(op.Row)
+		if err != nil {
+			return err
+		}
+		if fresh := r.rowOf(f, op.UID, op.Name); op.UID != 0 && (op.UID != m.UID || m.Folder != f.base.ID) {
+			m.UID, m.RemoteSize, m.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
+			m.RemoteHeld = false
+		} else if op.Name != "" && op.Name != m.Name {
+			m.Inode = fresh.Inode
+		}
+		m.Folder, m.RemoteFlags = f.base.ID, op.RemoteSeen
+		if op.Name != "" {
+			m.Name, m.LocalFlags, m.LocalHeld = op.Name, op.LocalSeen, false
+		}
+		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
+			return err
+		}
+		return tx.PutMessage(&m)
+	case plan.Hold:
+		m, err := tx.Message(op.Row)
+		if err != nil {
+			return err
+		}
+		// The deletion on one side is held because the other side's message is gone.
+		m.RemoteHeld = m.RemoteHeld || op.Side == plan.Maildir
+		m.LocalHeld = m.LocalHeld || op.Side == plan.Server
+		return tx.PutMessage(&m)
+	case plan.Park:
+		return r.learnParked(tx, f, op)
+	}
+	return fmt.Errorf("unexpected operation %q", op.Kind)
+}
+
+// learnParked keeps a message that one side has and the other does not get.
+func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
+	var m state.Message
+	if op.Row != 0 {
+		var err error
+		if m, err = tx.Message(op.Row); err != nil {
+			return err
+		}
+	} else {
+		m = r.rowOf(f, 0, op.Name)
+		if op.Side == plan.Server {
+			m = r.rowOf(f, op.UID, "")
+		}
+	}
+	if op.Side == plan.Server {
+		m.Name, m.LocalFlags, m.LocalHeld = "", mail.Flags{}, false
+		if op.UID != 0 {
+			m.UID = op.UID
+		}
+	} else {
+		m.UID, m.RemoteFlags, m.RemoteHeld = 0, mail.Flags{}, false
+		if op.Name != "" {
+			m.Name = op.Name
+		}
+	}
+	m.Folder, m.Why, m.Text = f.base.ID, string(op.Why), op.Reason
+	return tx.PutMessage(&m)
+}
+
+// clearParked removes rows that stood for one half of what is one message now.
+func clearParked(tx *state.Tx, f *folder, uid mail.UID, name string, keep int64) error {
+	var rows []state.Message
+	if uid != 0 {
+		ms, err := tx.ByUIDs(f.base.ID, mail.NewUIDSet(uid))
+		if err != nil {
+			return err
+		}
+		rows = append(rows, ms...)
+	}
+	if name != "" {
+		m, ok, err := tx.ByName(f.base.ID, name)
+		if err != nil {
+			return err
+		}
+		if ok {
+			rows = append(rows, m)
+		}
+	}
+	for _, m := range rows {
+		if m.ID != keep && m.Why != "" {
+			if err := tx.DeleteMessage(m.ID); err != nil && !errors.Is(err, state.ErrNotFound) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rowOf makes a row from what was gathered of a message on each side.
+func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
+	m := state.Message{Folder: f.base.ID, UID: uid, Name: name, RemoteSize: -1}
+	if rm := f.newRemoteMessage(uid); rm != nil {
+		m.RemoteFlags, m.RemoteSize, m.EmailID, m.Date = rm.Flags, rm.Size, rm.EmailID, rm.Date
+		if rm.Header != nil {
+			m.Header, m.HasMessageID = rm.Header.Digest, rm.Header.HasMessageID
+		}
+	}
+	if lm := f.newLocalMessage(name); lm != nil {
+		m.LocalFlags, m.FileSize, m.Inode = lm.Flags, lm.FileSize, lm.Inode
+		if m.Date.IsZero() {
+			m.Date = lm.Date
+		}
+		if c := lm.Content; c != nil {
+			m.Digest, m.Header, m.HasMessageID = c.Digest, c.Header, c.HasMessageID
+			m.Raw = uid != 0 && c.NeedsRawMark() && m.RemoteSize == c.Size
+		}
+	}
+	return m
+}
+
+func (f *folder) newRemoteMessage(uid mail.UID) *plan.RemoteMessage {
+	if uid == 0 {
+		return nil
+	}
+	if i, ok := f.remoteIndex()[uid]; ok {
+		return &f.remoteNew[i]
+	}
+	return nil
+}
+
+func (f *folder) newLocalMessage(name string) *plan.LocalMessage {
+	if name == "" {
+		return nil
+	}
+	if i, ok := f.localIndex()[name]; ok {
+		return &f.localNew[i]
+	}
+	return nil
+}
+
+func (r *run) sizeOf(op plan.Op) int64 {
+	if f := r.byName[op.Folder]; f != nil {
+		if m := f.newRemoteMessage(op.UID); m != nil {
+			return m.Size
+		}
+	}
+	return 0
+}
+
+// commitMarks records up to where each folder was read, if all that was read has been dealt with.
+func (r *run) commitMarks(ctx context.Context) error {
+	filter := r.filter()
+	return r.update(ctx, func(tx *state.Tx) error {
+		for _, f := range r.folders {
+			if f.failed != nil || f.base.ID == 0 {
+				continue
+			}
+			base, err := tx.Folder(f.base.ID)
+			if errors.Is(err, state.ErrNotFound) {
+				continue // it was deleted in this run
+			}
+			if err != nil {
+				return err
+			}
+			if f.local == nil && f.remote == nil && !f.dirty && f.target {
+				rows, err := tx.InFolder(base.ID)
+				if err == nil && len(rows) == 0 {
+					err = tx.DeleteFolder(base.ID) // gone on both sides
+				}
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			was := base
+			if f.local != nil {
+				base.OnDisk, base.Inode = true, f.local.Inode
+			}
+			if !f.dirty {
+				if f.readRemote {
+					s := f.selected
+					base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = s.UIDValidity, s.UIDNext, s.HighestModSeq, s.Messages
+					base.ReadOnly, base.Permanent, base.AnyKeyword, base.PermanentKnown = s.ReadOnly, s.Permanent, s.AnyKeyword, s.PermanentKnown
+				}
+				if f.readLocal {
+					base.LocalMark = nil
+					if !f.scanned.Mark.Racy {
+						if base.LocalMark, err = f.scanned.Mark.MarshalBinary(); err != nil {
+							return err
+						}
+					}
+				}
+				if f.target || f.readRemote && f.readLocal {
+					base.Filter = filter
+				}
+			}
+			base.LastSync = r.now()
+			if equalFolders(was, base) {
+				continue
+			}
+			if err := tx.PutFolder(&base); err != nil {
+				return err
+			}
+			f.base = base
+		}
+		return nil
+	})
+}
+
+// equalFolders compares all but the time, so that an idle run writes nothing.
+func equalFolders(a, b state.Folder) bool {
+	return a.Name == b.Name && a.Mailbox == b.Mailbox && a.OnDisk == b.OnDisk && a.UIDValidity == b.UIDValidity &&
+		a.MailboxID == b.MailboxID && a.Inode == b.Inode && a.UIDNext == b.UIDNext && a.HighestModSeq == b.HighestModSeq &&
+		a.Exists == b.Exists && slices.Equal(a.LocalMark, b.LocalMark) && a.Filter == b.Filter && a.ReadOnly == b.ReadOnly &&
+		a.Permanent.Equal(b.Permanent) && a.AnyKeyword == b.AnyKeyword && a.PermanentKnown == b.PermanentKnown
+}
+
+// remoteIndex and localIndex find what was gathered; they are made when first needed.
+func (f *folder) remoteIndex() map[mail.UID]int {
+	if f.remoteAt == nil {
+		f.remoteAt = make(map[mail.UID]int, len(f.remoteNew))
+		for i, m := range f.remoteNew {
+			f.remoteAt[m.UID] = i
+		}
+	}
+	return f.remoteAt
+}
+
+func (f *folder) localIndex() map[string]int {
+	if f.localAt == nil {
+		f.localAt = make(map[string]int, len(f.localNew))
+		for i, m := range f.localNew {
+			f.localAt[m.Name] = i
+		}
+	}
+	return f.localAt
+}

@@ -1,0 +1,243 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// change is a flag change that the same command can make on many messages.
+type change struct {
+	add   bool
+	flags string
+}
+
+// setFlags brings flag changes over in one folder and records what both sides have then.
+func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
+	var remotes, locals []plan.Op
+	for _, op := range ops {
+		if op.Side == plan.Server {
+			remotes = append(remotes, op)
+		} else {
+			locals = append(locals, op)
+		}
+	}
+	if err := r.setRemoteFlags(ctx, f, remotes); err != nil {
+		return fmt.Errorf("changing flags on the server: %w", err)
+	}
+	if err := r.setLocalFlags(ctx, f, locals); err != nil {
+		return fmt.Errorf("changing flags in the Maildir: %w", err)
+	}
+	return nil
+}
+
+func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	rows, err := r.rows(ctx, ops)
+	if err != nil {
+		return err
+	}
+	failed := map[mail.UID]error{}
+	var acted mail.UIDSet
+	now := map[mail.UID]mail.Flags{}
+	groups := map[change]*mail.UIDSet{}
+	var keys []change
+	// A flag that the mailbox can't keep is not asked for; the state remembers that the server lacks it.
+	keeps := func(fl mail.Flags) mail.Flags { return fl }
+	for _, op := range ops {
+		if !op.Add.IsZero() || !op.Remove.IsZero() {
+			sel, err := r.selectedOf(ctx, f)
+			if err != nil {
+				return err
+			}
+			keeps = sel.Keeps
+			break
+		}
+	}
+	for i, op := range ops {
+		uid := rows[i].UID
+		if uid == 0 {
+			continue
+		}
+		for _, c := range []change{{true, keeps(op.Add).String()}, {false, op.Remove.String()}} {
+			if c.flags == "" {
+				continue
+			}
+			if groups[c] == nil {
+				groups[c] = &mail.UIDSet{}
+				keys = append(keys, c)
+			}
+			groups[c].Add(uid)
+			acted.Add(uid)
+		}
+	}
+	if !acted.IsEmpty() {
+		err := r.pool.with(ctx, func(s remote.Session) error {
+			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+			for _, c := range keys {
+				refused, err := s.Store(ctx, box, *groups[c], c.add, mail.ParseFlags(c.flags))
+				if err != nil {
+					return err
+				}
+				for uid, why := range refused {
+					if uid != 0 {
+						failed[uid] = why
+						continue
+					}
+					for u := range groups[c].All() {
+						failed[u] = why
+					}
+				}
+			}
+			// What the server kept decides what the state records: a flag that it dropped must never be
+			// read back as one that somebody removed.
+			ms, err := s.Fetch(ctx, box, acted, remote.FetchItems{})
+			for _, m := range ms {
+				now[m.UID] = m.Flags
+			}
+			return err
+		})
+		if err != nil {
+			r.soil(f)
+			return err
+		}
+	}
+	if len(failed) > 0 {
+		r.soil(f)
+		why := failed[slices.Sorted(func(yield func(mail.UID) bool) {
+			for u := range failed {
+				if !yield(u) {
+					return
+				}
+			}
+		})[0]]
+		r.fail(f.name, fmt.Errorf("changing flags of %d messages on the server: %w", len(failed), why))
+	}
+	n := 0
+	err = r.update(ctx, func(tx *state.Tx) error {
+		for i, op := range ops {
+			m, err := tx.Message(rows[i].ID)
+			if err != nil {
+				return err
+			}
+			if failed[m.UID] != nil {
+				continue
+			}
+			seen := op.RemoteSeen
+			if acted.Contains(m.UID) {
+				have, ok := now[m.UID]
+				if !ok {
+					r.soil(f) // gone meanwhile
+					continue
+				}
+				seen = seen.Minus(op.Add.Minus(have)).Plus(op.Remove.And(have))
+				n++
+			} else {
+				seen = seen.Minus(op.Add)
+			}
+			m.RemoteFlags, m.LocalFlags = seen, op.LocalSeen
+			if err := tx.PutMessage(&m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.count(func(res *Result) { res.ToServer.Flags += n })
+	return err
+}
+
+func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	rows, err := r.rows(ctx, ops)
+	if err != nil {
+		return err
+	}
+	type outcome struct {
+		op    plan.Op
+		id    int64
+		seen  mail.Flags
+		acted bool
+	}
+	var outcomes []outcome
+	for i, op := range ops {
+		if op.Add.IsZero() && op.Remove.IsZero() {
+			outcomes = append(outcomes, outcome{op, rows[i].ID, op.LocalSeen, false})
+			continue
+		}
+		if rows[i].Name == "" {
+			continue
+		}
+		e, err := r.md.SetFlags(f.name, rows[i].Name, op.Add, op.Remove)
+		if errors.Is(err, maildir.ErrNotFound) {
+			r.soil(f)
+			continue
+		}
+		if err != nil {
+			r.soil(f)
+			r.fail(f.name, fmt.Errorf("changing flags of message file %s: %w", rows[i].Name, err))
+			continue
+		}
+		seen := op.LocalSeen.Minus(op.Add.Minus(e.Flags)).Plus(op.Remove.And(e.Flags))
+		outcomes = append(outcomes, outcome{op, rows[i].ID, seen, true})
+	}
+	if err := r.md.Flush(); err != nil {
+		return fmt.Errorf("making them durable: %w", err)
+	}
+	n := 0
+	err = r.update(ctx, func(tx *state.Tx) error {
+		for _, o := range outcomes {
+			m, err := tx.Message(o.id)
+			if err != nil {
+				return err
+			}
+			m.LocalFlags, m.RemoteFlags = o.seen, o.op.RemoteSeen
+			if err := tx.PutMessage(&m); err != nil {
+				return err
+			}
+			if o.acted {
+				n++
+			}
+		}
+		return nil
+	})
+	r.count(func(res *Result) { res.ToMaildir.Flags += n })
+	return err
+}
+
+// rows returns the present rows of operations, in their order.
+func (r *run) rows(ctx context.Context, ops []plan.Op) ([]state.Message, error) {
+	rows := make([]state.Message, len(ops))
+	err := r.view(ctx, func(tx *state.Tx) error {
+		for i, op := range ops {
+			var err error
+			if op.Row != 0 {
+				rows[i], err = tx.Message(op.Row)
+			} else if op.UID != 0 {
+				// A message that became a row earlier in this run.
+				var ms []state.Message
+				ms, err = tx.ByUIDs(r.byName[op.Folder].base.ID, mail.NewUIDSet(op.UID))
+				if len(ms) == 1 {
+					rows[i] = ms[0]
+				}
+			} else {
+				rows[i], _, err = tx.ByName(r.byName[op.Folder].base.ID, op.Name)
+			}
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	return rows, err
+}

@@ -1,0 +1,570 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// trees are the folders of the account in the three trees, as last probed.
+type trees struct {
+	base  []state.Folder
+	boxes []remote.Mailbox // all that the server lists
+	local []maildir.Folder // all that the Maildir has
+}
+
+// probe looks at both sides at once: one exchange with the server, one stat of each local directory.
+func (r *run) probe(ctx context.Context) error {
+	t, err := r.readTrees(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.opt.DryRun {
+		renamed, err := r.restoreAside(ctx, t.boxes)
+		if err != nil {
+			return err
+		}
+		if renamed {
+			if t, err = r.readTrees(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return r.lineUp(ctx, t)
+}
+
+func (r *run) readTrees(ctx context.Context) (*trees, error) {
+	var t trees
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return r.pool.reading(gctx, func(s remote.Session) (err error) {
+			t.boxes, err = s.Mailboxes(gctx)
+			if err == nil {
+				r.caps = s.Capabilities()
+				r.names = newNames(&r.set, s, t.boxes)
+			}
+			return err
+		})
+	})
+	g.Go(func() (err error) {
+		var problems []maildir.Problem
+		t.local, problems, err = r.md.Folders()
+		if err != nil {
+			return fmt.Errorf("reading the Maildir: %w", err)
+		}
+		for _, p := range problems {
+			r.fail(p.Folder, p.Err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		t.base, err = tx.Folders()
+		return err
+	})
+	return &t, err
+}
+
+// lineUp decides which folders the account is about and makes r.folders of them, carrying out the
+// folder operations that must come before messages are looked at.
+func (r *run) lineUp(ctx context.Context, t *trees) error {
+	for round := 0; ; round++ {
+		in, err := r.folderInput(ctx, t)
+		if err != nil {
+			return err
+		}
+		if err := r.answerFolders(ctx, &in); err != nil {
+			return err
+		}
+		ops := plan.Folders(in)
+		if r.opt.DryRun {
+			r.res.FolderPlan = ops
+			dryFolders(ops, t, in)
+			break
+		}
+		if len(ops) == 0 || round == 3 {
+			break
+		}
+		r.applyFolders(ctx, ops)
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if t, err = r.readTrees(ctx); err != nil {
+			return err
+		}
+	}
+	return r.makeFolders(ctx, t)
+}
+
+// scope is the part of the listed folders that the account is about.
+type scope struct {
+	remote map[string]scoped          // by mailbox name
+	names  map[mail.FolderName]string // local name of each mailbox in scope
+	outer  map[mail.FolderName]bool   // local names whose mailbox exists but is out of scope
+	locals map[mail.FolderName]*maildir.Folder
+}
+
+type scoped struct {
+	box  *remote.Mailbox
+	name mail.FolderName
+}
+
+func (r *run) scope(t *trees) scope {
+	sc := scope{
+		remote: map[string]scoped{}, names: map[mail.FolderName]string{},
+		outer: map[mail.FolderName]bool{}, locals: map[mail.FolderName]*maildir.Folder{},
+	}
+	for i := range t.boxes {
+		b := &t.boxes[i]
+		if !b.Selectable {
+			continue
+		}
+		name, err := r.names.local(*b)
+		if err != nil {
+			if r.names.wants(b.Display, b.Path, b.SpecialUse) {
+				r.fail("", fmt.Errorf("the server's mailbox %q can't be a local folder: %w", b.Display, err))
+			}
+			continue
+		}
+		if !r.names.wants(b.Display, b.Path, b.SpecialUse) || (r.set.Subscribed && !b.Subscribed && name != mail.Inbox) {
+			sc.outer[name] = true
+			continue
+		}
+		if other, taken := sc.names[name]; taken {
+			r.fail(name, fmt.Errorf("two mailboxes of the server, %q and %q, would be this folder: give one of them another name with `map`, or exclude it", other, b.Name))
+			continue
+		}
+		sc.names[name] = b.Name
+		sc.remote[b.Name] = scoped{b, name}
+	}
+	for i := range t.local {
+		f := &t.local[i]
+		if sc.outer[f.Name] {
+			continue
+		}
+		if _, ok := sc.names[f.Name]; !ok {
+			// Only the Maildir has it: the patterns apply to the name that it would have on the server.
+			path := f.Name.Path()
+			if !r.names.wants(strings.Join(path, "/"), path, nil) {
+				sc.outer[f.Name] = true
+				continue
+			}
+		}
+		sc.locals[f.Name] = f
+	}
+	return sc
+}
+
+func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, error) {
+	sc := r.scope(t)
+	in := plan.FolderInput{Policy: r.set.Policy}
+	for _, b := range t.boxes {
+		if s, ok := sc.remote[b.Name]; ok {
+			f := plan.RemoteFolder{Name: s.name, Mailbox: b.Name}
+			if b.Status != nil {
+				f.UIDValidity, f.MailboxID = b.Status.UIDValidity, b.Status.MailboxID
+			}
+			in.Remote = append(in.Remote, f)
+		}
+	}
+	for _, f := range t.local {
+		if sc.locals[f.Name] == nil {
+			continue
+		}
+		lf := plan.LocalFolder{Name: f.Name, Inode: f.Inode}
+		if box, ok := sc.names[f.Name]; ok {
+			lf.Mailbox = box
+		} else if box, err := r.names.mailbox(f.Name); err != nil {
+			lf.Problem = err.Error()
+			r.fail(f.Name, fmt.Errorf("this folder can't be on the server: %w", err))
+		} else {
+			lf.Mailbox = box
+		}
+		in.Local = append(in.Local, lf)
+	}
+	listed := map[string]bool{}
+	for _, b := range t.boxes {
+		listed[b.Name] = b.Selectable
+	}
+	err := r.view(ctx, func(tx *state.Tx) error {
+		agreed, err := tx.AgreedAll()
+		for _, b := range t.base {
+			if sc.outer[b.Name] {
+				continue
+			}
+			if s, ok := sc.remote[b.Mailbox]; !ok && b.Mailbox != "" && listed[b.Mailbox] {
+				continue // its mailbox is there and out of scope now
+			} else if ok && sc.outer[s.name] {
+				continue
+			}
+			in.Base = append(in.Base, plan.BaseFolder{
+				ID: b.ID, Name: b.Name, Mailbox: b.Mailbox, OnDisk: b.OnDisk,
+				UIDValidity: b.UIDValidity, MailboxID: b.MailboxID, Inode: b.Inode, Messages: agreed[b.ID],
+			})
+		}
+		return err
+	})
+	return in, err
+}
+
+// answerFolders finds out how much of a base folder's messages its rename candidates hold.
+func (r *run) answerFolders(ctx context.Context, in *plan.FolderInput) error {
+	in.RemoteSame, in.LocalSame = map[plan.FolderQuestion]float64{}, map[plan.FolderQuestion]float64{}
+	for range 3 {
+		questions := plan.FolderQuestions(*in)
+		if len(questions) == 0 {
+			return nil
+		}
+		for _, q := range questions {
+			share, err := r.sameMessages(ctx, q, in)
+			if err != nil {
+				return err
+			}
+			if q.Side == plan.Server {
+				in.RemoteSame[q] = share
+			} else {
+				in.LocalSame[q] = share
+			}
+		}
+	}
+	return nil
+}
+
+// sameMessages is the share of a base folder's messages that a candidate holds.
+func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.FolderInput) (float64, error) {
+	if q.Side == plan.Maildir {
+		scan, err := r.md.Scan(ctx, q.Candidate)
+		if err != nil {
+			r.fail(q.Candidate, err)
+			return 0, nil
+		}
+		there := map[string]bool{}
+		for _, e := range scan.Entries {
+			there[e.Base] = true
+		}
+		var known []state.Name
+		if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.Names(q.Base); return err }); err != nil {
+			return 0, err
+		}
+		same := 0
+		for _, n := range known {
+			if there[n.Name] {
+				same++
+			}
+		}
+		if len(known) == 0 {
+			return 0, nil
+		}
+		return float64(same) / float64(len(known)), nil
+	}
+	i := slices.IndexFunc(in.Remote, func(f plan.RemoteFolder) bool { return f.Name == q.Candidate })
+	if i < 0 {
+		return 0, nil
+	}
+	var known, there mail.UIDSet
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(q.Base); return err }); err != nil {
+		return 0, err
+	}
+	err := r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, remote.Box{Name: in.Remote[i].Mailbox, UIDValidity: in.Remote[i].UIDValidity}, known, remote.FetchItems{})
+		there = mail.UIDSet{}
+		for _, m := range ms {
+			there.Add(m.UID)
+		}
+		return err
+	})
+	if err != nil || known.IsEmpty() {
+		return 0, err
+	}
+	return float64(known.Len()-known.Minus(there).Len()) / float64(known.Len()), nil
+}
+
+// applyFolders carries out folder operations. One that fails is reported, and its folder waits for the next run.
+func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
+	for _, op := range ops {
+		if ctx.Err() != nil {
+			return
+		}
+		r.log.Info("folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "why", op.Reason)
+		if err := r.applyFolder(ctx, op); err != nil {
+			r.fail(op.Folder, fmt.Errorf("%s on the %s: %w", folderWords[op.Kind], op.Side, err))
+		}
+	}
+}
+
+var folderWords = map[plan.FolderKind]string{
+	plan.RenameFolder: "renaming the folder",
+	plan.FollowFolder: "following a rename",
+	plan.CreateFolder: "creating the folder",
+}
+
+func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
+	switch {
+	case op.Kind == plan.CreateFolder && op.Side == plan.Maildir:
+		return r.md.CreateFolder(op.Folder)
+	case op.Kind == plan.CreateFolder:
+		box := op.Mailbox
+		if box == "" {
+			var err error
+			if box, err = r.names.mailbox(op.Folder); err != nil {
+				return err
+			}
+		}
+		return r.pool.with(ctx, func(s remote.Session) error { return s.Create(ctx, box) })
+	case op.Kind == plan.RenameFolder && op.Side == plan.Maildir:
+		if err := r.md.RenameFolder(op.From, op.Folder); err != nil {
+			return err
+		}
+		return r.renameState(ctx, op)
+	case op.Kind == plan.RenameFolder:
+		var from string
+		err := r.view(ctx, func(tx *state.Tx) error {
+			f, err := tx.Folder(op.Base)
+			from = f.Mailbox
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		box := op.Mailbox
+		if box == "" {
+			if box, err = r.names.mailbox(op.Folder); err != nil {
+				return err
+			}
+		}
+		if err := r.pool.with(ctx, func(s remote.Session) error { return s.Rename(ctx, from, box) }); err != nil {
+			return err
+		}
+		return r.renameState(ctx, op)
+	default:
+		return r.renameState(ctx, op)
+	}
+}
+
+// renameState gives a folder and all below it their new names in the state. The server's names are
+// read anew by the probe that follows.
+func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
+	return r.update(ctx, func(tx *state.Tx) error {
+		all, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			to := mail.FolderName("")
+			switch {
+			case f.ID == op.Base || f.Name == op.From:
+				to = op.Folder
+			case f.Name.Under(op.From):
+				to = op.Folder + f.Name[len(op.From):]
+			default:
+				continue
+			}
+			box := f.Mailbox
+			if n, err := r.names.mailbox(to); err == nil {
+				box = n
+			}
+			if f.ID == op.Base && op.Mailbox != "" {
+				box = op.Mailbox
+			}
+			if err := tx.RenameFolder(f.ID, to, box); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would.
+func dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
+	renamed := func(name, from, to mail.FolderName) mail.FolderName {
+		switch {
+		case name == from:
+			return to
+		case name.Under(from):
+			return to + name[len(from):]
+		}
+		return name
+	}
+	for _, op := range ops {
+		if op.Kind == plan.CreateFolder {
+			continue
+		}
+		for i := range t.base {
+			was := t.base[i].Name
+			t.base[i].Name = renamed(was, op.From, op.Folder)
+			if was == op.From && op.Mailbox != "" {
+				t.base[i].Mailbox = op.Mailbox
+			}
+			if op.Kind == plan.RenameFolder && op.Side == plan.Server {
+				continue
+			}
+			if j := slices.IndexFunc(in.Remote, func(f plan.RemoteFolder) bool { return f.Name == t.base[i].Name }); j >= 0 {
+				t.base[i].Mailbox = in.Remote[j].Mailbox
+			}
+		}
+		for i := range t.local {
+			if op.Kind == plan.RenameFolder && op.Side == plan.Maildir {
+				t.local[i].Name = renamed(t.local[i].Name, op.From, op.Folder)
+			}
+		}
+	}
+}
+
+// makeFolders makes r.folders from the trees and gives each folder its row in the state.
+func (r *run) makeFolders(ctx context.Context, t *trees) error {
+	sc := r.scope(t)
+	r.folders, r.byName = nil, map[mail.FolderName]*folder{}
+	get := func(name mail.FolderName) *folder {
+		f := r.byName[name]
+		if f == nil {
+			f = &folder{name: name, target: r.isTarget(name), pairs: map[int64]*plan.Pair{}}
+			r.byName[name] = f
+			r.folders = append(r.folders, f)
+		}
+		return f
+	}
+	for _, b := range t.boxes {
+		if s, ok := sc.remote[b.Name]; ok {
+			f := get(s.name)
+			f.remote, f.mailbox = s.box, b.Name
+		}
+	}
+	for name, lf := range sc.locals {
+		get(name).local = lf
+	}
+	listed := map[string]bool{}
+	for _, b := range t.boxes {
+		listed[b.Name] = b.Selectable
+	}
+	for _, b := range t.base {
+		f, ok := r.byName[b.Name]
+		switch {
+		case ok:
+		case sc.outer[b.Name] || listed[b.Mailbox]:
+			continue
+		default:
+			f = get(b.Name)
+		}
+		f.base = b
+	}
+	sortFolders(r.folders)
+	for _, f := range r.folders {
+		if f.mailbox == "" {
+			f.mailbox = f.base.Mailbox
+		}
+		if f.mailbox == "" {
+			box, err := r.names.mailbox(f.name)
+			if err != nil {
+				f.mailboxProblem = err.Error()
+			}
+			f.mailbox = box
+		}
+		r.judge(f)
+	}
+	if err := r.confirmGone(ctx); err != nil {
+		return err
+	}
+	for _, target := range r.opt.Targets {
+		if r.byName[target] == nil && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.target && f.name.Under(target) }) {
+			r.fail(target, errors.New("there is no such folder, neither on the server nor in the Maildir"))
+		}
+	}
+	r.res.Folders = len(r.folders)
+	r.tell(func(p *Progress) { p.Folders, p.FoldersDone = len(r.folders), 0 })
+	if r.opt.DryRun {
+		return nil
+	}
+	return r.update(ctx, func(tx *state.Tx) error {
+		for _, f := range r.folders {
+			want := f.base
+			want.Name = f.name
+			if f.remote != nil {
+				want.Mailbox = f.mailbox
+				if f.remote.Status != nil && f.remote.Status.MailboxID != "" {
+					want.MailboxID = f.remote.Status.MailboxID
+				}
+			}
+			if f.base.ID != 0 && want.Mailbox == f.base.Mailbox && want.MailboxID == f.base.MailboxID {
+				continue
+			}
+			if f.base.ID != 0 && f.base.Mailbox != "" && want.Mailbox != f.base.Mailbox {
+				r.log.Debug("the mailbox has another name", "folder", f.name, "was", f.base.Mailbox)
+			}
+			if err := tx.PutFolder(&want); err != nil {
+				return err
+			}
+			f.base = want
+		}
+		return nil
+	})
+}
+
+// isTarget reports whether this run was asked to work on a folder; a folder stands for those below it too.
+func (r *run) isTarget(name mail.FolderName) bool {
+	if len(r.opt.Targets) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.opt.Targets, func(t mail.FolderName) bool { return name == t || name.Under(t) })
+}
+
+// judge finds out whether what the state calls the folder's messages still means them.
+func (r *run) judge(f *folder) {
+	if f.remote != nil && f.remote.Status != nil && f.base.UIDNext != 0 {
+		st := f.remote.Status
+		f.lostRemote = st.UIDValidity != f.base.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < f.base.UIDNext)
+		if f.lostRemote {
+			r.log.Info("the mailbox was replaced on the server; its messages are paired again by content", "folder", f.name,
+				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity)
+		}
+	}
+	if f.local != nil && f.base.Inode != 0 && f.local.Inode != f.base.Inode {
+		f.lostLocal = true
+		r.note("the directory of folder %s was replaced: it is compared, and nothing is deleted because of it", f.name)
+	}
+	f.lostLocal = f.lostLocal || r.merge
+}
+
+// confirmGone asks the server once more about mailboxes that the listing left out: a listing that is cut
+// short must not pass for a deletion.
+func (r *run) confirmGone(ctx context.Context) error {
+	for _, f := range r.folders {
+		if f.remote != nil || f.base.Mailbox == "" {
+			continue
+		}
+		err := r.pool.reading(ctx, func(s remote.Session) error {
+			_, err := s.Status(ctx, f.base.Mailbox)
+			return err
+		})
+		switch {
+		case errors.Is(err, remote.ErrNoMailbox):
+		case err == nil:
+			r.failFolder(f, errors.New("the server did not list this mailbox, yet has it: left alone in this run"))
+		case remote.ClassOf(err) == remote.Refused && !busyAnswer(err):
+			// Servers word this in many ways; a refusal for a mailbox that is not listed either is the answer.
+			r.log.Debug("the mailbox is gone", "folder", f.name, "answer", err)
+		case remote.ClassOf(err) == remote.Refused:
+			r.failFolder(f, fmt.Errorf("the server neither listed this mailbox nor said that it is gone: left alone in this run: %w", err))
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// busyAnswer reports a refusal that says nothing about whether the mailbox exists (RFC 5530).
+func busyAnswer(err error) bool {
+	e, ok := errors.AsType[*remote.Error](err)
+	return ok && slices.Contains([]string{"UNAVAILABLE", "SERVERBUG", "INUSE", "LIMIT", "CONTACTADMIN", "NOPERM", "EXPIRED", "PRIVACYREQUIRED"}, e.Code)
+}

@@ -1,0 +1,707 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// gather reads what changed in the folders whose marks differ. When something disappeared and only some
+// folders were asked for, the others are read too: it may have moved there.
+func (r *run) gather(ctx context.Context) error {
+	var targets, others []*folder
+	for _, f := range r.folders {
+		if f.target {
+			targets = append(targets, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	if err := r.gatherAll(ctx, targets); err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	disappeared := false
+	for _, f := range targets {
+		for _, p := range f.pairs {
+			disappeared = disappeared || p.Remote == plan.Gone || p.Local == plan.Gone
+		}
+	}
+	if !disappeared {
+		return nil
+	}
+	return r.gatherAll(ctx, others)
+}
+
+func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
+	return r.workers(ctx, folders, func(ctx context.Context, f *folder) error {
+		defer r.tell(func(p *Progress) { p.FoldersDone++ })
+		if err := r.gatherRemote(ctx, f); err != nil {
+			return fmt.Errorf("reading the folder on the server: %w", err)
+		}
+		if err := r.gatherLocal(ctx, f); err != nil {
+			return fmt.Errorf("reading the folder in the Maildir: %w", err)
+		}
+		return r.gatherRows(ctx, f)
+	})
+}
+
+// filter fingerprints the settings under which marks are taken: with others, what was left out may be in.
+func (r *run) filter() string {
+	s := r.set
+	var since int64
+	if s.Since != nil {
+		// A window that moves forward takes nothing in that was out before.
+		if t := s.Since(time.Unix(1<<33, 0)); !t.IsZero() {
+			since = t.Unix()
+		}
+	}
+	return fmt.Sprintf("%s %s %v %d %d", s.Policy.Mode, s.Policy.Create, s.Policy.Expunge, s.MaxMessageSize, since)
+}
+
+// park says why a message that is new may not be transferred, empty if it may.
+func (r *run) park(size int64, date time.Time) plan.Why {
+	if r.set.MaxMessageSize > 0 && size > r.set.MaxMessageSize {
+		return plan.TooLarge
+	}
+	if r.set.Since != nil && !date.IsZero() {
+		if cut := r.set.Since(r.now()); !cut.IsZero() && date.Before(cut) {
+			return plan.TooOld
+		}
+	}
+	return plan.Agreed
+}
+
+func (r *run) gatherRemote(ctx context.Context, f *folder) error {
+	switch {
+	case f.remote == nil && f.base.Mailbox == "":
+		return nil
+	case f.remote == nil:
+		return r.eachRow(ctx, f, func(m state.Message) {
+			if m.UID != 0 {
+				p := f.pair(m)
+				p.Remote = r.missingRemote()
+			}
+		})
+	case f.remote.Status == nil && f.remote.StatusErr != nil:
+		return f.remote.StatusErr
+	}
+	if st := f.remote.Status; st != nil && r.sameRemote(f, *st) {
+		return nil
+	}
+	since := remote.Since{ModSeq: f.base.HighestModSeq, UIDNext: f.base.UIDNext}
+	box := remote.Box{Name: f.mailbox, UIDValidity: f.base.UIDValidity}
+	if f.lostRemote || r.merge || f.base.UIDNext == 0 {
+		since = remote.Since{}
+		st, err := r.statusOf(ctx, f)
+		if err != nil {
+			return err
+		}
+		box.UIDValidity = st.UIDValidity
+	} else {
+		err := r.view(ctx, func(tx *state.Tx) (err error) {
+			since.KnownCount, err = tx.UIDCount(f.base.ID, since.UIDNext)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		since.Known = func() mail.UIDSet {
+			var known mail.UIDSet
+			_ = r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(f.base.ID); return err })
+			return known
+		}
+	}
+	var ch remote.Changes
+	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
+		ch, err = s.Changes(ctx, box, since)
+		return err
+	})
+	if errors.Is(err, remote.ErrNoMailbox) {
+		return fmt.Errorf("it disappeared just now, the next run looks at it: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	f.selected, f.readRemote = &ch.Selected, true
+	if f.base.UIDNext != 0 && !f.lostRemote && ch.Selected.UIDValidity != f.base.UIDValidity {
+		return remote.ErrUIDValidity
+	}
+	return r.takeChanges(ctx, f, ch, since.UIDNext == 0)
+}
+
+// statusOf is the mailbox's status as probed, or asked for if the probe did not bring it.
+func (r *run) statusOf(ctx context.Context, f *folder) (remote.Status, error) {
+	if f.remote.Status != nil {
+		return *f.remote.Status, nil
+	}
+	var st remote.Status
+	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
+		st, err = s.Status(ctx, f.mailbox)
+		return err
+	})
+	if err == nil {
+		f.remote.Status = &st
+	}
+	return st, err
+}
+
+// sameRemote reports whether the server's marks say that nothing happened since the last reading.
+func (r *run) sameRemote(f *folder, st remote.Status) bool {
+	b := f.base
+	return !r.merge && !f.lostRemote && b.UIDNext != 0 && b.Filter == r.filter() &&
+		st.HighestModSeq != 0 && st.HighestModSeq == b.HighestModSeq &&
+		st.UIDNext == b.UIDNext && st.Messages == b.Exists && st.UIDValidity == b.UIDValidity
+}
+
+func (r *run) missingRemote() plan.Presence {
+	if r.merge {
+		return plan.Lost
+	}
+	return plan.Gone
+}
+
+func (f *folder) missingLocal() plan.Presence {
+	if f.lostLocal {
+		return plan.Lost
+	}
+	return plan.Gone
+}
+
+// takeChanges compares one reading of the server with the state.
+func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, everything bool) error {
+	return r.view(ctx, func(tx *state.Tx) error {
+		if f.lostRemote {
+			for _, m := range ch.New {
+				f.newRemote(r, m, state.Message{})
+			}
+			return eachIn(tx, f, func(m state.Message) {
+				if p := f.pair(m); p.Remote != plan.Absent {
+					p.Remote = plan.Lost
+				}
+			})
+		}
+		now := make(map[mail.UID]remote.Message, len(ch.Flags))
+		var seen []mail.UID
+		for _, m := range slices.Concat(ch.Flags, ch.New) {
+			now[m.UID] = m
+			seen = append(seen, m.UID)
+		}
+		known := map[mail.UID]bool{}
+		changed := mail.UIDSet{}
+		if len(seen) > 1000 {
+			// Most rows will be the same: compare without loading them whole.
+			var diff []mail.UID
+			err := tx.EachRemote(f.base.ID, func(_ int64, uid mail.UID, flags mail.Flags, why string) error {
+				m, ok := now[uid]
+				if !ok {
+					return nil
+				}
+				known[uid] = true
+				if !m.Flags.Equal(flags) || why != "" {
+					diff = append(diff, uid)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			changed = mail.NewUIDSet(diff...)
+		} else {
+			changed = mail.NewUIDSet(seen...)
+		}
+		rows, err := tx.ByUIDs(f.base.ID, changed)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			known[row.UID] = true
+			m := now[row.UID]
+			switch {
+			case row.Why == "" && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld:
+			case row.Why == "" || row.Why == string(plan.Pending):
+				p := f.pair(row)
+				p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
+			}
+		}
+		for _, m := range ch.New {
+			switch {
+			case known[m.UID]:
+			case f.mayBeGhost(m):
+				r.soil(f)
+				r.lookAgain()
+			default:
+				f.newRemote(r, m, state.Message{})
+			}
+		}
+		gone := ch.Vanished
+		if everything {
+			have := mail.NewUIDSet(seen...)
+			all, err := tx.UIDs(f.base.ID)
+			if err != nil {
+				return err
+			}
+			gone = all.Minus(have)
+		}
+		rows, err = tx.ByUIDs(f.base.ID, gone)
+		for _, row := range rows {
+			p := f.pair(row)
+			if p.Remote == plan.Present {
+				p.Remote = r.missingRemote()
+			}
+		}
+		return err
+	})
+}
+
+// newRemote notes a message on the server that the state does not know, or knows as parked.
+func (f *folder) newRemote(r *run, m remote.Message, row state.Message) {
+	f.remoteNew = append(f.remoteNew, plan.RemoteMessage{
+		Row: row.ID, Folder: f.name, UID: m.UID, Flags: m.Flags, Size: m.Size, Date: m.Date, EmailID: m.EmailID,
+		Park: r.park(m.Size, m.Date),
+	})
+}
+
+func (r *run) gatherLocal(ctx context.Context, f *folder) error {
+	switch {
+	case f.local == nil && !f.base.OnDisk:
+		return nil
+	case f.local == nil:
+		return r.eachRow(ctx, f, func(m state.Message) {
+			if m.Name != "" {
+				f.pair(m).Local = f.missingLocal()
+			}
+		})
+	}
+	if r.sameLocal(f) {
+		return nil
+	}
+	scan, err := r.md.Scan(ctx, f.name)
+	if err != nil {
+		return err
+	}
+	f.scanned, f.readLocal = &scan, true
+	for _, p := range scan.Problems {
+		r.fail(f.name, p.Err)
+		r.soil(f)
+	}
+	return r.takeScan(ctx, f, scan.Entries, scan.Quiet)
+}
+
+func (r *run) sameLocal(f *folder) bool {
+	if r.merge || f.lostLocal || len(f.base.LocalMark) == 0 || f.base.Filter != r.filter() {
+		return false
+	}
+	var m maildir.Mark
+	return m.UnmarshalBinary(f.base.LocalMark) == nil && m.Equal(f.local.Mark)
+}
+
+// takeScan compares one reading of a directory with the state.
+func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, quiet bool) error {
+	var fresh []maildir.Entry
+	now := map[int64]maildir.Entry{} // rows whose flags differ, or that are back
+	var gone []int64
+	err := r.view(ctx, func(tx *state.Tx) error {
+		known, err := tx.Names(f.base.ID)
+		if err != nil {
+			return err
+		}
+		i := 0
+		for _, k := range known {
+			for i < len(entries) && entries[i].Base < k.Name {
+				fresh = append(fresh, entries[i])
+				i++
+			}
+			if i < len(entries) && entries[i].Base == k.Name {
+				if !entries[i].Flags.Equal(k.LocalFlags) || k.LocalHeld {
+					now[k.ID] = entries[i]
+				}
+				i++
+				continue
+			}
+			if !quiet {
+				// Somebody renames while we read: only a look at the file itself can tell.
+				switch _, err := r.md.Stat(f.name, k.Name); {
+				case err == nil:
+					continue
+				case !errors.Is(err, maildir.ErrNotFound):
+					r.soil(f)
+					continue
+				}
+			}
+			gone = append(gone, k.ID)
+		}
+		fresh = append(fresh, entries[i:]...)
+		for _, id := range gone {
+			m, err := tx.Message(id)
+			if err != nil {
+				return err
+			}
+			p := f.pair(m)
+			p.Local = f.missingLocal()
+		}
+		for id, e := range now {
+			m, err := tx.Message(id)
+			if err != nil {
+				return err
+			}
+			p := f.pair(m)
+			p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range fresh {
+		if err := r.newLocal(f, e.Base, e.Flags, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newLocal notes a file that the state does not know, or knows as parked.
+func (r *run) newLocal(f *folder, name string, flags mail.Flags, row int64) error {
+	info, err := r.md.Stat(f.name, name)
+	if errors.Is(err, maildir.ErrNotFound) {
+		r.soil(f) // it went away while we looked; the next run sees what became of it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.localNew = append(f.localNew, plan.LocalMessage{
+		Row: row, Folder: f.name, Name: name, Flags: flags, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
+		Park: r.park(info.Size, info.ModTime),
+	})
+	return nil
+}
+
+// gatherRows adds the rows that take part in every run, whether or not the folder changed: deletions that are
+// held, and messages whose transfer is tried again.
+func (r *run) gatherRows(ctx context.Context, f *folder) error {
+	if f.base.ID == 0 {
+		return nil
+	}
+	again := []string{string(plan.Refused), string(plan.Unreadable)}
+	if f.base.Filter != r.filter() {
+		again = append(again, string(plan.TooLarge), string(plan.TooOld), string(plan.OneWay), string(plan.NoFolder))
+	}
+	if f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly {
+		again = append(again, string(plan.ReadOnly))
+	}
+	var parked []state.Message
+	err := r.view(ctx, func(tx *state.Tx) error {
+		held, err := tx.Held()
+		if err != nil {
+			return err
+		}
+		for _, m := range held {
+			if m.Folder != f.base.ID {
+				continue
+			}
+			_, seen := f.pairs[m.ID]
+			p := f.pair(m)
+			if m.RemoteHeld && (!seen || p.Remote != plan.Present || !f.readRemote) {
+				p.Remote, p.RemoteHeld = r.missingRemote(), true
+			}
+			if m.LocalHeld && (!seen || p.Local != plan.Present || !f.readLocal) {
+				p.Local, p.LocalHeld = f.missingLocal(), true
+			}
+		}
+		if f.readRemote {
+			pending, err := tx.Parked(f.base.ID, string(plan.Pending))
+			if err != nil {
+				return err
+			}
+			for _, m := range pending {
+				f.pair(m)
+			}
+		}
+		if r.set.Policy.Expunge && (f.readRemote || f.readLocal) {
+			marked, err := tx.WithDeleted(f.base.ID)
+			if err != nil {
+				return err
+			}
+			for _, m := range marked {
+				f.pair(m)
+			}
+		}
+		parked, err = tx.Parked(f.base.ID, again...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range parked {
+		if p := f.pairs[m.ID]; p != nil && (p.Remote == plan.Gone || p.Local == plan.Gone || p.Remote == plan.Lost || p.Local == plan.Lost) {
+			continue // it is on neither side now
+		}
+		delete(f.pairs, m.ID)
+		if m.UID != 0 {
+			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m)
+		} else if err := r.newLocal(f, m.Name, m.LocalFlags, m.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pair returns the planner's view of a row, both sides as the base has them unless something was noted.
+func (f *folder) pair(m state.Message) *plan.Pair {
+	if p := f.pairs[m.ID]; p != nil {
+		return p
+	}
+	p := &plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags}
+	// An agreed row without a name on one side is one whose rebinding was cut off.
+	if m.UID == 0 {
+		p.Remote = plan.Absent
+		if m.Why == "" {
+			p.Remote = plan.Lost
+		}
+	}
+	if m.Name == "" {
+		p.Local = plan.Absent
+		if m.Why == "" {
+			p.Local = plan.Lost
+		}
+	}
+	f.pairs[m.ID] = p
+	return p
+}
+
+func (f *folder) basis(m state.Message) plan.Base {
+	header := m.Header
+	return plan.Base{
+		ID: m.ID, Folder: f.name, UID: m.UID, Name: m.Name, Why: plan.Why(m.Why),
+		RemoteFlags: m.RemoteFlags, LocalFlags: m.LocalFlags,
+		Digest: m.Digest, Header: header, HasMessageID: m.HasMessageID,
+		RemoteSize: m.RemoteSize, FileSize: m.FileSize, Inode: m.Inode, EmailID: m.EmailID, Date: m.Date,
+	}
+}
+
+func (r *run) eachRow(ctx context.Context, f *folder, do func(state.Message)) error {
+	return r.view(ctx, func(tx *state.Tx) error { return eachIn(tx, f, do) })
+}
+
+func eachIn(tx *state.Tx, f *folder, do func(state.Message)) error {
+	if f.base.ID == 0 {
+		return nil
+	}
+	rows, err := tx.InFolder(f.base.ID)
+	for _, m := range rows {
+		do(m)
+	}
+	return err
+}
+
+// input makes the planner's input of all that was gathered, and answers its questions.
+func (r *run) input(ctx context.Context) (plan.Input, error) {
+	in := plan.Input{Policy: r.set.Policy}
+	if r.merge {
+		in.Policy.RestoreHeld = true
+	}
+	var agreed map[int64]int
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { agreed, err = tx.AgreedAll(); return err }); err != nil {
+		return in, err
+	}
+	changed := 0
+	for _, f := range r.folders {
+		if f.failed != nil {
+			continue
+		}
+		if f.readRemote || f.readLocal {
+			changed++
+		}
+		in.Folders = append(in.Folders, plan.Folder{
+			Name: f.name, OnServer: f.remote != nil, InMaildir: f.local != nil,
+			WasOnServer: f.base.Mailbox != "", WasInMaildir: f.base.OnDisk,
+			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), Agreed: agreed[f.base.ID], Target: f.target,
+		})
+		for _, id := range sortedIDs(f.pairs) {
+			in.Pairs = append(in.Pairs, *f.pairs[id])
+		}
+		in.Remote = append(in.Remote, f.remoteNew...)
+		in.Local = append(in.Local, f.localNew...)
+	}
+	r.count(func(res *Result) { res.FoldersChanged = max(res.FoldersChanged, changed) })
+	if err := r.answer(ctx, &in); err != nil {
+		return in, err
+	}
+	// What was learnt is wanted again when the operations are carried out.
+	remotes, locals := in.Remote, in.Local
+	for _, f := range r.folders {
+		if f.failed == nil {
+			n, m := len(f.remoteNew), len(f.localNew)
+			copy(f.remoteNew, remotes[:n])
+			copy(f.localNew, locals[:m])
+			remotes, locals = remotes[n:], locals[m:]
+		}
+	}
+	return in, nil
+}
+
+func (f *folder) readOnly() bool {
+	if f.selected != nil {
+		return f.selected.ReadOnly
+	}
+	return f.base.ReadOnly
+}
+
+func sortedIDs(m map[int64]*plan.Pair) []int64 {
+	ids := make([]int64, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// maxRounds bounds how often the planner may ask; it needs three.
+const maxRounds = 10
+
+// answer looks at the messages that the planner must know more about.
+func (r *run) answer(ctx context.Context, in *plan.Input) error {
+	type key struct {
+		folder mail.FolderName
+		uid    mail.UID
+		name   string
+	}
+	remotes, locals := map[key]*plan.RemoteMessage{}, map[key]*plan.LocalMessage{}
+	for i := range in.Remote {
+		m := &in.Remote[i]
+		remotes[key{folder: m.Folder, uid: m.UID}] = m
+	}
+	for i := range in.Local {
+		m := &in.Local[i]
+		locals[key{folder: m.Folder, name: m.Name}] = m
+	}
+	for range maxRounds {
+		questions := plan.Questions(*in)
+		if len(questions) == 0 {
+			return nil
+		}
+		type ask struct {
+			folder mail.FolderName
+			whole  bool
+		}
+		byFolder := map[ask]*mail.UIDSet{}
+		for _, q := range questions {
+			if q.Side == plan.Maildir {
+				m := locals[key{folder: q.Folder, name: q.Name}]
+				c, info, err := r.md.Survey(ctx, q.Folder, q.Name)
+				switch {
+				case errors.Is(err, maildir.ErrNotFound):
+					m.Unknowable = true
+					r.soil(r.byName[q.Folder])
+				case err != nil:
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					m.Unknowable = true
+					r.fail(q.Folder, fmt.Errorf("reading message file %s: %w", q.Name, err))
+				default:
+					m.Content, m.FileSize, m.Inode = &c, info.Size, info.Inode
+				}
+				continue
+			}
+			a := ask{q.Folder, q.Whole}
+			if byFolder[a] == nil {
+				byFolder[a] = &mail.UIDSet{}
+			}
+			byFolder[a].Add(q.UID)
+		}
+		for a, uids := range byFolder {
+			f := r.byName[a.folder]
+			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+			var err error
+			found := map[mail.UID]mail.Content{}
+			if a.whole {
+				found, err = r.readBodies(ctx, box, *uids)
+			} else {
+				found, err = r.readHeaders(ctx, box, *uids)
+			}
+			if err != nil && !r.ofFolder(ctx, err) {
+				return err
+			}
+			if err != nil {
+				r.fail(f.name, fmt.Errorf("comparing messages: %w", err))
+				r.soil(f)
+			}
+			for u := range uids.All() {
+				m := remotes[key{folder: a.folder, uid: u}]
+				c, ok := found[u]
+				switch {
+				case !ok:
+					m.Unknowable = true
+					r.soil(f)
+				case a.whole:
+					m.Digest = &c.Digest
+					fallthrough
+				default:
+					m.Header = &plan.Header{Digest: c.Header, HasMessageID: c.HasMessageID}
+				}
+			}
+		}
+	}
+	return errors.New("the planner asks without end; this is a fault of the program, nothing was changed")
+}
+
+// validity is the UIDVALIDITY that this pass saw.
+func (f *folder) validity() uint64 {
+	if f.selected != nil {
+		return f.selected.UIDValidity
+	}
+	if f.remote != nil && f.remote.Status != nil {
+		return f.remote.Status.UIDValidity
+	}
+	return f.base.UIDValidity
+}
+
+func (r *run) readHeaders(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	found := map[mail.UID]mail.Content{}
+	err := r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Header: true})
+		for _, m := range ms {
+			if m.Header != nil {
+				found[m.UID] = *m.Header
+			}
+		}
+		return err
+	})
+	return found, err
+}
+
+func (r *run) readBodies(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	var found map[mail.UID]mail.Content
+	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
+		found, err = bodiesOf(ctx, s, box, uids)
+		return err
+	})
+	return found, err
+}
+
+// bodiesOf reads messages whole and keeps what they say.
+func bodiesOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	found := map[mail.UID]mail.Content{}
+	_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
+		c, err := mail.Survey(body)
+		if err == nil {
+			found[m.UID] = c
+		}
+		return err
+	})
+	return found, err
+}

@@ -1,0 +1,380 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// moves carries moves out, those of one pair of folders together.
+func (r *run) moves(ctx context.Context, ops []plan.Op) error {
+	type route struct{ from, to mail.FolderName }
+	grouped := map[route][]plan.Op{}
+	var routes []route
+	for _, op := range ops {
+		if op.Side == plan.Maildir {
+			if err := r.moveLocal(ctx, op); err != nil {
+				if !r.ofFolder(ctx, err) {
+					return err
+				}
+				r.soil(r.byName[op.Folder])
+				r.fail(op.Folder, fmt.Errorf("moving message file %s here from %s: %w", op.Name, op.From, err))
+			}
+			continue
+		}
+		k := route{op.From, op.Folder}
+		if grouped[k] == nil {
+			routes = append(routes, k)
+		}
+		grouped[k] = append(grouped[k], op)
+	}
+	if err := r.md.Flush(); err != nil {
+		return fmt.Errorf("making moves in the Maildir durable: %w", err)
+	}
+	for _, k := range routes {
+		from, to := r.byName[k.from], r.byName[k.to]
+		if to == nil {
+			var err error
+			if to, err = r.newFolder(ctx, k.to); err != nil {
+				r.soil(from)
+				r.fail(k.from, fmt.Errorf("moving messages to %s: %w", k.to, err))
+				continue
+			}
+		}
+		if err := r.moveRemote(ctx, from, to, grouped[k]); err != nil {
+			if !r.ofFolder(ctx, err) {
+				return err
+			}
+			r.soil(from)
+			r.soil(to)
+			r.fail(k.from, fmt.Errorf("moving messages to %s on the server: %w", k.to, err))
+		}
+	}
+	return nil
+}
+
+// newFolder adds a folder that exists nowhere yet: the trash, before the first message goes there.
+func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, error) {
+	box, err := r.names.mailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	f := &folder{name: name, target: true, mailbox: box, pairs: map[int64]*plan.Pair{}, base: state.Folder{Name: name}}
+	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutFolder(&f.base) }); err != nil {
+		return nil, err
+	}
+	r.byName[name] = f
+	r.folders = append(r.folders, f)
+	return f, nil
+}
+
+// moveLocal renames one file into another folder. The name stays the same, so that a stop in between shows.
+func (r *run) moveLocal(ctx context.Context, op plan.Op) error {
+	to := r.byName[op.Folder]
+	if err := r.ensureLocal(ctx, to); err != nil {
+		return err
+	}
+	var row state.Message
+	err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
+	if err != nil {
+		return err
+	}
+	source := row.Folder
+	fresh := r.rowOf(to, op.UID, "")
+	moved := row
+	moved.Folder = to.base.ID
+	if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
+		moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
+	}
+	moved.RemoteFlags, moved.RemoteHeld = op.RemoteSeen, false
+	in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
+	in.Message.Folder = source
+	if op.Name != "" {
+		in.Message.Name = op.Name
+	}
+	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) }); err != nil {
+		return err
+	}
+	entry, err := r.md.Move(op.From, in.Message.Name, op.Folder)
+	if errors.Is(err, maildir.ErrNotFound) {
+		// It moved on or was deleted while we looked.
+		r.soil(to)
+		if from := r.byName[op.From]; from != nil {
+			r.soil(from)
+		}
+		return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.md.Flush(); err != nil {
+		return fmt.Errorf("making the move durable: %w", err)
+	}
+	moved.Name = entry.Base
+	moved.LocalFlags = op.LocalSeen.And(entry.Flags)
+	err = r.update(ctx, func(tx *state.Tx) error {
+		if err := clearParked(tx, to, moved.UID, moved.Name, moved.ID); err != nil {
+			return err
+		}
+		if err := tx.PutMessage(&moved); err != nil {
+			return err
+		}
+		return tx.DeleteIntent(in.ID)
+	})
+	r.count(func(res *Result) { res.ToMaildir.Moved++ })
+	return err
+}
+
+// moveRemote moves messages between two mailboxes. Without MOVE the originals are removed once the copies
+// are known.
+func (r *run) moveRemote(ctx context.Context, from, to *folder, ops []plan.Op) error {
+	if err := r.ensureMailbox(ctx, to); err != nil {
+		return err
+	}
+	dest, err := r.selectedOf(ctx, to)
+	if err != nil {
+		return err
+	}
+	for chunk := range chunks(ops, 500) {
+		if err := r.moveBatch(ctx, from, to, dest, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selected, ops []plan.Op) error {
+	var uids mail.UIDSet
+	byUID := map[mail.UID]*state.Intent{}
+	opOf := map[mail.UID]plan.Op{}
+	nameOf := map[mail.UID]string{}
+	var intents []*state.Intent
+	err := r.view(ctx, func(tx *state.Tx) error {
+		for _, op := range ops {
+			row, err := tx.Message(op.Row)
+			if err != nil {
+				return err
+			}
+			row.Folder, row.UID = from.base.ID, op.UID
+			row.RemoteFlags = op.RemoteSeen
+			if op.Name != "" {
+				row.Name, row.LocalFlags = op.Name, op.LocalSeen
+			}
+			in := &state.Intent{
+				Kind: state.MoveRemote, Message: row, To: to.base.ID,
+				UIDValidity: dest.UIDValidity, UIDNext: dest.UIDNext, Started: r.now(),
+			}
+			if op.Trash {
+				in.Message.Name = "" // the file is gone: the copy in the trash comes down as a new message
+			}
+			uids.Add(op.UID)
+			byUID[op.UID], opOf[op.UID], nameOf[op.UID] = in, op, row.Name
+			intents = append(intents, in)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.pool.with(ctx, func(s remote.Session) error {
+		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
+		present, err := r.unchanged(ctx, s, box, intents)
+		if err != nil {
+			return err
+		}
+		if !uids.Minus(present).IsEmpty() {
+			r.soil(from)
+		}
+		if uids = present; uids.IsEmpty() {
+			return nil
+		}
+		var real []*state.Intent
+		for u := range uids.All() {
+			if opOf[u].Trash && r.fileIsBack(from, nameOf[u]) {
+				r.soil(from)
+				uids = uids.Minus(mail.NewUIDSet(u))
+				continue
+			}
+			real = append(real, byUID[u])
+		}
+		if uids.IsEmpty() {
+			return nil
+		}
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(real) }); err != nil {
+			return err
+		}
+		moved, err := s.Move(ctx, box, uids, to.mailbox)
+		if remote.ClassOf(err) == remote.Refused {
+			uerr := r.update(ctx, func(tx *state.Tx) error {
+				for _, in := range real {
+					if err := tx.DeleteIntent(in.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			return errors.Join(err, uerr)
+		}
+		if err != nil {
+			r.lookAgain()
+			return err
+		}
+		return r.recordMoves(ctx, s, from, to, box, dest, moved, real, opOf)
+	})
+}
+
+// fileIsBack reports whether a message that is to be deleted on the server is in the Maildir after all.
+func (r *run) fileIsBack(f *folder, name string) bool {
+	if name == "" {
+		return false
+	}
+	_, err := r.md.Stat(f.name, name)
+	return !errors.Is(err, maildir.ErrNotFound) && !errors.Is(err, maildir.ErrNoFolder)
+}
+
+// unchanged returns the messages of intents that are still the ones that were planned with: there, and of
+// the size that is known.
+func (r *run) unchanged(ctx context.Context, s remote.Session, box remote.Box, intents []*state.Intent) (mail.UIDSet, error) {
+	sizes := map[mail.UID]int64{}
+	var uids mail.UIDSet
+	for _, in := range intents {
+		sizes[in.Message.UID] = in.Message.RemoteSize
+		uids.Add(in.Message.UID)
+	}
+	return stillThere(ctx, s, box, uids, sizes)
+}
+
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, sizes map[mail.UID]int64) (mail.UIDSet, error) {
+	var present mail.UIDSet
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true})
+	for _, m := range ms {
+		if want, ok := sizes[m.UID]; ok && (want < 0 || m.Size == want) {
+			present.Add(m.UID)
+		}
+	}
+	return present, err
+}
+
+// recordMoves finds the copies, removes the originals where the server did not, and commits.
+func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folder, box remote.Box, dest remote.Selected,
+	moved remote.Moved, intents []*state.Intent, opOf map[mail.UID]plan.Op) error {
+	now := map[int64]mail.UID{}
+	unnamed := false
+	for _, in := range intents {
+		uid := moved.UIDs[in.Message.UID]
+		if moved.UIDValidity != dest.UIDValidity || uid < dest.UIDNext {
+			uid, unnamed = 0, true
+		}
+		now[in.ID] = uid
+	}
+	if unnamed {
+		cand, err := r.candidates(ctx, s, to, remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}, max(dest.UIDNext, 1))
+		if err != nil {
+			return err
+		}
+		for _, in := range intents {
+			if now[in.ID] != 0 {
+				continue
+			}
+			m, ok, err := cand.take(ctx, in)
+			if err != nil {
+				return err
+			}
+			if ok {
+				now[in.ID] = m.UID
+			}
+		}
+	}
+	var originals, pending mail.UIDSet
+	for _, in := range intents {
+		if now[in.ID] != 0 {
+			originals.Add(in.Message.UID)
+		}
+	}
+	if !r.caps.Move && !originals.IsEmpty() {
+		var err error
+		if pending, err = s.Expunge(ctx, box, originals); err != nil {
+			return err
+		}
+	}
+	done := 0
+	var deleted int
+	err := r.update(ctx, func(tx *state.Tx) error {
+		for _, in := range intents {
+			uid := now[in.ID]
+			if uid == 0 {
+				r.soil(from)
+				r.soil(to)
+				r.lookAgain() // the next pass settles it
+				continue
+			}
+			if opOf[in.Message.UID].Trash {
+				deleted++
+				if err := tx.DeleteMessage(in.Message.ID); err != nil {
+					return err
+				}
+			} else {
+				done++
+				if err := finishMove(tx, in, uid); err != nil {
+					return err
+				}
+			}
+			if err := tx.DeleteIntent(in.ID); err != nil {
+				return err
+			}
+		}
+		return parkPending(tx, from.base.ID, pending)
+	})
+	if deleted > 0 {
+		r.lookAgain() // the trash has new messages for the Maildir
+	}
+	r.count(func(res *Result) { res.ToServer.Moved += done; res.ToServer.Deleted += deleted })
+	return err
+}
+
+// finishMove gives a row its new place.
+func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
+	old, err := tx.Message(in.Message.ID)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in.Message.Name == "" {
+		return tx.DeleteMessage(old.ID) // on its way to the trash
+	}
+	row := in.Message
+	row.Folder, row.UID, row.LocalHeld, row.RemoteHeld = in.To, uid, false, false
+	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
+		return err
+	}
+	return tx.PutMessage(&row)
+}
+
+// parkPending keeps messages that are only marked \Deleted, because removing them could take others' along.
+func parkPending(tx *state.Tx, folder int64, uids mail.UIDSet) error {
+	for u := range uids.All() {
+		rows, err := tx.ByUIDs(folder, mail.NewUIDSet(u))
+		if err != nil {
+			return err
+		}
+		m := state.Message{Folder: folder, UID: u, RemoteSize: -1}
+		if len(rows) > 0 {
+			m = rows[0]
+		}
+		m.Name, m.LocalFlags, m.LocalHeld, m.RemoteHeld = "", mail.Flags{}, false, false
+		m.RemoteFlags = m.RemoteFlags.Plus(mail.SystemFlags(mail.Deleted))
+		m.Why, m.Text = string(plan.Pending), `marked \Deleted; the server has no UIDPLUS, and removing it could take along what others marked`
+		if err := tx.PutMessage(&m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// deletion is a removal that is wanted and that the guard has not counted yet.
+type deletion struct {
+	row    *row
+	side   Side
+	reason string
+	// expunge: both sides have the message, marked \Deleted; it goes on both or on none.
+	expunge bool
+}
+
+// smallDeletion is how many messages a guard by share always lets go.
+const smallDeletion = 10
+
+// remove wants a row's message removed on side, which is the only one that still has it.
+func (m *maker) remove(x *row, side Side, reason string) {
+	if side == Server && m.readOnly(x.remote.folder) {
+		m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the mailbox is read-only on the server")
+		return
+	}
+	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
+}
+
+// expungeable reports whether expunge removes a message. Only two-way sync does: with pull or push the side
+// that counts is never changed, and if the message were removed on the other side alone the next run
+// would bring it back; an archive never deletes.
+func (m *maker) expungeable(x *row) bool {
+	if !m.policy.Expunge || m.policy.Mode != TwoWay || m.readOnly(x.remote.folder) {
+		return false
+	}
+	f := m.mergeFlags(x)
+	return f.wantRemote.Has(mail.Deleted) && f.wantLocal.Has(mail.Deleted)
+}
+
+// planDeletions carries out, holds back or takes back what is to be removed.
+func (m *maker) planDeletions(in Input) {
+	held := m.guard(in)
+	for i, d := range m.deletions {
+		x := d.row
+		again := x.RemoteHeld && d.side == Maildir || x.LocalHeld && d.side == Server
+		switch {
+		case m.policy.RestoreHeld && (held[i] || again):
+			m.restore(d)
+		case held[i]:
+			m.hold(d)
+		case d.expunge:
+			m.expunge(x)
+		default:
+			m.delete(d)
+		}
+	}
+}
+
+func (m *maker) delete(d deletion) {
+	x := d.row
+	at := x.remote
+	if d.side == Maildir {
+		at = x.local
+	}
+	op := Op{Kind: Delete, Side: d.side, Folder: at.folder, Row: x.ID, UID: at.uid, Name: at.name, Reason: d.reason}
+	if d.side == Server && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
+		trash, known := m.folders[m.policy.Trash]
+		switch {
+		case known && trash.RemoteReadOnly:
+			m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the trash folder is read-only on the server")
+			return
+		case known && !trash.OnServer && !trash.CanCreate:
+			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: NoFolder,
+				Reason: "deleted in the Maildir, but the server can't have the trash folder"})
+			return
+		}
+		op.Kind, op.From, op.Folder, op.Trash = Move, at.folder, m.policy.Trash, true
+		op.RemoteSeen, op.LocalSeen = at.flags, x.LocalFlags
+	}
+	if at.msg >= 0 {
+		m.rebindRest(x) // its UID or name is new: should this run stop here, the row must not name another message
+	}
+	m.add(op)
+}
+
+// expunge removes the server's half first: then the row is still there, and a run that was stopped in between
+// finds it gone on the server.
+func (m *maker) expunge(x *row) {
+	if x.remote.msg >= 0 || x.local.msg >= 0 {
+		m.release(x)
+	}
+	op := Op{Kind: Delete, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name,
+		Expunge: true, Reason: "marked \\Deleted"}
+	m.add(op)
+	op.Side, op.Folder, op.UID = Maildir, x.local.folder, 0
+	m.add(op)
+}
+
+func (m *maker) hold(d deletion) {
+	x := d.row
+	m.plan.Held[x.Folder]++
+	if d.expunge {
+		m.bringTogether(x) // both sides keep it, with its mark; it is counted again in the next run
+		return
+	}
+	folder := x.Folder
+	if x.remote.msg >= 0 || x.local.msg >= 0 {
+		folder = m.rebindRest(x)
+	}
+	uid, name := x.remote.uid, x.local.name
+	m.add(Op{Kind: Hold, Side: d.side, Folder: folder, Row: x.ID, UID: uid, Name: name, Reason: d.reason})
+}
+
+// restore brings back what the guard holds. In pull mode nothing is ever stored on the server:
+// the Maildir's copy stays where it is, and is no longer to be deleted.
+func (m *maker) restore(d deletion) {
+	x := d.row
+	switch {
+	case d.expunge:
+		x.unmark = true
+		m.bringTogether(x)
+	case d.side == Server:
+		m.download(x, "its deletion in the Maildir is taken back")
+	case m.policy.Mode == Pull:
+		m.parkInMaildir(x, OneWay, "its deletion on the server is not carried out")
+	default:
+		m.upload(x, "its deletion on the server is taken back")
+	}
+}
+
+// guard says which deletions are held back. Those of each side are counted on their own, per folder
+// and over the account.
+func (m *maker) guard(in Input) []bool {
+	held := make([]bool, len(m.deletions))
+	g := m.policy.Guard
+	if m.policy.AllowDeletes && !m.policy.RestoreHeld || !g.ByShare && !g.ByCount {
+		return held
+	}
+	account := 0
+	for _, f := range in.Folders {
+		account += f.Agreed
+	}
+	for _, side := range []Side{Server, Maildir} {
+		var counted []int
+		perFolder := map[mail.FolderName]int{}
+		for i, d := range m.deletions {
+			if d.side == side || d.expunge {
+				counted = append(counted, i)
+				perFolder[d.row.Folder]++
+			}
+		}
+		all := g.tooMany(len(counted), account)
+		if all {
+			m.heldWhy(g, len(counted), account, "the account", side)
+		}
+		for _, i := range counted {
+			f := m.deletions[i].row.Folder
+			if !all && g.tooMany(perFolder[f], m.folder(f).Agreed) {
+				m.heldWhy(g, perFolder[f], m.folder(f).Agreed, string(f), side)
+				held[i] = true
+			}
+			held[i] = held[i] || all
+		}
+	}
+	return held
+}
+
+// tooMany reports whether n deletions out of total are more than the guard lets pass.
+func (g Guard) tooMany(n, total int) bool {
+	return g.ByShare && n > smallDeletion && float64(n) > g.Share*float64(total) || g.ByCount && n > g.Count
+}
+
+// heldWhy keeps the first reason.
+func (m *maker) heldWhy(g Guard, n, total int, where string, side Side) {
+	if m.plan.HeldWhy != "" || m.policy.RestoreHeld {
+		return
+	}
+	place := "on the server"
+	if side == Maildir {
+		place = "in the Maildir"
+	}
+	limit := fmt.Sprintf("%d", g.Count)
+	if g.ByShare && n > smallDeletion && float64(n) > g.Share*float64(total) {
+		limit = fmt.Sprintf("%g%%", 100*g.Share)
+	}
+	m.plan.HeldWhy = fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, total, where, place, limit)
+}

@@ -1,0 +1,179 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// pairNew finds new messages that both sides have, folder by folder, after moves took theirs.
+func (r *resolver) pairNew() {
+	remote := byFolder(len(r.remote), func(i int) mail.FolderName { return r.remote[i].Folder })
+	local := byFolder(len(r.local), func(i int) mail.FolderName { return r.local[i].Folder })
+	for i, j := 0, 0; i < len(remote) && j < len(local); {
+		a, b := remote[i], local[j]
+		switch {
+		case a.folder < b.folder:
+			i++
+		case b.folder < a.folder:
+			j++
+		default:
+			if r.folder(a.folder).Target {
+				r.pairFolder(a.indices(), b.indices())
+			}
+			i, j = i+1, j+1
+		}
+	}
+}
+
+// span is a run of messages of one folder.
+type span struct {
+	folder      mail.FolderName
+	first, next int
+}
+
+func (s span) indices() []int {
+	out := make([]int, 0, s.next-s.first)
+	for i := s.first; i < s.next; i++ {
+		out = append(out, i)
+	}
+	return out
+}
+
+// byFolder cuts n messages, sorted by folder, into spans.
+func byFolder(n int, folder func(int) mail.FolderName) []span {
+	var out []span
+	for i := range n {
+		if k := len(out) - 1; k >= 0 && out[k].folder == folder(i) {
+			out[k].next = i + 1
+		} else {
+			out = append(out, span{folder(i), i, i + 1})
+		}
+	}
+	return out
+}
+
+// pairFolder pairs by size and header where only one message on each side can be meant, and by the
+// whole content, in as many pairs as there are, where several can. Each step needs the answers to the
+// questions of the step before.
+func (r *resolver) pairFolder(remote, local []int) {
+	remote = r.openOnServer(remote)
+	local = slices.DeleteFunc(local, func(j int) bool { return !r.local[j].open() })
+	if len(remote) == 0 || len(local) == 0 {
+		return
+	}
+	before := len(r.questions)
+	for _, j := range local {
+		if m := &r.local[j]; m.Content == nil {
+			r.askContent(m)
+		}
+	}
+	if len(r.questions) > before {
+		return
+	}
+
+	r.pairByContent(local, remote)
+	remote, local = r.unpaired(remote, local)
+	sizes := make(map[int64]bool, 2*len(local))
+	for _, i := range local {
+		c := r.local[i].Content
+		sizes[c.WireSize()], sizes[c.Size] = true, true
+	}
+	for _, j := range remote {
+		if m := &r.remote[j]; m.blank() && sizes[m.Size] {
+			r.askHeader(m)
+		}
+	}
+	if len(r.questions) > before {
+		return
+	}
+
+	r.pairBySize(local, remote, mail.Content.WireSize)
+	remote, local = r.unpaired(remote, local)
+	r.pairBySize(local, remote, func(c mail.Content) int64 { return c.Size })
+	if len(r.questions) == before {
+		r.pairOtherSize(r.unpaired(remote, local))
+	}
+}
+
+func (r *resolver) pairByContent(local, remote []int) {
+	for _, dated := range []bool{true, false} {
+		key := func(d mail.Digest, unix int64) (contentKey, bool) {
+			if !dated {
+				unix = 0
+			}
+			return contentKey{digest: d, number: unix}, true
+		}
+		zip(local, remote,
+			func(i int) (contentKey, bool) {
+				m := &r.local[i]
+				return key(m.Content.Digest, m.Date.Unix())
+			},
+			func(j int) (contentKey, bool) {
+				m := &r.remote[j]
+				if m.Digest == nil {
+					return contentKey{}, false
+				}
+				return key(*m.Digest, m.Date.Unix())
+			}, r.pair)
+		remote, local = r.unpaired(remote, local)
+	}
+}
+
+func (r *resolver) pairBySize(local, remote []int, size func(mail.Content) int64) {
+	for _, g := range groups(local, remote,
+		func(i int) (contentKey, bool) {
+			c := r.local[i].Content
+			return contentKey{digest: c.Header, size: size(*c)}, true
+		},
+		r.undecidedKey(func(m *remoteMessage) int64 { return m.Size })) {
+		i, j := g.left[0], g.right[0]
+		if len(g.left) == 1 && len(g.right) == 1 && r.local[i].Content.HasMessageID && r.remote[j].Header.HasMessageID {
+			r.pair(i, j)
+			continue
+		}
+		for _, j := range g.right {
+			r.askWhole(&r.remote[j])
+		}
+	}
+}
+
+// pairOtherSize looks at what is left by header alone, because servers get sizes wrong; the content decides.
+func (r *resolver) pairOtherSize(remote, local []int) {
+	local = slices.DeleteFunc(local, func(i int) bool { return !r.local[i].Content.HasMessageID })
+	if len(local) == 0 {
+		return
+	}
+	for _, j := range remote {
+		if m := &r.remote[j]; m.blank() {
+			r.askHeader(m)
+		}
+	}
+	for _, g := range groups(local, remote,
+		func(i int) (contentKey, bool) { return contentKey{digest: r.local[i].Content.Header}, true },
+		r.undecidedKey(func(*remoteMessage) int64 { return 0 })) {
+		for _, j := range g.right {
+			r.askWhole(&r.remote[j])
+		}
+	}
+}
+
+// undecidedKey is the header of messages that only it is known of.
+func (r *resolver) undecidedKey(size func(*remoteMessage) int64) func(int) (contentKey, bool) {
+	return func(j int) (contentKey, bool) {
+		m := &r.remote[j]
+		if m.Header == nil || m.Digest != nil {
+			return contentKey{}, false
+		}
+		return contentKey{digest: m.Header.Digest, size: size(m)}, true
+	}
+}
+
+func (r *resolver) pair(local, remote int) {
+	r.local[local].pair, r.remote[remote].pair = remote, local
+}
+
+func (r *resolver) unpaired(remote, local []int) ([]int, []int) {
+	return r.openOnServer(remote),
+		slices.DeleteFunc(slices.Clone(local), func(i int) bool { return !r.local[i].open() })
+}

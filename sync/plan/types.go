@@ -1,0 +1,267 @@
+// Package plan decides what a synchronisation does. It is pure: from what the server has, what the
+// Maildir has and what both had when they last agreed (the base) it makes operations, without
+// clock, file, socket or goroutine, and the same input always gives the same plan.
+//
+// All rules about conflicts, modes, deletions and their guard live here and nowhere else.
+//
+// The caller names only what may have changed: base rows on which neither side shows a difference
+// need not be in the input, because they would give no operation. Planning has three steps:
+//
+//	Folders    pairs, renames, creates folders, before any message is looked at
+//	Questions  says which messages must be looked at more closely (header or content digest)
+//	           before moves and equal messages can be told; asked again until it returns none
+//	Make       makes the operations
+package plan
+
+import (
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// Mode says whose changes count.
+type Mode string
+
+const (
+	TwoWay  Mode = "two-way"
+	Pull    Mode = "pull"
+	Push    Mode = "push"
+	Archive Mode = "archive"
+)
+
+// Side is one of the two places that mail is in.
+type Side string
+
+const (
+	Maildir Side = "maildir"
+	Server  Side = "server"
+)
+
+// Create says where missing folders may be created.
+type Create string
+
+const (
+	CreateBoth    Create = "both"
+	CreateMaildir Create = "maildir"
+	CreateServer  Create = "server"
+	CreateNone    Create = "none"
+)
+
+// Guard is the limit on deletions in one run. The zero value is off.
+type Guard struct {
+	// Share, from 0 to 1 and set if ByShare, of a folder's or of the account's messages.
+	Share   float64
+	ByShare bool
+	// Count of messages, if ByCount.
+	Count   int
+	ByCount bool
+}
+
+// Policy is what the person asked for.
+type Policy struct {
+	Mode    Mode
+	Trash   mail.FolderName // empty: none
+	Expunge bool
+	Create  Create
+	Guard   Guard
+	// AllowDeletes lifts the guard for this run; RestoreHeld takes back what it holds.
+	AllowDeletes, RestoreHeld bool
+}
+
+// Presence is what was seen of a base row on one side.
+type Presence uint8
+
+const (
+	// Present: it is where the base says. Flags are its flags now (the base's own, if nobody looked).
+	Present Presence = iota
+	// Gone: it was looked for and is not there. It may have moved, or was deleted.
+	Gone
+	// Lost: the base's name for it means nothing any more (UIDVALIDITY changed, the state was
+	// restored from a backup). It is not evidence of a deletion.
+	Lost
+	// Absent: the base itself says that this side does not have it.
+	Absent
+)
+
+// Why says why a row is on one side only.
+type Why string
+
+const (
+	Agreed     Why = ""           // on both sides
+	TooLarge   Why = "too-large"  // above max_message_size
+	TooOld     Why = "too-old"    // before since
+	ReadOnly   Why = "read-only"  // the mailbox takes no changes
+	OneWay     Why = "one-way"    // the mode never transfers it
+	Refused    Why = "refused"    // the server would not take or give it, see the row's text; tried again each run
+	Unreadable Why = "unreadable" // the local file can't be read; tried again each run
+	Dismissed  Why = "dismissed"  // archive: the person deleted it locally, it is not delivered again
+	Pending    Why = "pending"    // marked \Deleted on a server without UIDPLUS; counts as gone
+	NoFolder   Why = "no-folder"  // the other side has no such folder and may not get one
+)
+
+// Retried reports whether a row parked for this reason is tried again on every run.
+func (w Why) Retried() bool { return w == Refused || w == Unreadable }
+
+// Base is one row of the state: a message as both sides last agreed on it, or, with Why set,
+// a message known on one side only.
+type Base struct {
+	ID     int64
+	Folder mail.FolderName
+	UID    mail.UID // 0 if the server does not have it
+	Name   string   // Maildir base name, empty if the Maildir does not have it
+	Why    Why
+	// RemoteFlags and LocalFlags are what was last observed on each side. They differ where one
+	// side can't keep a flag; that difference is never read back as a change.
+	RemoteFlags, LocalFlags mail.Flags
+	Digest, Header          mail.Digest // of the content and of its header; zero if not known
+	HasMessageID            bool
+	RemoteSize              int64 // RFC822.SIZE as the server told it
+	FileSize                int64 // bytes on disk
+	Inode                   uint64
+	EmailID                 string
+	Date                    time.Time // INTERNALDATE
+}
+
+// Pair is a base row with what was seen of it. Rows on which nothing was seen to change may be left out.
+type Pair struct {
+	Base
+	Remote, Local         Presence
+	RemoteNow, LocalNow   mail.Flags // valid where Present
+	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held by the guard then
+}
+
+// RemoteMessage is a message on the server that the base does not know, or knows as parked for a
+// reason that is to be looked at again.
+type RemoteMessage struct {
+	Row     int64 // the parked row, 0 if there is none
+	Folder  mail.FolderName
+	UID     mail.UID
+	Flags   mail.Flags
+	Size    int64
+	Date    time.Time
+	EmailID string
+	Header  *Header      // nil until Questions asked for it
+	Digest  *mail.Digest // of the content; nil until asked for
+	// Park is the reason not to transfer it (TooLarge, TooOld), if any. It may still be paired.
+	Park Why
+	// Unknowable is set when a question about it could not be answered; it is then compared no further,
+	// and neither paired nor transferred in this run.
+	Unknowable bool
+}
+
+// Header is what a message's header says.
+type Header struct {
+	Digest       mail.Digest
+	HasMessageID bool
+}
+
+// LocalMessage is a file in the Maildir that the base does not know, or knows as parked for a
+// reason that is to be looked at again.
+type LocalMessage struct {
+	Row      int64
+	Folder   mail.FolderName
+	Name     string
+	Flags    mail.Flags
+	FileSize int64
+	Inode    uint64
+	Date     time.Time     // modification time
+	Content  *mail.Content // nil until Questions asked for it
+	Park     Why
+	// Unknowable as for RemoteMessage: the file could not be read. It is parked as Unreadable.
+	Unknowable bool
+}
+
+// Folder are the facts about one folder that the planner needs. Every folder that a pair or message
+// names is in the input.
+type Folder struct {
+	Name mail.FolderName
+	// OnServer and InMaildir say where it is now; WasOnServer and WasInMaildir where the base had it. A folder
+	// that was and is not has been deleted there: all its rows must be in the input.
+	OnServer, InMaildir       bool
+	WasOnServer, WasInMaildir bool
+	// CanCreate is false if the other side can't have a folder of this name.
+	CanCreate bool
+	// RemoteReadOnly: nothing in it can be changed on the server.
+	RemoteReadOnly bool
+	// Agreed counts the base rows that are on both sides (for the guard).
+	Agreed int
+	// Target is false if this run was not asked to work on this folder; it is here because messages
+	// may have moved from or to it. No operation changes a folder that is no target, except
+	// as the other end of a move.
+	Target bool
+}
+
+// Input is everything that Questions and Make look at. Slices may come in any order.
+type Input struct {
+	Policy  Policy
+	Folders []Folder
+	Pairs   []Pair
+	Remote  []RemoteMessage
+	Local   []LocalMessage
+}
+
+// Question asks for one fact: the header or the whole content's digest of a message.
+type Question struct {
+	Side   Side
+	Folder mail.FolderName
+	UID    mail.UID // Server
+	Name   string   // Maildir: always the whole content
+	Whole  bool     // Server: content digest, else header
+}
+
+// Kind is what an operation does.
+type Kind string
+
+const (
+	// Additions.
+	Pairing  Kind = "pair"     // the same message is on both sides: UID and Name become one row, nothing is transferred
+	Download Kind = "download" // deliver UID to the Maildir; Row set: it is this row's message again
+	Upload   Kind = "upload"   // store Name on the server; Row set: it is this row's message again
+	// Moves. From is where the message is now, Folder where it belongs.
+	Move Kind = "move"
+	// Rebind tells the state that a row's message has a new place or name (Folder, UID, Name as set); nothing is
+	// done on either side.
+	Rebind Kind = "rebind"
+	// Flags: Add and Remove on Side. Both empty: only the state learns what was observed.
+	SetFlags Kind = "flags"
+	// Removals.
+	Delete       Kind = "delete"        // remove the row's message on Side
+	DeleteFolder Kind = "delete-folder" // remove the folder on Side, if it is empty by then
+	// State only.
+	Forget Kind = "forget" // drop the row: neither side has it
+	Park   Kind = "park"   // remember the message as known on Side only, because of Why
+	Hold   Kind = "hold"   // the row's deletion on Side is held back by the guard
+)
+
+// Op is one operation. Operations are in the order in which stopping after any of them loses nothing.
+type Op struct {
+	Kind   Kind
+	Side   Side // the side that is changed; for Park the side that has the message
+	Folder mail.FolderName
+	From   mail.FolderName // Move: where the message is now; Rebind: unset
+	Row    int64           // 0 for messages that the base does not know
+	UID    mail.UID
+	Name   string
+	// Add and Remove for SetFlags; for Pairing, Download and Upload Add are the flags the copy gets on Side.
+	Add, Remove mail.Flags
+	// RemoteSeen and LocalSeen are the flags that the plan was made on (SetFlags, Pairing, Rebind, Move): what
+	// the state may record as observed once the operation is done.
+	RemoteSeen, LocalSeen mail.Flags
+	Why                   Why
+	// Trash is set on a Move that carries out a deletion.
+	Trash bool
+	// Expunge is set on a Delete that is done because the message is marked \Deleted, not because
+	// the other side lost it.
+	Expunge bool // Delete
+	// Reason says for people why the operation is planned.
+	Reason string
+}
+
+// Plan is the result of Make.
+type Plan struct {
+	Ops []Op
+	// Held counts deletions that the guard holds back, per folder.
+	Held map[mail.FolderName]int
+	// HeldWhy says for people which limit was met, empty if none.
+	HeldWhy string
+}

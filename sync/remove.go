@@ -1,0 +1,307 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// remove carries deletions over in one folder. Each message is looked at once more right before: it must be
+// the one that was planned with, and still be gone on the other side.
+func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
+	var remotes, locals []plan.Op
+	for _, op := range ops {
+		if op.Side == plan.Server {
+			remotes = append(remotes, op)
+		} else {
+			locals = append(locals, op)
+		}
+	}
+	if err := r.removeRemote(ctx, f, remotes); err != nil {
+		return fmt.Errorf("deleting on the server: %w", err)
+	}
+	if err := r.removeLocal(ctx, f, locals); err != nil {
+		return fmt.Errorf("deleting in the Maildir: %w", err)
+	}
+	return nil
+}
+
+func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	rows, err := r.rows(ctx, ops)
+	if err != nil {
+		return err
+	}
+	sizes := map[mail.UID]int64{}
+	var uids, again mail.UIDSet
+	for i, op := range ops {
+		m := rows[i]
+		if m.UID == 0 {
+			continue
+		}
+		if m.Why == string(plan.Pending) {
+			again.Add(m.UID)
+		} else if !op.Expunge && m.Name != "" && r.fileIsBack(f, m.Name) {
+			r.soil(f) // it is in the Maildir after all
+			continue
+		}
+		sizes[m.UID] = m.RemoteSize
+		uids.Add(m.UID)
+	}
+	var pending mail.UIDSet
+	gone := uids
+	err = r.pool.with(ctx, func(s remote.Session) error {
+		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+		present, err := stillThere(ctx, s, box, uids, sizes)
+		if err != nil {
+			return err
+		}
+		if !uids.Minus(present).IsEmpty() {
+			r.soil(f) // gone already, or another message under this UID: looked at again
+			gone = present
+		}
+		if present.IsEmpty() {
+			return nil
+		}
+		pending, err = s.Expunge(ctx, box, present)
+		return err
+	})
+	if err != nil {
+		r.soil(f)
+		return err
+	}
+	gone = gone.Minus(pending)
+	n := 0
+	err = r.update(ctx, func(tx *state.Tx) error {
+		for i, m := range rows {
+			if m.UID == 0 || !gone.Contains(m.UID) {
+				continue
+			}
+			if !again.Contains(m.UID) {
+				n++
+			}
+			if ops[i].Expunge && m.Name != "" {
+				continue // its file goes next; until then the row says that it was deleted on the server
+			}
+			if err := tx.DeleteMessage(m.ID); err != nil {
+				return err
+			}
+		}
+		n += int(pending.Minus(again).Len())
+		return parkPending(tx, f.base.ID, pending)
+	})
+	r.count(func(res *Result) { res.ToServer.Deleted += n })
+	return err
+}
+
+func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	rows, err := r.rows(ctx, ops)
+	if err != nil {
+		return err
+	}
+	back, err := r.backOnServer(ctx, f, ops, rows)
+	if err != nil {
+		return err
+	}
+	var undo *maildir.Undo
+	if r.set.Undo > 0 {
+		undo = &maildir.Undo{Run: maildir.RunName(r.now())}
+	}
+	var gone []state.Message
+	for i, op := range ops {
+		m := rows[i]
+		if m.ID == 0 || back.Contains(m.UID) && !op.Expunge {
+			r.soil(f)
+			continue
+		}
+		name := m.Name
+		at := f.name
+		if op.Name != "" {
+			name = op.Name
+		}
+		err := r.md.Remove(at, name, undo)
+		if err != nil && !errors.Is(err, maildir.ErrNotFound) {
+			r.soil(f)
+			r.fail(f.name, fmt.Errorf("removing message file %s: %w", name, err))
+			continue
+		}
+		if errors.Is(err, maildir.ErrNotFound) {
+			r.soil(f)
+			r.lookAgain() // moved while we looked, or deleted: the next look tells
+			continue
+		}
+		gone = append(gone, m)
+	}
+	if err := r.md.Flush(); err != nil {
+		return fmt.Errorf("making it durable: %w", err)
+	}
+	err = r.update(ctx, func(tx *state.Tx) error {
+		for _, m := range gone {
+			if m.Why == string(plan.Pending) {
+				continue // the server still has it, marked
+			}
+			if err := tx.DeleteMessage(m.ID); err != nil && !errors.Is(err, state.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	r.count(func(res *Result) { res.ToMaildir.Deleted += len(gone) })
+	return err
+}
+
+// backOnServer returns those messages that the server has after all, though it did not show them before.
+func (r *run) backOnServer(ctx context.Context, f *folder, ops []plan.Op, rows []state.Message) (mail.UIDSet, error) {
+	var uids, back mail.UIDSet
+	for i, m := range rows {
+		if m.UID != 0 && !ops[i].Expunge {
+			uids.Add(m.UID)
+		}
+	}
+	if f.remote == nil || uids.IsEmpty() {
+		return back, nil
+	}
+	err := r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, remote.Box{Name: f.mailbox, UIDValidity: f.validity()}, uids, remote.FetchItems{})
+		back = mail.UIDSet{}
+		for _, m := range ms {
+			back.Add(m.UID)
+		}
+		return err
+	})
+	return back, err
+}
+
+// removeFolders deletes folders that the person deleted on the other side, if they are empty by now.
+func (r *run) removeFolders(ctx context.Context, ops []plan.Op) error {
+	for _, op := range ops {
+		f := r.byName[op.Folder]
+		if f.failed != nil {
+			continue
+		}
+		var err error
+		if f.dirty {
+			r.lookAgain()
+			continue
+		}
+		if op.Side == plan.Maildir {
+			err = r.md.RemoveFolder(f.name)
+			if errors.Is(err, maildir.ErrNoFolder) {
+				err = nil
+			}
+		} else {
+			err = r.deleteMailbox(ctx, f)
+		}
+		if err != nil {
+			if !r.ofFolder(ctx, err) {
+				return err
+			}
+			r.soil(f)
+			r.fail(f.name, fmt.Errorf("deleting the folder on the %s: %w", sideWord(op.Side), err))
+			continue
+		}
+		r.log.Info("folder deleted", "folder", f.name, "side", op.Side)
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteFolder(f.base.ID) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sideWord(s plan.Side) string {
+	if s == plan.Maildir {
+		return "local side"
+	}
+	return "server"
+}
+
+var errNotEmpty = errors.New("there are messages in it that this run did not see; the next one looks at them")
+
+// parkedPrefix begins the names that a mailbox bears between the decision to delete it and the deletion.
+const parkedPrefix = "satchel-deleting-"
+
+// deleteMailbox deletes a mailbox if it is empty. Deleting can't be made conditional, so the mailbox is first
+// taken out of everybody's way under a name of ours: what arrives until then is seen, and it gets its name back.
+func (r *run) deleteMailbox(ctx context.Context, f *folder) error {
+	if f.remote == nil {
+		return nil
+	}
+	return r.pool.with(ctx, func(s remote.Session) error {
+		empty := func(box string) error {
+			st, err := s.Status(ctx, box)
+			if err == nil && st.Messages > 0 {
+				err = errNotEmpty
+			}
+			return err
+		}
+		if err := empty(f.mailbox); err != nil {
+			return err
+		}
+		if r.hasChildren(f) {
+			return s.Delete(ctx, f.mailbox) // a rename would take its children along
+		}
+		aside, err := s.MailboxName([]string{fmt.Sprintf("%s%d", parkedPrefix, f.base.ID)})
+		if err != nil {
+			return err
+		}
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.Set(asideKey(aside), f.mailbox) }); err != nil {
+			return err
+		}
+		if err := s.Rename(ctx, f.mailbox, aside); err != nil {
+			return err
+		}
+		err = empty(aside)
+		if err == nil {
+			err = s.Delete(ctx, aside)
+		}
+		if err != nil {
+			if rerr := s.Rename(ctx, aside, f.mailbox); rerr != nil {
+				return errors.Join(err, rerr)
+			}
+		}
+		uerr := r.update(ctx, func(tx *state.Tx) error { return tx.Set(asideKey(aside), "") })
+		return errors.Join(err, uerr)
+	})
+}
+
+func asideKey(box string) string { return "aside:" + box }
+
+func (r *run) hasChildren(f *folder) bool {
+	return slices.ContainsFunc(r.folders, func(o *folder) bool { return o.remote != nil && o.name.Under(f.name) })
+}
+
+// restoreAside gives mailboxes their names back that a stopped run had taken aside to delete them.
+func (r *run) restoreAside(ctx context.Context, boxes []remote.Mailbox) (renamed bool, err error) {
+	for _, b := range boxes {
+		if len(b.Path) == 0 || len(b.Path[0]) < len(parkedPrefix) || b.Path[0][:len(parkedPrefix)] != parkedPrefix {
+			continue
+		}
+		var was string
+		if err := r.view(ctx, func(tx *state.Tx) (err error) { was, _, err = tx.Get(asideKey(b.Name)); return err }); err != nil {
+			return renamed, err
+		}
+		if was == "" {
+			continue
+		}
+		if err := r.pool.with(ctx, func(s remote.Session) error { return s.Rename(ctx, b.Name, was) }); err != nil {
+			return renamed, fmt.Errorf("giving mailbox %s its name back: %w", was, err)
+		}
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.Set(asideKey(b.Name), "") }); err != nil {
+			return renamed, err
+		}
+		renamed = true
+	}
+	return renamed, nil
+}

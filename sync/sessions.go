@@ -1,0 +1,122 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+// sessions hands out sessions of one account: one at a time to each worker, opened when there is work
+// for them, never more than the limit.
+type sessions struct {
+	dialer remote.Dialer
+	slots  chan struct{} // one token for each session in use
+
+	mu      sync.Mutex
+	idle    []remote.Session
+	opened  int // sessions alive
+	limit   int // lowered when the server refuses another
+	traffic remote.Traffic
+}
+
+func newSessions(d remote.Dialer, limit int) *sessions {
+	limit = max(limit, 1)
+	return &sessions{dialer: d, slots: make(chan struct{}, limit), limit: limit}
+}
+
+// with runs f with a session. A session that f's error killed is closed, others are kept. When the
+// server refuses an additional connection, the work waits for one of those that are there.
+func (p *sessions) with(ctx context.Context, f func(remote.Session) error) error {
+	for {
+		select {
+		case p.slots <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		s, err := p.take(ctx)
+		if err != nil {
+			if p.fewer(err) {
+				continue // this slot stays taken for good
+			}
+			<-p.slots
+			return err
+		}
+		err = f(s)
+		p.put(s, err)
+		<-p.slots
+		return err
+	}
+}
+
+func (p *sessions) take(ctx context.Context) (remote.Session, error) {
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		s := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return s, nil
+	}
+	p.opened++
+	p.mu.Unlock()
+	s, err := p.dialer.Dial(ctx)
+	if err != nil {
+		p.mu.Lock()
+		p.opened--
+		p.mu.Unlock()
+	}
+	return s, err
+}
+
+// fewer reports whether err means that the server takes no further connection while others are open.
+func (p *sessions) fewer(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := remote.ClassOf(err); p.opened == 0 || p.limit <= 1 || (c != remote.Unavailable && c != remote.Lost && c != remote.Unreachable) {
+		return false
+	}
+	p.limit--
+	return true
+}
+
+func (p *sessions) put(s remote.Session, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if remote.Dead(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		p.drop(s)
+		return
+	}
+	p.idle = append(p.idle, s)
+}
+
+// drop closes a session and keeps its counts. The caller holds mu.
+func (p *sessions) drop(s remote.Session) {
+	_ = s.Close() // it is dead or no longer needed
+	t := s.Traffic()
+	p.traffic.BytesIn += t.BytesIn
+	p.traffic.BytesOut += t.BytesOut
+	p.traffic.RoundTrips += t.RoundTrips
+	p.opened--
+}
+
+// close ends all sessions and returns what they exchanged.
+func (p *sessions) close() remote.Traffic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.idle {
+		p.drop(s)
+	}
+	p.idle = nil
+	return p.traffic
+}
+
+// reading is with for work that can be repeated: when the session is lost it is done once more on a
+// new one.
+func (p *sessions) reading(ctx context.Context, f func(remote.Session) error) error {
+	err := p.with(ctx, f)
+	if remote.ClassOf(err) == remote.Lost && ctx.Err() == nil {
+		err = p.with(ctx, f)
+	}
+	return err
+}

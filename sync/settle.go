@@ -1,0 +1,396 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+)
+
+// settleLocal finishes or forgets what a stopped run had begun in the Maildir. A message is recognised by its
+// base name, wherever the person may have moved it meanwhile.
+func (r *run) settleLocal(ctx context.Context) error {
+	intents, err := r.intents(ctx, state.Deliver, state.MoveLocal)
+	if err != nil || len(intents) == 0 {
+		return err
+	}
+	r.log.Info("finishing what a stopped run had begun", "intents", len(intents))
+	for _, in := range intents {
+		name, _, err := r.md.FindAnywhere(ctx, in.Message.Name)
+		if err != nil && !errors.Is(err, maildir.ErrNotFound) {
+			return fmt.Errorf("looking for message file %s: %w", in.Message.Name, err)
+		}
+		found := err == nil
+		err = r.update(ctx, func(tx *state.Tx) error {
+			if found {
+				if err := settleFile(tx, in, name); err != nil {
+					return err
+				}
+			}
+			return tx.DeleteIntent(in.ID)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
+	if in.Kind == state.MoveLocal {
+		m, err := tx.Message(in.Message.ID)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f, ok, err := tx.FolderByName(name)
+		if err != nil || !ok || f.ID != in.To || m.Folder == in.To {
+			return err
+		}
+		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
+		return tx.PutMessage(&m)
+	}
+	// A delivery. The row is made with the folder that it was delivered to: if the file lies elsewhere by now,
+	// the comparison that follows sees a move.
+	row := in.Message
+	if row.ID != 0 {
+		if _, err := tx.Message(row.ID); errors.Is(err, state.ErrNotFound) {
+			row.ID = 0
+		} else if err != nil {
+			return err
+		}
+	}
+	f, err := tx.Folder(row.Folder)
+	if errors.Is(err, state.ErrNotFound) || (err == nil && f.UIDValidity != 0 && in.UIDValidity != 0 && f.UIDValidity != in.UIDValidity) {
+		return nil // the file is a message like any other now, and paired by content
+	}
+	if err != nil {
+		return err
+	}
+	rows, err := tx.ByUIDs(row.Folder, mail.NewUIDSet(row.UID))
+	if err != nil {
+		return err
+	}
+	for _, other := range rows {
+		if other.ID == row.ID {
+			continue
+		}
+		if other.Why == "" {
+			return nil // already recorded
+		}
+		if err := tx.DeleteMessage(other.ID); err != nil {
+			return err
+		}
+	}
+	return tx.PutMessage(&row)
+}
+
+func (r *run) intents(ctx context.Context, kinds ...state.IntentKind) ([]state.Intent, error) {
+	var out []state.Intent
+	err := r.view(ctx, func(tx *state.Tx) error {
+		all, err := tx.Intents()
+		for _, in := range all {
+			if slices.Contains(kinds, in.Kind) {
+				out = append(out, in)
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// settleRemote looks on the server for uploads and moves whose answer never came, and removes the ghosts of
+// uploads that were sent more than once.
+func (r *run) settleRemote(ctx context.Context) error {
+	intents, err := r.intents(ctx, state.Upload, state.MoveRemote)
+	if err != nil {
+		return err
+	}
+	byFolder := map[int64][]*state.Intent{}
+	for i := range intents {
+		in := &intents[i]
+		at := in.Message.Folder
+		if in.Kind == state.MoveRemote {
+			at = in.To
+		}
+		byFolder[at] = append(byFolder[at], in)
+	}
+	for _, f := range r.folders {
+		list := byFolder[f.base.ID]
+		if f.base.ID == 0 || len(list) == 0 || f.failed != nil {
+			continue
+		}
+		delete(byFolder, f.base.ID)
+		if f.remote == nil {
+			// The mailbox is gone, and with it whatever had been stored there.
+			err = r.update(ctx, func(tx *state.Tx) error {
+				for _, in := range list {
+					if err := tx.DeleteIntent(in.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		} else {
+			err = r.settleFolder(ctx, f, list)
+		}
+		if err != nil {
+			if !r.ofFolder(ctx, err) {
+				return err
+			}
+			r.failFolder(f, fmt.Errorf("finishing what a stopped run had begun: %w", err))
+		}
+	}
+	return nil
+}
+
+func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent) error {
+	// A settled intent needs looking at only while something new is there; it is cheap enough to always look.
+	from := ^mail.UID(0)
+	var open []*state.Intent
+	for _, in := range list {
+		if in.Settled && r.now().Sub(in.Started) > ghostTime {
+			if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) }); err != nil {
+				return err
+			}
+			continue
+		}
+		from = min(from, max(in.UIDNext, 1))
+		open = append(open, in)
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return r.pool.with(ctx, func(s remote.Session) error {
+		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+		cand, err := r.candidates(ctx, s, f, box, from)
+		if err != nil {
+			return err
+		}
+		// First every open intent takes its message, then what is left can be a ghost.
+		for _, in := range open {
+			if in.Settled {
+				continue
+			}
+			if err := r.settleOne(ctx, s, f, cand, in); err != nil {
+				return err
+			}
+		}
+		for _, in := range open {
+			if err := r.removeGhosts(ctx, s, f, box, cand, in); err != nil {
+				return err
+			}
+		}
+		f.sends = slices.DeleteFunc(open, func(in *state.Intent) bool { return !in.Settled || in.Sends <= 1 })
+		for uid := range cand.free {
+			f.innocent.Add(uid)
+		}
+		return nil
+	})
+}
+
+// mayBeGhost reports whether a message that came since the intents were settled looks like an upload of ours
+// that had been sent before: it is not delivered until settling has compared its bytes.
+func (f *folder) mayBeGhost(m remote.Message) bool {
+	return !f.innocent.Contains(m.UID) && slices.ContainsFunc(f.sends, func(in *state.Intent) bool {
+		return m.UID >= in.UIDNext && m.Size == in.Message.RemoteSize && m.Date.Equal(in.Message.Date.Truncate(time.Second))
+	})
+}
+
+// settleOne looks for the message of one unanswered intent.
+func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *candidates, in *state.Intent) error {
+	m, found, err := cand.take(ctx, in)
+	if err != nil {
+		return err
+	}
+	if in.Kind == state.MoveRemote {
+		return r.settleMove(ctx, s, f, in, m, found)
+	}
+	if !found {
+		if settled, err := r.pairedMeanwhile(ctx, in); settled || err != nil {
+			return err
+		}
+		// Not there (yet). The file counts as new, and is sent again under the same intent; what the dead
+		// connection had sent may still arrive.
+		if r.now().Sub(in.Started) > ghostTime {
+			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+		}
+		return nil
+	}
+	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
+	in.Message.UID, in.Message.RemoteSize, in.Message.EmailID = m.UID, m.Size, m.EmailID
+	in.Message.RemoteFlags = in.Message.RemoteFlags.And(m.Flags)
+	r.count(func(res *Result) { res.ToServer.New++ })
+	return r.update(ctx, func(tx *state.Tx) error { return r.adopt(tx, f, in) })
+}
+
+// pairedMeanwhile settles an upload whose message was found on the server by comparing new messages: then
+// only ghosts of it can still come.
+func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, error) {
+	var row state.Message
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		row, _, err = tx.ByName(in.Message.Folder, in.Message.Name)
+		return err
+	})
+	if err != nil || row.UID == 0 || row.UID < in.UIDNext {
+		return false, err
+	}
+	in.Message, in.Settled = row, true
+	return true, r.update(ctx, func(tx *state.Tx) error {
+		if in.Sends <= 1 {
+			return tx.DeleteIntent(in.ID)
+		}
+		return tx.PutIntent(in)
+	})
+}
+
+// settleMove finishes a server move: the copy is known now, or there is none.
+func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *state.Intent, m remote.Message, found bool) error {
+	var from state.Folder
+	err := r.view(ctx, func(tx *state.Tx) (err error) { from, err = tx.Folder(in.Message.Folder); return err })
+	if errors.Is(err, state.ErrNotFound) || !found {
+		// Never moved, or there is nothing to compare with: the comparison that follows sees what is where.
+		return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+	}
+	if err != nil {
+		return err
+	}
+	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
+	left, err := s.Fetch(ctx, box, mail.NewUIDSet(in.Message.UID), remote.FetchItems{Size: true})
+	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
+		return err
+	}
+	if len(left) == 1 && left[0].Size == m.Size {
+		// Copied but not removed: the second half of the move.
+		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(in.Message.UID))
+		if err != nil {
+			return err
+		}
+		if !pending.IsEmpty() {
+			if err := r.update(ctx, func(tx *state.Tx) error { return parkPending(tx, from.ID, pending) }); err != nil {
+				return err
+			}
+		}
+	}
+	r.log.Info("a move without an answer had happened", "folder", f.name, "uid", m.UID)
+	return r.update(ctx, func(tx *state.Tx) error {
+		if err := finishMove(tx, in, m.UID); err != nil {
+			return err
+		}
+		return tx.DeleteIntent(in.ID)
+	})
+}
+
+// removeGhosts removes further copies of an upload that was sent more than once: the same bytes and the same
+// INTERNALDATE from the recorded UIDNEXT on, no more than there were sends without an answer.
+func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
+	for in.Settled && in.Sends > 1 {
+		m, found, err := cand.takeTwin(ctx, in)
+		if err != nil || !found {
+			return err
+		}
+		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
+		if _, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID)); err != nil {
+			return err
+		}
+		in.Sends--
+		err = r.update(ctx, func(tx *state.Tx) error {
+			if in.Sends <= 1 {
+				return tx.DeleteIntent(in.ID)
+			}
+			return tx.PutIntent(in)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates are the messages of a mailbox, from a UID on, that the state has no row for: what an unanswered
+// command of ours may have made.
+type candidates struct {
+	r       *run
+	s       remote.Session
+	box     remote.Box
+	free    map[mail.UID]remote.Message
+	order   []mail.UID
+	content map[mail.UID]mail.Content
+}
+
+func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box remote.Box, from mail.UID) (*candidates, error) {
+	var set mail.UIDSet
+	set.AddRange(from, ^mail.UID(0))
+	ms, err := s.Fetch(ctx, box, set, remote.FetchItems{Size: true, Date: true, EmailID: true, Header: true})
+	if err != nil {
+		return nil, err
+	}
+	c := &candidates{r: r, s: s, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}}
+	var uids mail.UIDSet
+	for _, m := range ms {
+		uids.Add(m.UID)
+	}
+	known := map[mail.UID]bool{}
+	err = r.view(ctx, func(tx *state.Tx) error {
+		rows, err := tx.ByUIDs(f.base.ID, uids)
+		for _, row := range rows {
+			known[row.UID] = true
+		}
+		return err
+	})
+	for _, m := range ms {
+		if m.UID >= from && !known[m.UID] {
+			c.free[m.UID] = m
+			c.order = append(c.order, m.UID)
+		}
+	}
+	slices.Sort(c.order)
+	return c, err
+}
+
+// take finds the message of an intent: equal header nominates, equal bytes decide.
+func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
+	return c.find(ctx, in, false)
+}
+
+// takeTwin is take for ghosts, which also have the INTERNALDATE that we sent.
+func (c *candidates) takeTwin(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
+	return c.find(ctx, in, true)
+}
+
+func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (remote.Message, bool, error) {
+	for _, uid := range c.order {
+		m, ok := c.free[uid]
+		if !ok || uid < in.UIDNext || m.Header == nil || m.Header.Header != in.Message.Header {
+			continue
+		}
+		if twin && !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
+			continue
+		}
+		content, ok := c.content[uid]
+		if !ok {
+			bodies, err := bodiesOf(ctx, c.s, c.box, mail.NewUIDSet(uid))
+			if err != nil {
+				return m, false, err
+			}
+			if content, ok = bodies[uid]; !ok {
+				continue
+			}
+			c.content[uid] = content
+		}
+		if content.Digest != in.Message.Digest {
+			continue
+		}
+		delete(c.free, uid)
+		return m, true, nil
+	}
+	return remote.Message{}, false, nil
+}

@@ -1,0 +1,151 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// AccountStatus is what is known of an account without asking the server.
+type AccountStatus struct {
+	Account string
+	// Never: no sync was finished or begun yet.
+	Never   bool
+	LastRun state.Run
+	Folders []FolderStatus
+}
+
+// FolderStatus is what is known of one folder.
+type FolderStatus struct {
+	Name mail.FolderName
+	// OnServer is the count of the last reading, InMaildir of now.
+	OnServer, InMaildir int
+	LastSync            time.Time
+	LastError           string
+	ReadOnly            bool
+	// Waiting counts local changes that the next sync will look at.
+	Waiting int
+	// Held counts deletions that the guard holds back.
+	Held int
+	// KeptBack counts messages with a flag or keyword that one side can't keep.
+	KeptBack int
+	// Parked are the messages that one side has and the other does not get, by reason.
+	Parked []ParkedMessage
+	ByWhy  map[plan.Why]int
+}
+
+// ParkedMessage is one message that is not transferred.
+type ParkedMessage struct {
+	UID  mail.UID
+	Name string
+	Why  plan.Why
+	Text string
+}
+
+// maxParkedListed bounds how many parked messages of a folder are listed one by one.
+const maxParkedListed = 1000
+
+// Status reads the state and the Maildir, never the network.
+func Status(ctx context.Context, set Settings, w World) (*AccountStatus, error) {
+	out := &AccountStatus{Account: set.Account}
+	if _, err := os.Stat(set.StatePathOrDefault()); errors.Is(err, fs.ErrNotExist) {
+		out.Never = true
+		return out, nil
+	}
+	r := newRun(set, w, Options{DryRun: true})
+	if err := r.openReading(ctx); err != nil {
+		return nil, err
+	}
+	defer r.close()
+	local := map[mail.FolderName]bool{}
+	folders, _, err := r.md.Folders()
+	if err != nil {
+		return nil, fmt.Errorf("account %s: reading the Maildir: %w", set.Account, err)
+	}
+	for _, f := range folders {
+		local[f.Name] = true
+	}
+	err = r.view(ctx, func(tx *state.Tx) error {
+		run, ok, err := tx.LastRun()
+		if err != nil {
+			return err
+		}
+		out.LastRun, out.Never = run, !ok
+		all, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			fs, err := r.folderStatus(ctx, tx, f, local[f.Name])
+			if err != nil {
+				return err
+			}
+			out.Folders = append(out.Folders, fs)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, onDisk bool) (FolderStatus, error) {
+	out := FolderStatus{Name: f.Name, LastSync: f.LastSync, LastError: f.LastError, ReadOnly: f.ReadOnly, ByWhy: map[plan.Why]int{}}
+	c, err := tx.Counts(f.ID)
+	if err != nil {
+		return out, err
+	}
+	out.OnServer, out.Held, out.KeptBack = c.Agreed+c.OnlyRemote, c.Held, c.KeptBack
+	for why, n := range c.Why {
+		out.ByWhy[plan.Why(why)] = n
+	}
+	rows, err := tx.Parked(f.ID, string(plan.Refused), string(plan.Unreadable), string(plan.Pending), string(plan.TooLarge), string(plan.ReadOnly), string(plan.NoFolder))
+	if err != nil {
+		return out, err
+	}
+	for _, m := range rows[:min(len(rows), maxParkedListed)] {
+		out.Parked = append(out.Parked, ParkedMessage{m.UID, m.Name, plan.Why(m.Why), m.Text})
+	}
+	if !onDisk {
+		return out, nil
+	}
+	scan, err := r.md.Scan(ctx, f.Name)
+	if err != nil {
+		out.LastError = err.Error()
+		return out, nil
+	}
+	out.InMaildir = len(scan.Entries)
+	known, err := tx.Names(f.ID)
+	if err != nil {
+		return out, err
+	}
+	out.Waiting = waiting(known, scan.Entries)
+	return out, nil
+}
+
+// waiting counts what differs between a directory and the state.
+func waiting(known []state.Name, entries []maildir.Entry) int {
+	n, i := 0, 0
+	for _, k := range known {
+		for i < len(entries) && entries[i].Base < k.Name {
+			n++
+			i++
+		}
+		switch {
+		case i < len(entries) && entries[i].Base == k.Name:
+			if !entries[i].Flags.Equal(k.LocalFlags) {
+				n++
+			}
+			i++
+		case !k.LocalHeld:
+			n++
+		}
+	}
+	return n + len(entries) - i
+}

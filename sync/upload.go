@@ -1,0 +1,447 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// ghostTime is how long a server may still be working off what a dead connection had sent.
+const ghostTime = 24 * time.Hour
+
+// sending is one message on its way up.
+type sending struct {
+	op       plan.Op
+	intent   *state.Intent
+	content  mail.Content
+	upload   remote.Upload
+	raw      bool
+	wasSent  bool
+	answered bool
+	result   remote.Appended
+}
+
+// upload stores messages of one folder on the server. Each batch is written down as intents before the
+// first byte goes out.
+func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
+	if err := r.ensureMailbox(ctx, f); err != nil {
+		return err
+	}
+	for chunk := range chunks(ops, 200) {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := r.uploadBatch(ctx, f, chunk); err != nil {
+			return fmt.Errorf("uploading: %w", err)
+		}
+	}
+	return nil
+}
+
+// chunks yields s in pieces of at most n.
+func chunks[T any](s []T, n int) func(func([]T) bool) {
+	return func(yield func([]T) bool) {
+		for len(s) > 0 {
+			k := min(n, len(s))
+			if !yield(s[:k]) {
+				return
+			}
+			s = s[k:]
+		}
+	}
+}
+
+func (r *run) uploadBatch(ctx context.Context, f *folder, ops []plan.Op) error {
+	sel, err := r.selectedOf(ctx, f)
+	if err != nil {
+		return err
+	}
+	batch, err := r.prepare(ctx, f, sel, ops)
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	intents := make([]*state.Intent, len(batch))
+	for i, b := range batch {
+		intents[i] = b.intent
+	}
+	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
+		return err
+	}
+	uploads := make([]remote.Upload, len(batch))
+	for i, b := range batch {
+		uploads[i] = b.upload
+	}
+	appendErr := r.pool.with(ctx, func(s remote.Session) error {
+		err := s.Append(ctx, f.mailbox, uploads,
+			func(i int) { batch[i].wasSent = true },
+			func(i int, a remote.Appended) {
+				batch[i].answered, batch[i].result = true, a
+				r.tell(func(p *Progress) { p.Messages++; p.Bytes += uploads[i].Size })
+			})
+		if err != nil {
+			return err
+		}
+		return r.observe(ctx, s, f, sel, batch)
+	})
+	if err := r.recordUploads(ctx, f, batch); err != nil {
+		return err
+	}
+	if appendErr != nil {
+		r.soil(f)
+		r.lookAgain() // the next pass settles what has no answer
+		if remote.ClassOf(appendErr) == remote.Lost && ctx.Err() == nil {
+			r.log.Warn("the connection broke while uploading", "folder", f.name, "error", appendErr)
+			r.count(func(res *Result) { r.lostUploads++ })
+			if r.lostUploads <= maxPasses-1 {
+				return nil
+			}
+		}
+		return appendErr
+	}
+	return nil
+}
+
+// prepare looks at the files once more and makes their intents.
+func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops []plan.Op) ([]*sending, error) {
+	earlier := map[string]state.Intent{}
+	err := r.view(ctx, func(tx *state.Tx) error {
+		all, err := tx.Intents()
+		for _, in := range all {
+			if in.Kind == state.Upload && in.Message.Folder == f.base.ID && !in.Settled {
+				earlier[in.Message.Name] = in
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var batch []*sending
+	for _, op := range ops {
+		row := state.Message{}
+		if op.Row != 0 {
+			err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
+			if err != nil {
+				return nil, err
+			}
+		}
+		c, info, err := r.md.Survey(ctx, f.name, op.Name)
+		switch {
+		case errors.Is(err, maildir.ErrNotFound):
+			r.soil(f) // it went away while we looked
+			continue
+		case err != nil:
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			r.fail(f.name, fmt.Errorf("reading message file %s: %w", op.Name, err))
+			op.Why, op.Side, op.Reason = plan.Unreadable, plan.Maildir, err.Error()
+			if err := r.parkUpload(ctx, f, op); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		b := &sending{op: op, content: c, raw: row.Raw}
+		date := info.ModTime
+		if op.Row != 0 && !row.Date.IsZero() {
+			date = row.Date
+		}
+		size := c.WireSize()
+		if b.raw {
+			size = c.Size
+		}
+		b.upload = remote.Upload{
+			Size: size, Flags: sel.Keeps(op.Add), Date: date,
+			Open: func() (io.ReadCloser, error) {
+				rc, _, err := r.md.OpenWire(f.name, op.Name, b.raw)
+				return rc, err
+			},
+		}
+		if limit := r.caps.AppendLimit; limit > 0 && size > limit {
+			op.Why, op.Side = plan.Refused, plan.Maildir
+			op.Reason = fmt.Sprintf("it has %d bytes, and the server takes no more than %d", size, limit)
+			r.fail(f.name, fmt.Errorf("uploading message file %s: %s", op.Name, op.Reason))
+			if err := r.parkUpload(ctx, f, op); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		in := earlier[op.Name]
+		in.Kind, in.Started, in.UIDValidity = state.Upload, r.now(), sel.UIDValidity
+		if in.ID == 0 || in.UIDNext == 0 {
+			in.UIDNext = sel.UIDNext
+		}
+		in.Sends++
+		in.Message = state.Message{
+			ID: op.Row, Folder: f.base.ID, Name: op.Name, LocalFlags: op.LocalSeen, RemoteFlags: b.upload.Flags,
+			Digest: c.Digest, Header: c.Header, HasMessageID: c.HasMessageID, RemoteSize: size,
+			FileSize: info.Size, Inode: info.Inode, Date: date, Raw: row.Raw,
+		}
+		b.intent = &in
+		batch = append(batch, b)
+	}
+	return batch, nil
+}
+
+// observe looks at what the server made of what it took: the flags that it kept and the size, and, where
+// it told no UID, which message it is.
+func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, batch []*sending) error {
+	var uids mail.UIDSet
+	unnamed := false
+	for _, b := range batch {
+		if b.answered && b.result.Err == nil {
+			if b.result.UID != 0 && b.result.UIDValidity == sel.UIDValidity && b.result.UID >= sel.UIDNext {
+				uids.Add(b.result.UID)
+			} else {
+				b.result.UID = 0
+				unnamed = true
+			}
+		}
+	}
+	box := remote.Box{Name: f.mailbox, UIDValidity: sel.UIDValidity}
+	if unnamed {
+		if err := r.findUploads(ctx, s, f, box, batch); err != nil {
+			return err
+		}
+	}
+	if uids.IsEmpty() {
+		return nil
+	}
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, EmailID: true})
+	if err != nil {
+		return err
+	}
+	seen := map[mail.UID]remote.Message{}
+	for _, m := range ms {
+		seen[m.UID] = m
+	}
+	var odd mail.UIDSet
+	for _, b := range batch {
+		m, ok := seen[b.result.UID]
+		if !ok || b.result.UID == 0 {
+			continue
+		}
+		b.taken(m)
+		if m.Size != b.upload.Size || b.content.NUL {
+			odd.Add(m.UID)
+		}
+	}
+	return r.learnRewritten(ctx, s, box, odd, batch)
+}
+
+// learnRewritten remembers what a server made of messages that it did not keep as they were sent. The
+// header is then the server's: that is the one which the message is recognised by on the server.
+func (r *run) learnRewritten(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, batch []*sending) error {
+	if uids.IsEmpty() {
+		return nil
+	}
+	found, err := bodiesOf(ctx, s, box, uids)
+	if err != nil {
+		return err
+	}
+	for _, b := range batch {
+		m := &b.intent.Message
+		if c, ok := found[m.UID]; ok && m.UID != 0 && c.Digest != m.Digest {
+			m.RemoteDigest, m.Header, m.HasMessageID = c.Digest, c.Header, c.HasMessageID
+		}
+	}
+	return nil
+}
+
+// taken notes what was observed of an uploaded message.
+func (b *sending) taken(m remote.Message) {
+	b.intent.Message.UID = m.UID
+	b.intent.Message.RemoteFlags = b.upload.Flags.And(m.Flags)
+	b.intent.Message.RemoteSize, b.intent.Message.EmailID = m.Size, m.EmailID
+}
+
+// findUploads finds messages that the server took without telling their UIDs.
+func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending) error {
+	from := ^mail.UID(0)
+	for _, b := range batch {
+		from = min(from, max(b.intent.UIDNext, 1))
+	}
+	found, err := r.candidates(ctx, s, f, box, from)
+	if err != nil {
+		return err
+	}
+	for _, b := range batch {
+		if !b.answered || b.result.Err != nil || b.result.UID != 0 {
+			continue
+		}
+		m, ok, err := found.take(ctx, b.intent)
+		if err != nil {
+			return err
+		}
+		if ok {
+			b.taken(m)
+			b.result.UID = m.UID
+		}
+	}
+	return nil
+}
+
+// recordUploads commits the fate of each upload.
+func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) error {
+	n := 0
+	err := r.update(ctx, func(tx *state.Tx) error {
+		for _, b := range batch {
+			switch {
+			case b.answered && b.result.Err == nil && b.intent.Message.UID != 0:
+				if err := r.adopt(tx, f, b.intent); err != nil {
+					return err
+				}
+				n++
+			case b.answered && b.result.Err == nil:
+				// Taken, but not found yet: the intent is settled by the next pass.
+			case b.answered:
+				if err := r.refusedUpload(tx, f, b); err != nil {
+					return err
+				}
+			case !b.wasSent:
+				if err := unsend(tx, b.intent); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	for _, b := range batch {
+		if b.answered && b.result.Err == nil && b.intent.Message.UID == 0 {
+			r.soil(f)
+			r.lookAgain()
+		}
+	}
+	r.count(func(res *Result) { res.ToServer.New += n })
+	return err
+}
+
+// adopt makes the row of an uploaded message. Its intent stays while earlier sends may still arrive.
+func (r *run) adopt(tx *state.Tx, f *folder, in *state.Intent) error {
+	if err := clearParked(tx, f, in.Message.UID, in.Message.Name, in.Message.ID); err != nil {
+		return err
+	}
+	row := in.Message
+	if row.ID != 0 {
+		if _, err := tx.Message(row.ID); errors.Is(err, state.ErrNotFound) {
+			row.ID = 0
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := tx.PutMessage(&row); err != nil {
+		return err
+	}
+	if in.Sends <= 1 {
+		return tx.DeleteIntent(in.ID)
+	}
+	in.Message, in.Settled = row, true
+	return tx.PutIntent(in)
+}
+
+// unsend takes one send back, because nothing of it went out or the server refused it.
+func unsend(tx *state.Tx, in *state.Intent) error {
+	if in.Sends--; in.Sends <= 0 {
+		return tx.DeleteIntent(in.ID)
+	}
+	return tx.PutIntent(in)
+}
+
+func (r *run) refusedUpload(tx *state.Tx, f *folder, b *sending) error {
+	why := plan.Refused
+	if remote.ClassOf(b.result.Err) == 0 {
+		why = plan.Unreadable // it never went out: the file could not be read
+	}
+	if errors.Is(b.result.Err, maildir.ErrNotFound) || errors.Is(b.result.Err, maildir.ErrChanged) {
+		r.soil(f)
+		return unsend(tx, b.intent)
+	}
+	r.fail(f.name, fmt.Errorf("uploading message file %s: %w", b.op.Name, b.result.Err))
+	if err := unsend(tx, b.intent); err != nil {
+		return err
+	}
+	b.op.Why, b.op.Side, b.op.Reason = why, plan.Maildir, b.result.Err.Error()
+	return r.learnUnsent(tx, f, b.op)
+}
+
+func (r *run) parkUpload(ctx context.Context, f *folder, op plan.Op) error {
+	return r.update(ctx, func(tx *state.Tx) error { return r.learnUnsent(tx, f, op) })
+}
+
+// learnUnsent parks a message that could not be uploaded. A row that both sides had keeps its place: it is
+// uploaded again because the server lost it, and stays a difference until that works.
+func (r *run) learnUnsent(tx *state.Tx, f *folder, op plan.Op) error {
+	if op.Row != 0 {
+		m, err := tx.Message(op.Row)
+		if err != nil {
+			return err
+		}
+		if m.Why == "" {
+			r.soil(f)
+			return nil
+		}
+	}
+	return r.learnParked(tx, f, op)
+}
+
+// selectedOf returns what selecting the folder's mailbox said in this pass.
+func (r *run) selectedOf(ctx context.Context, f *folder) (remote.Selected, error) {
+	if f.selected != nil {
+		return *f.selected, nil
+	}
+	var sel remote.Selected
+	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
+		sel, err = s.Select(ctx, f.mailbox)
+		return err
+	})
+	if err == nil && f.remote != nil && f.remote.Status != nil && sel.UIDValidity != f.remote.Status.UIDValidity {
+		err = remote.ErrUIDValidity
+	}
+	if err != nil {
+		return sel, err
+	}
+	f.selected = &sel
+	return sel, nil
+}
+
+// ensureMailbox creates a mailbox that a message is to be stored in.
+func (r *run) ensureMailbox(ctx context.Context, f *folder) error {
+	if f.remote != nil {
+		return nil
+	}
+	if f.mailboxProblem != "" {
+		return fmt.Errorf("the server can't have a folder of this name: %s", f.mailboxProblem)
+	}
+	var st remote.Status
+	err := r.pool.with(ctx, func(s remote.Session) error {
+		if err := s.Create(ctx, f.mailbox); err != nil && remote.ClassOf(err) != remote.Refused {
+			return err
+		}
+		sel, err := s.Select(ctx, f.mailbox)
+		f.selected, st = &sel, sel.Status
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("creating the folder on the server: %w", err)
+	}
+	f.remote = &remote.Mailbox{Name: f.mailbox, Path: f.name.Path(), Selectable: true, Status: &st}
+	r.soil(f)
+	r.lookAgain()
+	return r.update(ctx, func(tx *state.Tx) error {
+		// A new mailbox counts its messages anew: old UIDs would be taken for new ones.
+		if err := dropUIDs(tx, f.base.ID); err != nil {
+			return err
+		}
+		f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, 0, 0, 0, 0
+		f.base.MailboxID = st.MailboxID
+		return tx.PutFolder(&f.base)
+	})
+}

@@ -1,0 +1,304 @@
+package sync
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+)
+
+// VerifyOptions are what one comparison was asked for.
+type VerifyOptions struct {
+	Targets []mail.FolderName
+	// Deep compares contents byte for byte; otherwise headers, flags and the digest of each file are compared.
+	Deep bool
+}
+
+// Difference is something that is not the same on both sides.
+type Difference struct {
+	Folder mail.FolderName
+	UID    mail.UID
+	Name   string
+	What   string
+}
+
+// Verification is the outcome of Verify.
+type Verification struct {
+	Account           string
+	Folders, Messages int
+	Differences       []Difference
+	// Explained counts messages on one side only for a reason that status shows: filtered, parked, pending.
+	Explained int
+	// Rewritten counts messages of which the server keeps other bytes than it was sent, as the state knows.
+	Rewritten int
+	Errors    []FolderError
+	Fatal     error
+	Traffic   remote.Traffic
+}
+
+// Verify compares the two sides message by message and changes nothing.
+func Verify(ctx context.Context, set Settings, w World, opt VerifyOptions) *Verification {
+	v := &verifier{out: &Verification{Account: set.Account}, deep: opt.Deep}
+	r := newRun(set, w, Options{Targets: opt.Targets, DryRun: true})
+	v.r = r
+	if err := r.openReading(ctx); err != nil {
+		v.out.Fatal = err
+		return v.out
+	}
+	defer r.close()
+	if err := v.all(ctx); err != nil {
+		v.out.Fatal = err
+	}
+	v.out.Errors = r.res.Errors
+	v.out.Traffic = r.pool.close()
+	return v.out
+}
+
+type verifier struct {
+	r    *run
+	out  *Verification
+	deep bool
+}
+
+func (v *verifier) all(ctx context.Context) error {
+	r := v.r
+	t, err := r.readTrees(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.makeFolders(ctx, t); err != nil {
+		return err
+	}
+	for _, f := range r.folders {
+		if f.failed != nil || !f.target {
+			continue
+		}
+		if err := v.folder(ctx, f); err != nil {
+			if !r.ofFolder(ctx, err) {
+				return err
+			}
+			r.failFolder(f, err)
+		}
+		r.tell(func(p *Progress) { p.FoldersDone++ })
+	}
+	return nil
+}
+
+func (v *verifier) differ(f *folder, uid mail.UID, name, format string, args ...any) {
+	v.out.Differences = append(v.out.Differences, Difference{f.name, uid, name, fmt.Sprintf(format, args...)})
+}
+
+// folder compares one folder.
+func (v *verifier) folder(ctx context.Context, f *folder) error {
+	switch {
+	case f.remote == nil && f.local == nil:
+		return nil
+	case f.remote == nil:
+		v.differ(f, 0, "", "the server does not have this folder")
+		return nil
+	case f.local == nil:
+		v.differ(f, 0, "", "the Maildir does not have this folder")
+		return nil
+	}
+	v.out.Folders++
+	remotes, locals, rows, err := v.read(ctx, f)
+	if err != nil {
+		return err
+	}
+	var both []state.Message
+	for _, row := range rows {
+		m, onServer := remotes[row.UID]
+		e, inMaildir := locals[row.Name]
+		onServer, inMaildir = onServer && row.UID != 0, inMaildir && row.Name != ""
+		if onServer {
+			delete(remotes, row.UID)
+		}
+		if inMaildir {
+			delete(locals, row.Name)
+		}
+		switch {
+		case row.Why != "":
+			v.out.Explained++
+		case onServer && inMaildir:
+			v.flags(f, row, m, e)
+			both = append(both, row)
+		case onServer:
+			v.differ(f, row.UID, row.Name, "only on the server: its file is gone from the Maildir")
+		case inMaildir:
+			v.differ(f, row.UID, row.Name, "only in the Maildir: it is gone from the server")
+		}
+	}
+	v.out.Messages += len(both)
+	for _, uid := range sortedUIDs(remotes) {
+		v.differ(f, uid, "", "only on the server: not synchronised yet")
+	}
+	for _, name := range sortedKeys(locals) {
+		v.differ(f, 0, name, "only in the Maildir: not synchronised yet")
+	}
+	for chunk := range chunks(both, 500) {
+		if err := v.contents(ctx, f, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) read(ctx context.Context, f *folder) (map[mail.UID]remote.Message, map[string]maildir.Entry, []state.Message, error) {
+	var ch remote.Changes
+	st, err := v.r.statusOf(ctx, f)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	err = v.r.pool.reading(ctx, func(s remote.Session) (err error) {
+		ch, err = s.Changes(ctx, remote.Box{Name: f.mailbox, UIDValidity: st.UIDValidity}, remote.Since{})
+		return err
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	f.selected = &ch.Selected
+	if f.base.UIDNext != 0 && f.base.UIDValidity != ch.Selected.UIDValidity {
+		return nil, nil, nil, remote.ErrUIDValidity
+	}
+	remotes := map[mail.UID]remote.Message{}
+	for _, m := range slices.Concat(ch.New, ch.Flags) {
+		remotes[m.UID] = m
+	}
+	scan, err := v.r.md.Scan(ctx, f.name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, p := range scan.Problems {
+		v.r.fail(f.name, p.Err)
+	}
+	locals := map[string]maildir.Entry{}
+	for _, e := range scan.Entries {
+		locals[e.Base] = e
+	}
+	var rows []state.Message
+	err = v.r.eachRow(ctx, f, func(m state.Message) { rows = append(rows, m) })
+	return remotes, locals, rows, err
+}
+
+// flags compares the flags of one message. A flag that one side can't keep is known to the state and no difference.
+func (v *verifier) flags(f *folder, row state.Message, m remote.Message, e maildir.Entry) {
+	if m.Flags.Equal(e.Flags) || (m.Flags.Equal(row.RemoteFlags) && e.Flags.Equal(row.LocalFlags)) {
+		return
+	}
+	v.differ(f, row.UID, row.Name, "flags: the server has (%s), the Maildir (%s)", m.Flags, e.Flags)
+}
+
+// contents compares files with what the state recorded and with the server.
+func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message) error {
+	r := v.r
+	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+	var uids mail.UIDSet
+	for _, row := range rows {
+		uids.Add(row.UID)
+	}
+	var exact map[mail.UID][sha256.Size]byte
+	var headers map[mail.UID]mail.Content
+	var err error
+	if v.deep {
+		exact, err = v.exactBytes(ctx, box, uids)
+	} else {
+		headers, err = r.readHeaders(ctx, box, uids)
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		c, _, err := r.md.Survey(ctx, f.name, row.Name)
+		if errors.Is(err, maildir.ErrNotFound) {
+			v.differ(f, row.UID, row.Name, "its file went away during the comparison")
+			continue
+		}
+		if err != nil {
+			v.differ(f, row.UID, row.Name, "its file can't be read: %v", err)
+			continue
+		}
+		if !row.Digest.IsZero() && c.Digest != row.Digest {
+			v.differ(f, row.UID, row.Name, "the file was changed since it was synchronised")
+			continue
+		}
+		if v.deep {
+			if err := v.compareExact(f, row, exact); err != nil {
+				return err
+			}
+			continue
+		}
+		h, ok := headers[row.UID]
+		switch {
+		case !ok:
+			v.differ(f, row.UID, row.Name, "the server did not give its header")
+		case h.Header == c.Header:
+		case !row.RemoteDigest.IsZero():
+			v.out.Rewritten++
+		default:
+			v.differ(f, row.UID, row.Name, "the header on the server is another one")
+		}
+	}
+	return nil
+}
+
+func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID][sha256.Size]byte) error {
+	want, ok := exact[row.UID]
+	if !ok {
+		v.differ(f, row.UID, row.Name, "the server did not give its content")
+		return nil
+	}
+	rc, _, err := v.r.md.OpenWire(f.name, row.Name, row.Raw)
+	if err != nil {
+		v.differ(f, row.UID, row.Name, "its file can't be read: %v", err)
+		return nil
+	}
+	defer rc.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, rc); err != nil {
+		v.differ(f, row.UID, row.Name, "its file can't be read: %v", err)
+		return nil
+	}
+	if [sha256.Size]byte(h.Sum(nil)) == want {
+		return nil
+	}
+	if !row.RemoteDigest.IsZero() {
+		v.out.Rewritten++
+		return nil
+	}
+	v.differ(f, row.UID, row.Name, "the contents differ")
+	return nil
+}
+
+// exactBytes digests messages as the server sends them, to the byte.
+func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID][sha256.Size]byte, error) {
+	out := map[mail.UID][sha256.Size]byte{}
+	err := v.r.pool.reading(ctx, func(s remote.Session) error {
+		_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
+			var h hash.Hash = sha256.New()
+			_, err := io.Copy(h, body)
+			if err == nil {
+				out[m.UID] = [sha256.Size]byte(h.Sum(nil))
+			}
+			return err
+		})
+		return err
+	})
+	return out, err
+}
+
+func sortedUIDs[V any](m map[mail.UID]V) []mail.UID {
+	uids := make([]mail.UID, 0, len(m))
+	for u := range m {
+		uids = append(uids, u)
+	}
+	slices.Sort(uids)
+	return uids
+}
