@@ -18,6 +18,8 @@ type Batch struct {
 	deliveries []*Delivery
 	// points are taken before anything is written, one for each file system. nil: it has none.
 	points map[uint64]SyncPoint
+	// looked: folders that were seen to exist, without links on the way.
+	looked map[mail.FolderName]bool
 	open   int // files written and waiting open
 	synced bool
 	failed error // what made the batch unusable
@@ -28,7 +30,7 @@ type Batch struct {
 const maxOpen = 16
 
 // NewBatch begins a batch.
-func (s *Store) NewBatch() *Batch { return &Batch{s: s, points: map[uint64]SyncPoint{}} }
+func (s *Store) NewBatch() *Batch { return &Batch{s: s, points: map[uint64]SyncPoint{}, looked: map[mail.FolderName]bool{}} }
 
 // Add begins a delivery into an existing folder. date is the INTERNALDATE, which the file's
 // modification time is set from.
@@ -52,6 +54,12 @@ func (b *Batch) add(f mail.FolderName, flags mail.Flags, date time.Time) (*Deliv
 	dir, err := b.s.locate(f)
 	if err != nil {
 		return nil, err
+	}
+	if !b.looked[f] {
+		if _, err := b.s.stamp(dir); err != nil {
+			return nil, err
+		}
+		b.looked[f] = true
 	}
 	base, err := b.s.names.base()
 	if err != nil {

@@ -172,7 +172,7 @@ func (s *Store) renamePlusPlus(from, to mail.FolderName) error {
 	exists := false
 	err := s.fs.List(".", func(name string, mode fs.FileMode) bool {
 		comps, ok := plusPlusPath(name)
-		if !ok || !mode.IsDir() || strings.HasPrefix(name, ownDir) {
+		if !ok || !mode.IsDir() {
 			return true
 		}
 		if len(comps) >= len(src) && slices.Equal(comps[:len(src)], src) {

@@ -143,6 +143,10 @@ func (ks *keywordStore) load(d folderDir) (*keywords, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the keywords of %s: %w", d.name, err)
 	}
+	if info.Mode.IsDir() {
+		// A folder may be called like this. Then the one above it can have no keywords.
+		return &keywords{listed: 1<<maxLetters - 1}, nil
+	}
 	ks.mu.Lock()
 	c, ok := ks.cached[d.path]
 	ks.mu.Unlock()

@@ -284,7 +284,7 @@ func (w *walker) plusPlus() error {
 	}
 	w.add(mail.Inbox, ".", entries)
 	for _, e := range entries {
-		if !strings.HasPrefix(e.name, ".") || strings.HasPrefix(e.name, ownDir) {
+		if !strings.HasPrefix(e.name, ".") {
 			continue
 		}
 		inside, err := w.list(e.name)
@@ -379,7 +379,8 @@ func (s *Store) checkLayout() error {
 	}
 	var plain, dotted string
 	err := s.fs.List(".", func(name string, mode fs.FileMode) bool {
-		if !mode.IsDir() || isSubdir(name) || strings.HasPrefix(name, ownDir) || name == undoPlusPlus {
+		own := name == undoPlusPlus || (s.layout == Nested && strings.HasPrefix(name, ownDir))
+		if !mode.IsDir() || isSubdir(name) || own {
 			return true
 		}
 		switch isDotted := strings.HasPrefix(name, "."); {

@@ -170,7 +170,7 @@ func (s *Store) settled(st stamp) (bool, time.Duration, error) {
 }
 
 // fineWindow is longer than the tick by which kernels stamp files (at most 10 ms).
-const fineWindow = 20 * time.Millisecond
+const fineWindow = 12 * time.Millisecond
 
 // repair makes what is missing of cur, new and tmp in a folder that exists.
 func (s *Store) repair(d folderDir) error {

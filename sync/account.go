@@ -272,6 +272,9 @@ func (r *run) all(ctx context.Context) error {
 	if r.opt.DryRun {
 		return nil
 	}
+	if err := r.countDeferred(ctx); err != nil {
+		return err
+	}
 	if r.merge && len(r.res.Errors) == 0 {
 		if err := r.db.Adopt(ctx); err != nil {
 			return fmt.Errorf("state database: %w", err)
@@ -283,6 +286,24 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// countDeferred counts the messages that wait for a larger limit.
+func (r *run) countDeferred(ctx context.Context) error {
+	return r.view(ctx, func(tx *state.Tx) error {
+		r.res.Deferred = 0
+		for _, f := range r.folders {
+			if f.base.ID == 0 {
+				continue
+			}
+			c, err := tx.Counts(f.base.ID)
+			if err != nil {
+				return err
+			}
+			r.res.Deferred += c.Why[string(plan.TooLarge)]
+		}
+		return nil
+	})
 }
 
 // pass looks at both sides once and carries out what follows from it.
@@ -304,8 +325,15 @@ func (r *run) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := plan.Make(in)
+	p, err := r.make(ctx, in)
+	if err != nil {
+		return err
+	}
 	r.account(p)
+	for _, op := range p.Ops {
+		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
+			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
+	}
 	if r.opt.DryRun {
 		r.res.Plan = p.Ops
 		return nil
@@ -328,6 +356,39 @@ func (r *run) pass(ctx context.Context) error {
 		return err
 	}
 	return r.commitMarks(ctx)
+}
+
+// make plans, and plans again if a mailbox that was to be changed turns out to be read-only.
+func (r *run) make(ctx context.Context, in plan.Input) (plan.Plan, error) {
+	p := plan.Make(in)
+	changed := false
+	for _, op := range p.Ops {
+		for _, name := range []mail.FolderName{op.Folder, op.From} {
+			f := r.byName[name]
+			if op.Side != plan.Server || op.Kind == plan.Park || f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
+				continue
+			}
+			if _, err := r.selectedOf(ctx, f); err != nil {
+				if !r.ofFolder(ctx, err) {
+					return p, err
+				}
+				r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
+				continue
+			}
+			if !f.selected.ReadOnly {
+				continue
+			}
+			for i := range in.Folders {
+				if in.Folders[i].Name == name && !in.Folders[i].RemoteReadOnly {
+					in.Folders[i].RemoteReadOnly, changed = true, true
+				}
+			}
+		}
+	}
+	if changed {
+		p = plan.Make(in)
+	}
+	return p, nil
 }
 
 // account takes the plan's figures into the result.

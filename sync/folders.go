@@ -89,6 +89,9 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 			return err
 		}
 		ops := plan.Folders(in)
+		for _, op := range ops {
+			r.log.Debug("planned", "round", round, "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "reason", op.Reason)
+		}
 		if r.opt.DryRun {
 			r.res.FolderPlan = ops
 			dryFolders(ops, t, in)

@@ -138,7 +138,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	if f.base.UIDNext != 0 && !f.lostRemote && ch.Selected.UIDValidity != f.base.UIDValidity {
 		return remote.ErrUIDValidity
 	}
-	return r.takeChanges(ctx, f, ch, since.UIDNext == 0)
+	return r.takeChanges(ctx, f, ch, since.UIDNext)
 }
 
 // statusOf is the mailbox's status as probed, or asked for if the probe did not bring it.
@@ -179,8 +179,9 @@ func (f *folder) missingLocal() plan.Presence {
 	return plan.Gone
 }
 
-// takeChanges compares one reading of the server with the state.
-func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, everything bool) error {
+// takeChanges compares one reading of the server with the state. since is the first UID that the reading
+// gave completely, 0 for all of them.
+func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, since mail.UID) error {
 	return r.view(ctx, func(tx *state.Tx) error {
 		if f.lostRemote {
 			for _, m := range ch.New {
@@ -246,13 +247,26 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, eve
 			}
 		}
 		gone := ch.Vanished
-		if everything {
+		if since == 0 {
 			have := mail.NewUIDSet(seen...)
 			all, err := tx.UIDs(f.base.ID)
 			if err != nil {
 				return err
 			}
 			gone = all.Minus(have)
+		} else {
+			// What this program stored itself after the last reading lies beyond its mark.
+			var beyond mail.UIDSet
+			beyond.AddRange(since, ^mail.UID(0))
+			own, err := tx.ByUIDs(f.base.ID, beyond)
+			if err != nil {
+				return err
+			}
+			for _, row := range own {
+				if _, ok := now[row.UID]; !ok && !row.RemoteHeld {
+					gone.Add(row.UID)
+				}
+			}
 		}
 		rows, err = tx.ByUIDs(f.base.ID, gone)
 		for _, row := range rows {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +48,11 @@ func newWorld(t testing.TB, o model.Options) *world {
 func (w *world) try() *mailsync.Result {
 	w.t.Helper()
 	// Times move on, so that directory times are not too young to be trusted for ever.
-	return mailsync.Sync(context.Background(), w.set, mailsync.World{Dialer: w.server, Now: func() time.Time { return w.now }}, w.opt)
+	out := mailsync.World{Dialer: w.server, Now: func() time.Time { return w.now }}
+	if testing.Verbose() {
+		out.Log = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return mailsync.Sync(context.Background(), w.set, out, w.opt)
 }
 
 // sync runs one sync that must go well.

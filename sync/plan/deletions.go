@@ -78,8 +78,11 @@ func (m *maker) delete(d deletion) {
 		op.Kind, op.From, op.Folder, op.Trash = Move, at.folder, m.policy.Trash, true
 		op.RemoteSeen, op.LocalSeen = at.flags, x.LocalFlags
 	}
-	if at.msg >= 0 {
+	switch {
+	case at.msg >= 0 && at.folder == x.Folder:
 		m.rebindRest(x) // its UID or name is new: should this run stop here, the row must not name another message
+	default:
+		m.release(x)
 	}
 	m.add(op)
 }

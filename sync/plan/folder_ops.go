@@ -23,34 +23,54 @@ type renamer struct {
 	ops                    []FolderOp
 }
 
+// renames returns the renames in an order that works. One that can't be carried out after all is given up.
 func (f *folderMatch) renames() []FolderOp {
-	r := f.newRenamer()
+	for {
+		f.dropConflicts()
+		r := f.newRenamer()
+		stuck := r.play()
+		if stuck < 0 {
+			f.takenAlong = r.carried
+			return r.ops
+		}
+		println("STUCK")
+		f.folders[stuck].giveUp()
+	}
+}
+
+// play carries out all renames in the model. It returns a folder that can't get its name, -1 if there is none.
+func (r *renamer) play() int {
 	var waiting []int
-	for i := range f.folders {
-		if f.folders[i].side != "" {
+	for i := range r.folders {
+		if r.folders[i].side != "" {
 			waiting = append(waiting, i)
 		}
 	}
 	slices.SortStableFunc(waiting, func(a, b int) int { return cmp.Compare(depth(r.at(a)), depth(r.at(b))) })
+	parked := map[int]bool{}
 	for len(waiting) > 0 {
 		n := slices.IndexFunc(waiting, func(i int) bool {
-			return r.at(i) == f.folders[i].want || !r.occupied(i)
+			return r.at(i) == r.folders[i].want || !r.occupied(i)
 		})
-		if n < 0 { // they swap names: the first one makes room
-			i := waiting[0]
-			r.rename(i, f.folders[i].side, r.at(i)+parkingSuffix, "names are swapped")
+		if n < 0 { // they swap names: one of them makes room
+			n = slices.IndexFunc(waiting, func(i int) bool { return !parked[i] })
+			if n < 0 {
+				return waiting[0]
+			}
+			i := waiting[n]
+			parked[i] = true
+			r.rename(i, r.folders[i].side, r.at(i)+parkingSuffix, "names are swapped")
 			continue
 		}
 		i := waiting[n]
 		waiting = slices.Delete(waiting, n, n+1)
-		if r.at(i) != f.folders[i].want {
-			r.rename(i, f.folders[i].side, f.folders[i].want, f.folders[i].reason())
+		if r.at(i) != r.folders[i].want {
+			r.rename(i, r.folders[i].side, r.folders[i].want, r.folders[i].reason())
 		}
 	}
 	r.bringBack()
 	r.follow()
-	f.takenAlong = r.carried
-	return r.ops
+	return -1
 }
 
 func depth(name mail.FolderName) int { return strings.Count(string(name), "/") }
@@ -204,6 +224,8 @@ func (f *folderMatch) creations() []FolderOp {
 		k := &f.folders[i]
 		if k.remote != nil && k.local != nil {
 			onServer[k.want], inMaildir[k.want] = true, true
+			// Under the names that they have now they are not new: a rename brings them together.
+			onServer[k.local.Name], inMaildir[k.remote.Name] = true, true
 		}
 	}
 	for _, r := range f.Remote {

@@ -24,7 +24,6 @@ func FolderQuestions(in FolderInput) []FolderQuestion {
 func Folders(in FolderInput) []FolderOp {
 	f := matchFolders(in)
 	f.chooseNames()
-	f.dropConflicts()
 	return append(f.renames(), f.creations()...)
 }
 
@@ -300,7 +299,7 @@ func (f *folderMatch) dropConflicts() {
 		for i := range f.folders {
 			k := &f.folders[i]
 			if (k.side != "" || k.follow && k.want != k.Name) && f.taken(k) {
-				k.want, k.side, k.follow = k.Name, "", false
+				k.giveUp()
 				again = true
 			}
 		}
@@ -309,6 +308,9 @@ func (f *folderMatch) dropConflicts() {
 		}
 	}
 }
+
+// giveUp leaves a folder's name as it is.
+func (k *known) giveUp() { k.want, k.side, k.follow = k.Name, "", false }
 
 // taken reports whether k can't be called what it is to be called.
 func (f *folderMatch) taken(k *known) bool {

@@ -155,21 +155,23 @@ func (h *history) checkFates() error {
 		plain := h.plain(fates)
 		if len(fates) > 1 && !plain {
 			// Which of several that are alike was deleted or moved can't be told: as many are gone at most as
-			// were deleted on both sides together.
-			least = 0
-			deleted := 0
+			// were deleted on both sides together. New ones may be the same on both sides.
+			known, deleted, fresh := 0, 0, map[Side]int{}
 			for _, f := range fates {
-				least++
+				if f.inBase {
+					known++
+				}
 				for _, s := range []Side{Server, Maildir} {
+					if f.fresh[s] {
+						fresh[s]++
+					}
 					if f.deleted[s] {
 						deleted++
 					}
 				}
-				if f.inBase {
-					most = max(most, 1)
-				}
 			}
-			least, most = least-deleted-len(fates)/2, len(fates)
+			least = known + max(fresh[Server], fresh[Maildir])
+			least, most = least-deleted, len(fates)*h.doubled()
 		}
 		if len(fates) == 2 && plain && fates[0].place[Server] != "" && fates[0].place[Server] == fates[1].place[Maildir] &&
 			!fates[0].inBase && !fates[1].inBase {

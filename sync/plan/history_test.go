@@ -128,12 +128,15 @@ func (h *history) newFate(content int) (int, *fate) {
 func (h *history) freshContent() int {
 	c := h.w.newContent(!h.chance(15))
 	x := &h.w.contents[c]
-	if c > 0 && h.chance(20) {
-		x.size = h.w.contents[h.rnd.IntN(c)].size
+	if other := h.rnd.IntN(c + 1); other < c && h.chance(20) && h.w.contents[other].size < 10_000 {
+		x.size = h.w.contents[other].size
 	}
 	if c > 0 && h.chance(15) {
 		other := h.w.contents[h.rnd.IntN(c)]
 		x.header, x.mid = other.header, other.mid
+		if x.mid {
+			x.size = int64(10_000 + c) // messages with one Message-ID, header and size are the same
+		}
 	}
 	return c
 }

@@ -184,12 +184,18 @@ func (r *resolver) findByHeader(rows, messages []int, rowKey func(*row) (content
 	}
 	for _, g := range groups(rows, messages, left, right) {
 		x, m := &r.rows[g.left[0]], &r.remote[g.right[0]]
-		if len(g.left) == 1 && len(g.right) == 1 && x.HasMessageID && m.Header.HasMessageID {
+		if len(g.left) == 1 && len(g.right) == 1 && x.HasMessageID && telling(m) && !x.RemoteFlags.Has(mail.Draft) {
 			r.foundOnServer(g.left[0], g.right[0])
 			continue
 		}
 		r.askContents(g)
 	}
+}
+
+// telling reports whether a message's header says enough. Drafts are saved again and again with the same header
+// and another text.
+func telling(m *remoteMessage) bool {
+	return m.Header.HasMessageID && !m.Flags.Has(mail.Draft)
 }
 
 // askContents asks for the content of a group's messages if any of its rows could be told by it.
@@ -285,7 +291,7 @@ func (r *resolver) doubtOnServer(rows []int) {
 	}
 	for _, i := range rows {
 		x := &r.rows[i]
-		x.remote.unsure = x.remote.found == gone &&
+		x.remote.unsure = x.remote.found != have &&
 			(unknown[contentKey{size: x.RemoteSize}] || x.EmailID != "" && unknown[contentKey{text: x.EmailID}])
 	}
 }
@@ -378,6 +384,6 @@ func (r *resolver) doubtInMaildir(rows []int) {
 	}
 	for _, i := range rows {
 		x := &r.rows[i]
-		x.local.unsure = x.local.found == gone && (unknown[contentKey{size: x.FileSize}] || unknown[contentKey{text: x.Name}])
+		x.local.unsure = x.local.found != have && (unknown[contentKey{size: x.FileSize}] || unknown[contentKey{text: x.Name}])
 	}
 }

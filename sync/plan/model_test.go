@@ -214,7 +214,7 @@ func (w *world) commitFolders() {
 		if d != nil {
 			b.Inode = d.inode
 		}
-		if f != nil || d != nil {
+		if f != nil || d != nil || slices.ContainsFunc(w.rows, func(x stateRow) bool { return x.Folder == b.Name }) {
 			kept = append(kept, b)
 		}
 	}

@@ -128,7 +128,8 @@ func (r *resolver) pairBySize(local, remote []int, size func(mail.Content) int64
 		},
 		r.undecidedKey(func(m *remoteMessage) int64 { return m.Size })) {
 		i, j := g.left[0], g.right[0]
-		if len(g.left) == 1 && len(g.right) == 1 && r.local[i].Content.HasMessageID && r.remote[j].Header.HasMessageID {
+		l, m := &r.local[i], &r.remote[j]
+		if len(g.left) == 1 && len(g.right) == 1 && l.Content.HasMessageID && telling(m) && !l.Flags.Has(mail.Draft) {
 			r.pair(i, j)
 			continue
 		}

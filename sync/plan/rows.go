@@ -174,22 +174,40 @@ func (m *maker) cannotFollow(x *row, side Side) {
 		Reason: fmt.Sprintf("moved to %q, but %s has no such folder and may not get one", to, sideName)})
 }
 
-// doubtful holds a row that would count as removed if a message that nobody can look into just now were not
-// perhaps it.
+// doubtful handles rows that would count as removed, or as missing, if a message that nobody can look into just now
+// were not perhaps it.
 func (m *maker) doubtful(x *row) bool {
-	op := Op{Kind: Hold, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: Unreadable}
+	r, l := &x.remote, &x.local
 	switch {
-	case x.remote.unsure && x.local.found == have:
-		op.Side, op.Reason = Maildir, "gone on the server, but it may be a message that the server does not give just now"
-	case x.local.unsure && x.remote.found == have:
-		op.Side, op.Reason = Server, "gone in the Maildir, but it may be a file that can't be read just now"
-	default:
+	case !r.unsure && !l.unsure || r.found == have && l.found == have:
 		return false
+	case r.unsure && r.found == none && l.found == have:
+		// Both halves are tried again in the next run, as new messages.
+		m.parkInMaildir(x, Refused, "it may be a message that the server does not give just now")
+	case l.unsure && l.found == none && r.found == have:
+		m.parkOnServer(x, Unreadable, "it may be a file that can't be read just now")
+	default:
+		folder := x.Folder
+		switch {
+		case r.found == none: // its UID means nothing any more
+			r.uid = 0
+			m.rebind(x, folder, "its UID is not known at present")
+		case l.found == none:
+			l.name = ""
+			m.rebind(x, folder, "its file is not known at present")
+		case r.msg >= 0 || l.msg >= 0:
+			folder = m.rebindRest(x)
+		}
+		op := Op{Kind: Hold, Folder: folder, Row: x.ID, UID: r.uid, Name: l.name, Why: Unreadable}
+		if r.found == gone {
+			op.Side, op.Reason = Maildir, "gone on the server, but it may be a message that can't be read just now"
+			m.add(op)
+		}
+		if l.found == gone {
+			op.Side, op.Reason = Server, "gone in the Maildir, but it may be a message that can't be read just now"
+			m.add(op)
+		}
 	}
-	if x.remote.msg >= 0 || x.local.msg >= 0 {
-		op.Folder = m.rebindRest(x)
-	}
-	m.add(op)
 	return true
 }
 
@@ -200,14 +218,18 @@ func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 }
 
-// rebindRest tells the state where the only half that is left of a row is.
+// rebindRest tells the state where the only half that is left of a row is. In another folder than before the name
+// of the other half means nothing.
 func (m *maker) rebindRest(x *row) mail.FolderName {
-	folder := x.remote.folder
-	if x.remote.found != have {
-		folder = x.local.folder
+	at := x.remote
+	if at.found != have {
+		at = x.local
 	}
-	m.rebind(x, folder, "found again")
-	return folder
+	if at.folder != x.Folder {
+		x.remote.uid, x.local.name = at.uid, at.name
+	}
+	m.rebind(x, at.folder, "found again")
+	return at.folder
 }
 
 // release forgets the parked rows that the messages of x had of their own.
@@ -280,7 +302,7 @@ func (m *maker) planParked(x *row) {
 		at, side = x.local, Maildir
 	}
 	switch {
-	case at.found == gone && at.unsure:
+	case at.found == gone && at.unsure: // a dismissed message must not come back because of it
 		m.add(Op{Kind: Hold, Side: otherSide(side), Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: Unreadable,
 			Reason: "gone, but it may be a message that can't be read just now"})
 	case at.found != have:

@@ -148,6 +148,10 @@ func (c *command) trace() string {
 	return clip([]byte(b.String()))
 }
 
+// switches reports whether the command changes which mailbox data is about: what comes before its answer is not
+// for the commands after it.
+func (c *command) switches() bool { return c.opening != nil || c.closing }
+
 // refused is the error for the command's NO or BAD, nil if it succeeded.
 func (c *command) refused() error {
 	if c.result.ok() {

@@ -193,8 +193,8 @@ func (s *Session) vanishedData(p *response) error {
 		if c.vanished != nil {
 			c.vanished(set, earlier)
 		}
-		if c.vanished != nil || c.opening != nil {
-			break // what comes during a SELECT is not for the commands after it
+		if c.vanished != nil || c.switches() {
+			break
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func (s *Session) fetchSink() *command {
 		if c.fetch != nil {
 			return c
 		}
-		if c.opening != nil {
+		if c.switches() {
 			return nil
 		}
 	}

@@ -1,9 +1,9 @@
 package imap
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,11 +30,11 @@ func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 		return nil, err
 	}
 	out := make([]remote.Mailbox, 0, len(l.found))
-	for _, m := range l.found {
-		m.Subscribed = m.Subscribed || l.subscribed[m.Name]
+	for _, name := range slices.Sorted(maps.Keys(l.found)) {
+		m := l.found[name]
+		m.Subscribed = m.Subscribed || l.subscribed[name]
 		out = append(out, *m)
 	}
-	slices.SortFunc(out, func(a, b remote.Mailbox) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
@@ -43,7 +43,6 @@ type lister struct {
 	s          *Session
 	found      map[string]*remote.Mailbox
 	subscribed map[string]bool
-	odd        int
 }
 
 // list sends LIST, with the mailboxes' status if the server can do that, else LIST and LSUB.
@@ -192,7 +191,8 @@ func (l *lister) setStatus(name string, st remote.Status) {
 func (l *lister) askStatus(ctx context.Context) error {
 	var boxes []*remote.Mailbox
 	var cmds []*command
-	for _, m := range l.found {
+	for _, name := range slices.Sorted(maps.Keys(l.found)) {
+		m := l.found[name]
 		if !m.Selectable || m.Status != nil {
 			continue
 		}

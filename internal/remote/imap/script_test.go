@@ -29,7 +29,7 @@ const allCaps = "IMAP4rev1 LITERAL+ ID ENABLE NAMESPACE UIDPLUS MOVE ESEARCH CON
 // test of it goes wrong silently: what the client sends and the script does not expect fails the test.
 func preauth(t *testing.T, caps string, cfg Config, play func(*script)) *Session {
 	t.Helper()
-	s, err := converse(t, cfg, transport.Conn{Secure: true, Tunnel: true}, func(p *script) {
+	s, err := converse(t, cfg, tunnelled(), func(p *script) {
 		p.say("* PREAUTH [CAPABILITY " + caps + "] ready")
 		p.settle(caps)
 		play(p)
@@ -181,3 +181,7 @@ func knownUIDs(modseq uint64, next mail.UID, uids ...mail.UID) remote.Since {
 	set := mail.NewUIDSet(uids...)
 	return remote.Since{ModSeq: modseq, UIDNext: next, KnownCount: uint32(set.Len()), Known: func() mail.UIDSet { return set }}
 }
+
+func tunnelled() transport.Conn { return transport.Conn{Secure: true, Tunnel: true} }
+
+func uidSet(uids ...mail.UID) mail.UIDSet { return mail.NewUIDSet(uids...) }

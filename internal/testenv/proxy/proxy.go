@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +28,8 @@ type Script struct {
 	// SwallowFrom passes nothing on to the client from the server's nth line, but leaves the
 	// connection open: the client hears nothing more. 0 never.
 	SwallowFrom int
-	// Line, if set, sees each of the server's lines, line end included, before anything is done with it.
+	// Line, if set, sees each of the server's lines, line end included, before anything is done with it. Lines
+	// beyond 64 kB come in pieces of the same number.
 	Line func(n int, line string)
 }
 
@@ -216,31 +218,38 @@ func (r *relay) down() {
 	defer out.Close()
 	left := r.script.CutAfterDown
 	in := bufio.NewReaderSize(r.server, 64<<10)
-	for n := 1; ; n++ {
-		line, err := in.ReadString('\n')
-		if line != "" && r.script.Line != nil {
-			r.script.Line(n, line)
+	for n := 1; ; {
+		line, err := in.ReadSlice('\n')
+		whole := !errors.Is(err, bufio.ErrBufferFull) // else more of a long line follows
+		if !whole {
+			err = nil
+		}
+		if len(line) > 0 && r.script.Line != nil {
+			r.script.Line(n, string(line))
 		}
 		if err == nil && n == r.script.CutAtLine {
 			cut(r.client)
 			return
 		}
-		b, last := upTo([]byte(line), &left)
+		b, last := upTo(line, &left)
 		if r.script.SwallowFrom > 0 && n >= r.script.SwallowFrom {
 			b = nil
 		}
-		r.counted(b, line)
+		r.counted(len(b), whole && len(line) > 0)
 		if _, werr := out.Write(b); werr != nil || err != nil || last {
 			return
+		}
+		if whole {
+			n++
 		}
 	}
 }
 
-func (r *relay) counted(passed []byte, line string) {
+func (r *relay) counted(passed int, line bool) {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
-	r.p.count.Down += int64(len(passed))
-	if line == "" {
+	r.p.count.Down += int64(passed)
+	if !line {
 		return
 	}
 	r.p.count.Lines++

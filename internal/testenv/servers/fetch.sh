@@ -52,7 +52,7 @@ use_own_lists() {
 # services that come along (a mail transport agent, for one) are not run.
 libraries() {
 	apt apt-get install -s -y -qq --no-install-recommends "$@" |
-		sed -n 's/^Inst \(lib[^ ]*\) .*/\1/p' | grep -v -e '-dev$' || true
+		sed -n 's/^Inst \(lib[^ ]*\) .*/\1/p' | { grep -v -e '-dev$' -e '^libc6$' -e '^libc-bin$' || true; }
 }
 
 download() { # server, folder
@@ -71,7 +71,6 @@ fetch() {
 		echo "mail servers: no $server: this machine has no apt-get to fetch it with" >&2
 		return 1
 	fi
-	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/$server.XXXXXX")
 	chmod 755 "$work"
 	mkdir "$work/debs" "$work/root"
@@ -111,6 +110,12 @@ relocate_dovecot() {
 hurry_courier() {
 	LC_ALL=C sed -i 's#\x00usleep\x00#\x00getpid\x00#' "$1"/*/libfam.so.0.0.0 "$1"/*/libgamin-1.so.0.*
 }
+
+mkdir -p "$cache"
+if command -v flock >/dev/null; then # another run may be fetching just now
+	exec 9>"$cache/.lock"
+	flock 9
+fi
 
 missing=0
 servers=("$@")

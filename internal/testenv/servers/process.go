@@ -60,6 +60,7 @@ func start(dir string, env, argv []string) (*process, error) {
 	if err := runAs(cmd); err != nil {
 		return nil, err
 	}
+	apart(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

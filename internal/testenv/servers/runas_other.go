@@ -8,3 +8,5 @@ import (
 )
 
 func runAs(*exec.Cmd) error { return errors.New("mail servers are run on Unix only") }
+
+func apart(*exec.Cmd) {}

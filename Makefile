@@ -1,0 +1,46 @@
+# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+.PHONY: build test servers toolchain format vet staticcheck unit cross
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o satchel ./cmd/satchel
+
+# The tests come last, so that the last lines are go's own summary.
+test: servers toolchain format vet staticcheck cross unit
+
+# Fetches Dovecot, Cyrus and Courier as Debian packages and unpacks them into a cache folder; it
+# installs nothing. What can't be had is named and its tests are skipped; with CI=true it is a failure.
+servers:
+	@internal/testenv/servers/fetch.sh || [ "$${CI:-}" != true ]
+
+# The race detector needs a C compiler.
+toolchain:
+	@command -v "$$($(GO) env CC)" >/dev/null || tools/apt-install gcc libc6-dev || \
+		{ echo "the race detector needs a C compiler: install gcc or clang" >&2; exit 1; }
+
+format:
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
+	if [ -n "$$files" ]; then echo "not formatted by gofmt:" >&2; echo "$$files" >&2; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	GOARCH=386 CGO_ENABLED=0 $(GO) vet ./...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+cross:
+	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
+	GOOS=freebsd CGO_ENABLED=0 $(GO) build ./...
+	GOOS=windows CGO_ENABLED=0 $(GO) build ./...
+
+unit:
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m ./...

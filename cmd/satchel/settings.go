@@ -1,0 +1,108 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/config"
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote/imap"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// settings says in the engine's words what the configuration says of an account.
+func settings(a config.Account) mailsync.Settings {
+	return mailsync.Settings{
+		Account:   a.Name,
+		Owner:     state.Owner{Kind: "imap", Host: a.IMAP.Host, User: a.IMAP.User},
+		Root:      a.Maildir,
+		Layout:    layout(a.Layout),
+		StatePath: a.StatePath,
+		Policy: plan.Policy{
+			Mode:    mode(a.Mode),
+			Trash:   mail.FolderName(a.Trash),
+			Expunge: a.Expunge,
+			Create:  create(a.Create),
+			Guard:   guard(a.MaxDelete),
+		},
+		Include:        a.Include,
+		Exclude:        a.Exclude,
+		Map:            a.Map,
+		Subscribed:     a.Subscribed,
+		MaxMessageSize: a.MaxMessageSize,
+		Since:          since(a.Since),
+		Connections:    a.Connections,
+		Undo:           a.Undo,
+	}
+}
+
+func layout(l config.Layout) maildir.Layout {
+	if l == config.MaildirPlus {
+		return maildir.PlusPlus
+	}
+	return maildir.Nested
+}
+
+func mode(m config.Mode) plan.Mode {
+	switch m {
+	case config.Pull:
+		return plan.Pull
+	case config.Push:
+		return plan.Push
+	case config.Archive:
+		return plan.Archive
+	}
+	return plan.TwoWay
+}
+
+func create(c config.Create) plan.Create {
+	switch c {
+	case config.CreateMaildir:
+		return plan.CreateMaildir
+	case config.CreateServer:
+		return plan.CreateServer
+	case config.CreateNone:
+		return plan.CreateNone
+	}
+	return plan.CreateBoth
+}
+
+func guard(m config.MaxDelete) plan.Guard {
+	switch {
+	case m.Off:
+		return plan.Guard{}
+	case m.IsShare:
+		return plan.Guard{ByShare: true, Share: float64(m.Percent) / 100}
+	}
+	return plan.Guard{ByCount: true, Count: m.Count}
+}
+
+func since(s config.Since) func(time.Time) time.Time {
+	if s.IsZero() {
+		return nil
+	}
+	return s.Cut
+}
+
+// dialer reaches an account's server.
+func (a *app) dialer(acc config.Account, log *slog.Logger) *imap.Dialer {
+	return imap.NewDialer(imap.Config{
+		Transport:  acc.IMAP.Config,
+		User:       acc.IMAP.User,
+		Method:     acc.IMAP.Auth,
+		Secret:     acc.IMAP.Password,
+		Subscribed: acc.Subscribed,
+		Trace:      a.trace(acc.Name),
+		Alert:      func(text string) { a.ui.say("%s: the server says: %s", acc.Name, cleanLine(text)) },
+		Log:        log,
+	})
+}
+
+// world is what the engine reaches the outside through.
+func (a *app) world(acc config.Account, progress func(mailsync.Progress)) mailsync.World {
+	log := a.log()
+	return mailsync.World{Dialer: a.dialer(acc, log.With("account", acc.Name)), Log: log, Progress: progress}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// maxParkedShown bounds how many messages of a folder are listed for people; --json lists all.
+const maxParkedShown = 20
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [ACCOUNT]...",
+		Short: "Show what is known, without asking the server",
+		Long: `Shows for each folder how many messages both sides have, when it was last
+synchronised, what waits for the next sync, and what is held back or not
+transferred and why. It reads the Maildir and its state only, never the network;
+the server's side is as the last sync saw it.` +
+			exitHelp("the status could be read, whatever it says", "the status of an account could not be read",
+				exitUsage, exitInterrupted),
+		ValidArgsFunction: a.completeAccounts,
+		RunE:              a.runs(a.status),
+	}
+}
+
+// statusOf is one account's status, or why there is none.
+type statusOf struct {
+	*mailsync.AccountStatus
+	err error
+}
+
+func (a *app) status(ctx context.Context, args []string) error {
+	jobs, err := a.jobs(args, false)
+	if err != nil {
+		return err
+	}
+	code := exitOK
+	sideBySide(ctx, jobs, func(ctx context.Context, j job) statusOf {
+		s, err := mailsync.Status(ctx, settings(j.Account), a.world(j.Account, nil))
+		return statusOf{s, err}
+	}, func(j job, s statusOf) {
+		if s.err != nil {
+			a.showErrors(j.Name, nil, s.err)
+			a.ui.object(jsonStatus{Type: "status", Account: j.Name, Exit: exitOf(s.err), Error: clean(s.err.Error())})
+		} else {
+			a.showStatus(j, s.AccountStatus, time.Now())
+		}
+		code = first(code, exitOf(s.err))
+	})
+	return outcome(code)
+}
+
+func (a *app) showStatus(j job, s *mailsync.AccountStatus, now time.Time) {
+	for _, f := range s.Folders {
+		a.ui.object(folderLine(s.Account, f))
+	}
+	a.ui.object(statusLine(s))
+
+	a.ui.result("%s", cleanLine(statusHead(j, s, now)))
+	if len(s.Folders) > 0 {
+		a.ui.result("%s", statusTable(s.Folders, now))
+	}
+	for _, f := range s.Folders {
+		for _, line := range remarks(s.Account, f) {
+			a.ui.result("  %s", cleanLine(line))
+		}
+	}
+}
+
+// statusHead is the line above an account's table.
+func statusHead(j job, s *mailsync.AccountStatus, now time.Time) string {
+	where := fmt.Sprintf("%s: %s and %s", s.Account, owner(j), j.Maildir)
+	switch {
+	case s.Never:
+		return where + ", never synchronised"
+	case s.LastRun.Error != "":
+		return fmt.Sprintf("%s, last run %s failed: %s", where, ago(s.LastRun.End, now), s.LastRun.Error)
+	}
+	return fmt.Sprintf("%s, last run %s", where, ago(s.LastRun.End, now))
+}
+
+// owner names the server's end of an account.
+func owner(j job) string {
+	if j.IMAP.User == "" {
+		return j.IMAP.Host
+	}
+	return j.IMAP.User + " at " + j.IMAP.Host
+}
+
+// statusTable has a line for each folder.
+func statusTable(folders []mailsync.FolderStatus, now time.Time) string {
+	t := table.NewWriter()
+	t.SetStyle(plainTable())
+	t.AppendHeader(table.Row{"FOLDER", "SERVER", "MAILDIR", "WAITING", "HELD", "NOT SENT", "LAST SYNC"})
+	var columns []table.ColumnConfig
+	for n := 2; n <= 6; n++ {
+		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
+	for _, f := range folders {
+		oneSided := 0
+		for _, n := range f.ByWhy {
+			oneSided += n
+		}
+		t.AppendRow(table.Row{
+			cleanLine(string(f.Name)), number(int64(f.OnServer)), number(int64(f.InMaildir)),
+			blank(f.Waiting), blank(f.Held), blank(oneSided), ago(f.LastSync, now),
+		})
+	}
+	return strings.TrimRight(t.Render(), "\n")
+}
+
+// plainTable has columns and no lines, so that it can be read, copied and searched.
+func plainTable() table.Style {
+	s := table.StyleDefault
+	s.Options = table.OptionsNoBordersAndSeparators
+	s.Box.PaddingLeft, s.Box.PaddingRight = "  ", ""
+	s.Format.Header = text.FormatDefault
+	return s
+}
+
+// blank leaves out the zeros, so that what matters shows.
+func blank(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return number(int64(n))
+}
+
+// remarks are what there is to say of a folder besides figures.
+func remarks(account string, f mailsync.FolderStatus) []string {
+	var lines []string
+	add := func(format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("%s: "+format, append([]any{f.Name}, args...)...))
+	}
+	if f.LastError != "" {
+		add("the last sync failed here: %s", f.LastError)
+	}
+	if f.ReadOnly {
+		add("read-only on the server; local changes stay local")
+	}
+	if f.Held > 0 {
+		add("%s held back; satchel sync --allow-deletes %s carries them out, --restore-held brings the messages back",
+			count(f.Held, "deletion is", "deletions are"), account)
+	}
+	if f.KeptBack > 0 {
+		add("%s a flag or keyword that the other side can't keep", count(f.KeptBack, "message has", "messages have"))
+	}
+	for _, why := range slices.Sorted(maps.Keys(f.ByWhy)) {
+		if n := f.ByWhy[why]; n > 0 {
+			add("%s", fmt.Sprintf(reason(why), count(n, "message", "messages")))
+		}
+	}
+	for _, p := range f.Parked[:min(len(f.Parked), maxParkedShown)] {
+		add("  %s %s", message(p), strings.TrimSpace(string(p.Why)+" "+p.Text))
+	}
+	if more := len(f.Parked) - maxParkedShown; more > 0 {
+		add("  and %s more; satchel status --json lists them", number(int64(more)))
+	}
+	return lines
+}
+
+func message(p mailsync.ParkedMessage) string {
+	if p.UID != 0 {
+		return fmt.Sprintf("UID %d", p.UID)
+	}
+	return "file " + p.Name
+}
+
+// reason says why messages are on one side only; %s is how many.
+func reason(why plan.Why) string {
+	switch why {
+	case plan.TooLarge:
+		return "%s above max_message_size"
+	case plan.TooOld:
+		return "%s from before since"
+	case plan.ReadOnly:
+		return "%s changed locally in a folder that is read-only on the server"
+	case plan.OneWay:
+		return "%s that the mode does not transfer"
+	case plan.Refused:
+		return "%s refused by the server; tried again by every sync"
+	case plan.Unreadable:
+		return "%s whose file can't be read; tried again by every sync"
+	case plan.Dismissed:
+		return "%s deleted locally, kept on the server by the mode"
+	case plan.Pending:
+		return "%s deleted, marked so on the server, which can't remove single messages"
+	case plan.NoFolder:
+		return "%s in a folder that may not be created on the other side"
+	}
+	return "%s: " + strings.ReplaceAll(string(why), "%", "%%")
+}
+
+// ago says how long ago something was.
+func ago(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return "never"
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return t.Local().Format(time.DateOnly)
+}
+
+func folderLine(account string, f mailsync.FolderStatus) jsonFolder {
+	out := jsonFolder{
+		Type: "folder", Account: account, Folder: string(f.Name), Server: f.OnServer, Maildir: f.InMaildir, Waiting: f.Waiting,
+		HeldBack: f.Held, KeptBack: f.KeptBack, ReadOnly: f.ReadOnly, LastSync: when(f.LastSync), LastError: clean(f.LastError),
+		OneSided: map[string]int{}, Parked: []jsonParked{},
+	}
+	for why, n := range f.ByWhy {
+		out.OneSided[string(why)] = n
+	}
+	for _, p := range f.Parked {
+		out.Parked = append(out.Parked, jsonParked{UID: uint32(p.UID), Name: p.Name, Why: string(p.Why), Text: clean(p.Text)})
+	}
+	return out
+}
+
+func statusLine(s *mailsync.AccountStatus) jsonStatus {
+	out := jsonStatus{Type: "status", Account: s.Account, OK: true, Folders: len(s.Folders), LastError: clean(s.LastRun.Error)}
+	if !s.Never {
+		out.LastRun, out.LastRunMS = when(s.LastRun.End), s.LastRun.End.Sub(s.LastRun.Start).Milliseconds()
+	}
+	return out
+}

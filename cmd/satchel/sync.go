@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+func newSync(a *app) *cobra.Command {
+	var opt mailsync.Options
+	cmd := &cobra.Command{
+		Use:   "sync [ACCOUNT | ACCOUNT/FOLDER]...",
+		Short: "Synchronise once, then exit",
+		Long: `Makes the server and the Maildir the same, once. Without arguments every account
+is synchronised; FOLDER is a local folder name, as in personal/INBOX. Several
+accounts are worked on side by side, and one's failure does not stop the others.` +
+			exitHelp("everything named was synchronised",
+				"something failed; what could be done was done, the rest is reported, and\n       running again is safe",
+				exitUsage, exitHeld, exitLocked, exitUnreachable, exitInterrupted),
+		Example: `  satchel sync
+  satchel sync personal/INBOX personal/Sent
+  satchel sync --dry-run`,
+		ValidArgsFunction: a.completeAccounts,
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&opt.DryRun, "dry-run", "n", false, "print what would be done, and change nothing")
+	f.BoolVar(&opt.AllowDeletes, "allow-deletes", false, "carry out the deletions that the guard holds back")
+	f.BoolVar(&opt.RestoreHeld, "restore-held", false, "bring back the messages that it holds back")
+	f.BoolVar(&opt.Rebind, "rebind", false, "same mailbox, new host or user: keep what still fits")
+	cmd.RunE = a.runs(func(ctx context.Context, args []string) error {
+		if opt.AllowDeletes && opt.RestoreHeld {
+			return &usageError{errors.New("--allow-deletes and --restore-held exclude each other; choose one")}
+		}
+		return a.sync(ctx, args, opt)
+	})
+	return cmd
+}
+
+// sync is the command's work.
+func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) error {
+	jobs, err := a.jobs(args, true)
+	if err != nil {
+		return err
+	}
+	display := a.progress()
+	defer display.stop()
+	code := exitOK
+	sideBySide(ctx, jobs, func(ctx context.Context, j job) *mailsync.Result {
+		defer display.done(j.Name)
+		mine := opt
+		mine.Targets = j.targets
+		return mailsync.Sync(ctx, settings(j.Account), a.world(j.Account, display.update), mine)
+	}, func(_ job, r *mailsync.Result) {
+		a.showSync(r, opt.DryRun)
+		code = first(code, exitOfResult(r))
+	})
+	return outcome(code)
+}
+
+// outcome is the error of a command that has reported everything itself.
+func outcome(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &reported{code}
+}
+
+// showSync prints what came of one account.
+func (a *app) showSync(r *mailsync.Result, dryRun bool) {
+	if dryRun {
+		a.showPlan(r)
+	}
+	for _, note := range r.Notes {
+		a.ui.say("%s: %s", r.Account, note)
+	}
+	a.showErrors(r.Account, r.Errors, r.Fatal)
+	if r.Fatal == nil {
+		a.ui.result("%s: %s", r.Account, summary(r, dryRun))
+		if r.HeldBack > 0 {
+			a.ui.result("%s", held(r))
+		}
+	}
+	a.ui.object(accountLine(r))
+}
+
+// showErrors prints what failed in an account. What was only cut short by a signal is not worth a line for each folder.
+func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal error) {
+	for _, e := range errs {
+		if exitOf(e) == exitInterrupted {
+			continue
+		}
+		where := account
+		if e.Folder != "" {
+			where += "/" + cleanLine(string(e.Folder))
+		}
+		a.ui.fail("%s: %v", where, e.Err)
+	}
+	switch code := exitOf(fatal); {
+	case code == exitOK:
+	case code == exitInterrupted:
+		a.ui.fail("%s: interrupted; what was begun is finished by the next sync", account)
+	case strings.HasPrefix(fatal.Error(), "account "+account):
+		a.ui.fail("%v", fatal)
+	default:
+		a.ui.fail("%s: %v", account, fatal)
+	}
+}
+
+// summary says in one line what a run did.
+func summary(r *mailsync.Result, dryRun bool) string {
+	var parts []string
+	if c := changes(r.ToMaildir); c != "" {
+		parts = append(parts, "to the Maildir: "+c)
+	}
+	if c := changes(r.ToServer); c != "" {
+		parts = append(parts, "to the server: "+c)
+	}
+	if r.Deferred > 0 {
+		parts = append(parts, number(int64(r.Deferred))+" left out by the size or age limit")
+	}
+	what := strings.Join(parts, "; ")
+	switch {
+	case what != "":
+	case dryRun && len(r.Plan)+len(r.FolderPlan) > 0:
+		what = "would do the above"
+	case dryRun:
+		what = "there is nothing to do"
+	case len(r.Errors) > 0:
+		what = "nothing else changed"
+	default:
+		what = "nothing changed"
+	}
+	return fmt.Sprintf("%s (%s, %s in %s)", what, count(r.Folders, "folder", "folders"),
+		size(r.Traffic.BytesIn+r.Traffic.BytesOut), took(r.Duration))
+}
+
+// changes spells what was done to one side, empty if nothing was.
+func changes(c mailsync.Count) string {
+	var words []string
+	for _, w := range []struct {
+		n    int
+		what string
+	}{{c.New, "new"}, {c.Flags, "flagged"}, {c.Moved, "moved"}, {c.Deleted, "deleted"}} {
+		if w.n > 0 {
+			words = append(words, number(int64(w.n))+" "+w.what)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// held says what the guard holds back and what can be done.
+func held(r *mailsync.Result) string {
+	why := r.HeldWhy
+	if why != "" {
+		why = " because " + why
+	}
+	return fmt.Sprintf(`%[1]s: %[2]s held back%[3]s
+  if they are meant:   satchel sync --allow-deletes %[1]s
+  if they are not:     satchel sync --restore-held %[1]s`, r.Account, count(r.HeldBack, "deletion is", "deletions are"), why)
+}
