@@ -20,7 +20,8 @@ type Batch struct {
 	points map[uint64]SyncPoint
 	// looked: folders that were seen to exist, without links on the way.
 	looked map[mail.FolderName]bool
-	open   int // files written and waiting open
+	open   int    // files written and waiting open
+	spare  []byte // write buffer that no delivery uses
 	synced bool
 	failed error // what made the batch unusable
 }
@@ -30,7 +31,9 @@ type Batch struct {
 const maxOpen = 16
 
 // NewBatch begins a batch.
-func (s *Store) NewBatch() *Batch { return &Batch{s: s, points: map[uint64]SyncPoint{}, looked: map[mail.FolderName]bool{}} }
+func (s *Store) NewBatch() *Batch {
+	return &Batch{s: s, points: map[uint64]SyncPoint{}, looked: map[mail.FolderName]bool{}}
+}
 
 // Add begins a delivery into an existing folder. date is the INTERNALDATE, which the file's
 // modification time is set from.

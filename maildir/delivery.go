@@ -114,6 +114,13 @@ func (d *Delivery) releaseCR() error {
 }
 
 func (d *Delivery) put(p []byte) error {
+	if d.buf == nil {
+		// Messages are mostly written one after the other: they share a buffer.
+		if d.buf = d.batch.spare; d.buf == nil {
+			d.buf = make([]byte, 0, writeBuffer)
+		}
+		d.batch.spare = nil
+	}
 	if len(d.buf)+len(p) > writeBuffer {
 		if err := d.flush(); err != nil {
 			return err
@@ -150,10 +157,11 @@ func (d *Delivery) toServerForm() error {
 	if err := d.flush(); err != nil {
 		return err
 	}
-	chunk, out := make([]byte, writeBuffer), make([]byte, 0, 2*writeBuffer)
+	size := min(d.size, writeBuffer)
+	chunk, out := make([]byte, size), make([]byte, 0, 2*size)
 	end, left := d.size, d.lfs // of what is still to be turned
 	for left > 0 {
-		n := min(end, writeBuffer)
+		n := min(end, size)
 		part := chunk[:n]
 		if _, err := d.file.ReadAt(part, end-n); err != nil {
 			return fmt.Errorf("reading back what was written: %w", err)
@@ -200,7 +208,7 @@ func (d *Delivery) close() (Delivered, error) {
 	if err := d.flush(); err != nil {
 		return Delivered{}, err
 	}
-	d.buf = nil
+	d.batch.spare, d.buf = d.buf, nil
 	info, err := d.file.Stat()
 	if err != nil {
 		return Delivered{}, err

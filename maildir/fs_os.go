@@ -76,29 +76,13 @@ func (o *osFS) Stat(name string) (FileInfo, error) {
 	return fileInfo(info), nil
 }
 
-// listChunk bounds how many names are held at once while a directory is read.
-const listChunk = 1024
-
 func (o *osFS) List(dir string, each func(string, fs.FileMode) bool) error {
 	d, err := o.root.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	for {
-		entries, err := d.ReadDir(listChunk)
-		for _, e := range entries {
-			if !each(e.Name(), e.Type()) {
-				return nil
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return listDir(d, each)
 }
 
 func (o *osFS) Mkdir(name string, perm fs.FileMode) error { return o.root.Mkdir(name, perm) }

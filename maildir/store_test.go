@@ -10,8 +10,16 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
-// testStore opens a Maildir in a new directory, with the folders given.
+// testStore opens a Maildir in a new directory, with the folders given. It makes nothing durable, which
+// no test would notice, except that they would all take minutes.
 func testStore(t testing.TB, layout Layout, folders ...mail.FolderName) (*Store, string) {
+	t.Helper()
+	s, _, root := faultStore(t, layout)
+	return s, withFolders(t, s, root, folders)
+}
+
+// realStore is testStore on the file system as it is.
+func realStore(t testing.TB, layout Layout, folders ...mail.FolderName) (*Store, string) {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "Mail")
 	s, err := Open(root, layout, Options{Host: "test"})
@@ -23,12 +31,17 @@ func testStore(t testing.TB, layout Layout, folders ...mail.FolderName) (*Store,
 			t.Error(err)
 		}
 	})
+	return s, withFolders(t, s, root, folders)
+}
+
+func withFolders(t testing.TB, s *Store, root string, folders []mail.FolderName) string {
+	t.Helper()
 	for _, f := range folders {
 		if err := s.CreateFolder(f); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return s, root
+	return root
 }
 
 func writeFile(t testing.TB, parts ...string) string {
@@ -107,7 +120,7 @@ func readWire(t testing.TB, s *Store, f mail.FolderName, base string, raw bool) 
 func TestLifeOfAMessage(t *testing.T) {
 	for _, layout := range []Layout{Nested, PlusPlus} {
 		t.Run(string(layout), func(t *testing.T) {
-			s, root := testStore(t, layout, mail.Inbox, "Archive/2024")
+			s, root := realStore(t, layout, mail.Inbox, "Archive/2024")
 			const text = "Subject: hello\r\nDate: Mon, 2 Jan 2006 15:04:05 +0000\r\n\r\nbody\r\n"
 			got := deliver(t, s, mail.Inbox, mail.Flags{}, text)
 			if want := int64(len(text) - 4); got.FileSize != want || !got.New || got.Raw {

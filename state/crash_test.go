@@ -27,16 +27,16 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "write":
-		helperWrite()
+		helperWrite(0)
 	case "write-to-a-limit":
 		limitFileSize()
-		helperWrite()
+		helperWrite(20_000)
 	}
 }
 
 // helperWrite commits batch after batch and says so on standard output, until it is killed or fails. Before each commit it
-// says that it is about to.
-func helperWrite() {
+// says that it is about to. Each batch makes the database grow by filler bytes.
+func helperWrite(filler int) {
 	path := os.Getenv(helperPath)
 	db, err := Open(context.Background(), path, Options{Owner: testOwner, LocalFS: os.Getenv(helperMode) == "local"})
 	if err != nil {
@@ -49,7 +49,7 @@ func helperWrite() {
 				return err
 			}
 			fmt.Println("inside", n)
-			return nil
+			return tx.Set(fmt.Sprint("filler ", n), strings.Repeat("x", filler))
 		})
 		if err != nil {
 			fmt.Println("failed", strings.ReplaceAll(err.Error(), "\n", " "))
@@ -183,13 +183,13 @@ func TestKilledInMidTransaction(t *testing.T) {
 				}
 				must(t, out.Err())
 				_ = cmd.Wait() // killed
-				checkBatches(t, path, local, committed)
-				// What is left behind can be written to, and once more be cut off.
+				batch := checkBatches(t, path, local, committed)
+				// What is left behind can be written to.
 				db := openWith(t, path, Options{Owner: testOwner, LocalFS: local})
-				update(t, db, func(tx *Tx) error { return writeBatch(tx, committed+2) })
+				update(t, db, func(tx *Tx) error { return writeBatch(tx, batch+1) })
 				must(t, db.Close())
 				same(t, "files", files(t, path), []string{"state.db"})
-				checkBatches(t, path, local, committed+1)
+				same(t, "batch", checkBatches(t, path, local, batch+1), batch+1)
 			})
 		}
 	}

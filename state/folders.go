@@ -108,5 +108,8 @@ func collect[T any](tx *Tx, sql string, args []driver.Value, decode func(*reader
 		all = append(all, v)
 		return nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err // a part of the rows is worse than none
+	}
+	return all, nil
 }

@@ -62,7 +62,10 @@ func (tx *Tx) Names(folder int64) ([]Name, error) {
 			all = append(all, n)
 			return nil
 		})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // UIDs returns the UIDs that the server had when it was last looked at: of every row of the folder that has one,
@@ -167,9 +170,11 @@ var selectUIDList = selectMessage + `WHERE folder = ? AND uid IN (` + strings.Tr
 // ByUIDs returns the rows of a folder that have one of the UIDs, sorted by UID.
 func (tx *Tx) ByUIDs(folder int64, uids mail.UIDSet) ([]Message, error) {
 	var all []Message
-	add := func(ms []Message, err error) error {
+	// add checks that the index led to rows that belong there: in asked, which is uids or one range of it.
+	add := func(asked mail.UIDSet, sql string, args ...driver.Value) error {
+		ms, err := tx.messages(sql, args...)
 		for i := range ms {
-			if ms[i].Folder != folder || ms[i].UID == 0 {
+			if ms[i].Folder != folder || !asked.Contains(ms[i].UID) {
 				return tx.c.damaged(errMismatch)
 			}
 			if uids.Contains(ms[i].UID) {
@@ -178,24 +183,25 @@ func (tx *Tx) ByUIDs(folder int64, uids mail.UIDSet) ([]Message, error) {
 		}
 		return err
 	}
-	list := make([]driver.Value, 1, uidList+1)
-	list[0] = folder
+	list := append(make([]driver.Value, 0, uidList+1), folder)
 	for _, r := range merge(uids.Ranges()) {
 		if r.First != r.Last {
-			if err := add(tx.messages(selectMessage+`WHERE folder = ? AND uid BETWEEN ? AND ?`, folder, int64(r.First), int64(r.Last))); err != nil {
+			var asked mail.UIDSet
+			asked.AddRange(r.First, r.Last)
+			if err := add(asked, selectMessage+`WHERE folder = ? AND uid BETWEEN ? AND ?`, folder, int64(r.First), int64(r.Last)); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		if list = append(list, int64(r.First)); len(list) == cap(list) {
-			if err := add(tx.messages(selectUIDList, list...)); err != nil {
+			if err := add(uids, selectUIDList, list...); err != nil {
 				return nil, err
 			}
 			list = list[:1]
 		}
 	}
 	for _, uid := range list[1:] {
-		if err := add(tx.messages(selectMessage+`WHERE folder = ? AND uid = ?`, folder, uid)); err != nil {
+		if err := add(uids, selectMessage+`WHERE folder = ? AND uid = ?`, folder, uid); err != nil {
 			return nil, err
 		}
 	}

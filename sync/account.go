@@ -64,13 +64,11 @@ type run struct {
 	// back from the other, nothing is removed.
 	merge bool
 
-	names    *names
-	caps     remote.Capabilities
-	folders  []*folder // sorted by name
-	byName   map[mail.FolderName]*folder
-	again    bool           // this pass made something that the next one must look at
-	settled  map[int64]bool // intents looked into during this run
-	settling sync.Mutex
+	names   *names
+	caps    remote.Capabilities
+	folders []*folder // sorted by name
+	byName  map[mail.FolderName]*folder
+	again   bool // this pass made something that the next one must look at
 
 	lostUploads int // connections that broke while uploading
 
@@ -109,6 +107,10 @@ type folder struct {
 
 	failed error // reading it failed: it takes no part in this run
 	dirty  bool  // something in it did not go as planned: its marks are not committed
+	// doubted: the state says what is not so; the next run reads the folder whole.
+	doubted bool
+	// linked are folders whose messages are the subject of operations in this one.
+	linked []*folder
 }
 
 func newRun(set Settings, w World, opt Options) *run {
@@ -352,9 +354,11 @@ func (r *run) pass(ctx context.Context) error {
 			}
 		}
 	}
+	r.link(p.Ops)
 	if err := r.apply(ctx, p); err != nil {
 		return err
 	}
+	r.spread()
 	return r.commitMarks(ctx)
 }
 
@@ -486,6 +490,56 @@ func (r *run) soil(f *folder) {
 	r.mu.Lock()
 	f.dirty = true
 	r.mu.Unlock()
+}
+
+// doubt is soil for a folder of which the state turned out to be wrong: that its marks are unchanged means nothing.
+func (r *run) doubt(f *folder) {
+	r.mu.Lock()
+	f.dirty, f.doubted = true, true
+	r.mu.Unlock()
+}
+
+// link notes which folders hang together by the plan: if what is planned in one fails, the others' marks
+// can't be committed either.
+func (r *run) link(ops []plan.Op) {
+	at := map[int64]*folder{}
+	for _, f := range r.folders {
+		for id := range f.pairs {
+			at[id] = f
+		}
+	}
+	join := func(a, b *folder) {
+		if a != nil && b != nil && a != b {
+			a.linked, b.linked = append(a.linked, b), append(b.linked, a)
+		}
+	}
+	for _, op := range ops {
+		f := r.byName[op.Folder]
+		join(f, r.byName[op.From])
+		if op.Row != 0 {
+			join(f, at[op.Row])
+		}
+	}
+}
+
+// spread makes every folder dirty that hangs together with a dirty one.
+func (r *run) spread() {
+	var todo []*folder
+	for _, f := range r.folders {
+		if f.dirty {
+			todo = append(todo, f)
+		}
+	}
+	for len(todo) > 0 {
+		f := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, o := range f.linked {
+			if !o.dirty {
+				o.dirty = true
+				todo = append(todo, o)
+			}
+		}
+	}
 }
 
 func (r *run) lookAgain() {

@@ -384,6 +384,9 @@ func (r *run) commitMarks(ctx context.Context) error {
 			if f.local != nil {
 				base.OnDisk, base.Inode = true, f.local.Inode
 			}
+			if f.doubted {
+				base.HighestModSeq, base.LocalMark, base.Filter = 0, nil, ""
+			}
 			if !f.dirty {
 				if f.readRemote {
 					s := f.selected

@@ -219,7 +219,7 @@ func (r *run) commitBatch(ctx context.Context, f *folder, batch *maildir.Batch, 
 // notDownloaded deals with a message for which nothing came.
 func (r *run) notDownloaded(ctx context.Context, f *folder, op plan.Op, why error) error {
 	if errors.Is(why, remote.ErrGone) {
-		r.soil(f)
+		r.doubt(f)
 		return nil // it was removed while we looked
 	}
 	r.fail(f.name, fmt.Errorf("downloading message %d: %w", op.UID, why))

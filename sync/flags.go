@@ -136,7 +136,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) erro
 			if acted.Contains(m.UID) {
 				have, ok := now[m.UID]
 				if !ok {
-					r.soil(f) // gone meanwhile
+					r.doubt(f) // gone meanwhile
 					continue
 				}
 				seen = seen.Minus(op.Add.Minus(have)).Plus(op.Remove.And(have))
@@ -180,7 +180,7 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error
 		}
 		e, err := r.md.SetFlags(f.name, rows[i].Name, op.Add, op.Remove)
 		if errors.Is(err, maildir.ErrNotFound) {
-			r.soil(f)
+			r.doubt(f)
 			continue
 		}
 		if err != nil {

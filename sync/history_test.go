@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,13 +23,14 @@ type history struct {
 	*world
 	rng     *rand.Rand
 	folders []string
-	deleted map[string]bool // texts that somebody deleted
-	alive   map[string]bool
+	deleted map[string]int // how many copies of each text somebody deleted
+	made    map[string]int // and how many were made
 	log     []string
 }
 
 func newHistory(t testing.TB, seed uint64, o model.Options) *history {
-	h := &history{world: newWorld(t, o), rng: rand.New(rand.NewPCG(seed, 1)), deleted: map[string]bool{}, alive: map[string]bool{}}
+	h := &history{world: newWorld(t, o), rng: rand.New(rand.NewPCG(seed, 1)), deleted: map[string]int{}, made: map[string]int{}}
+	h.mkfolder("INBOX")
 	h.set.Policy.Guard.ByShare = false // histories delete freely; the guard has tests of its own
 	h.folders = []string{"INBOX", "Work", "Work/Old", "Lists"}
 	for _, f := range h.folders[1:] {
@@ -43,6 +46,19 @@ func (h *history) note(format string, args ...any) {
 var letters = []string{"", "S", "F", "FS", "R", "RS", "P", "DS"}
 var flagNames = []string{`\Seen`, `\Flagged`, `\Answered`, "$Forwarded", "Todo", "Later"}
 
+// text makes a message: most are unlike every other, some have no Message-ID, some are twins of another.
+// The twins of each side are its own, because what is new on both sides at once is one message.
+func (h *history) text(from string) string {
+	switch h.rng.IntN(6) {
+	case 0:
+		return fmt.Sprintf("Subject: %stwin%d\n\nalike\n", from, h.rng.IntN(3))
+	case 1:
+		h.world.made++
+		return fmt.Sprintf("Subject: %snoid\n\nbody %03d\n", from, h.world.made)
+	}
+	return h.message(fmt.Sprintf("%s%d", from, h.world.made))
+}
+
 // remoteAct is what another client does on the server.
 func (h *history) remoteAct() {
 	snap := h.server.Snapshot()
@@ -53,15 +69,24 @@ func (h *history) remoteAct() {
 		}
 		return box.Messages[h.rng.IntN(len(box.Messages))], true
 	}
-	switch h.rng.IntN(8) {
+	switch h.rng.IntN(11) {
+	case 8:
+		if m, ok := pick(); ok {
+			to := snap.Mailboxes[h.rng.IntN(len(snap.Mailboxes))].Name
+			h.server.Copy(box.Name, to, m.UID)
+			h.made[strings.ReplaceAll(m.Raw, "\r\n", "\n")]++
+			h.note("server: copy %s from %s to %s", subjectOf(m.Raw), box.Name, to)
+		}
+	case 9:
+		h.remoteFolderAct(box)
 	case 0, 1, 2:
-		text := h.message(fmt.Sprintf("r%d", h.made))
+		text := h.text("r")
 		var flags []string
 		if h.rng.IntN(2) == 0 {
 			flags = append(flags, flagNames[h.rng.IntN(len(flagNames))])
 		}
 		h.arrive(box.Name, text, flags...)
-		h.alive[text] = true
+		h.made[text]++
 		h.note("server: new %s in %s", subjectOf(text), box.Name)
 	case 3, 4:
 		if m, ok := pick(); ok {
@@ -73,7 +98,7 @@ func (h *history) remoteAct() {
 	case 5:
 		if m, ok := pick(); ok {
 			text := strings.ReplaceAll(m.Raw, "\r\n", "\n")
-			h.deleted[text] = true
+			h.deleted[text]++
 			h.server.Expunge(box.Name, m.UID)
 			h.note("server: delete %s in %s", subjectOf(text), box.Name)
 		}
@@ -90,13 +115,27 @@ func (h *history) remoteAct() {
 
 // localAct is what a mail client does in the Maildir.
 func (h *history) localAct() {
-	folder := h.folders[h.rng.IntN(len(h.folders))]
+	folder := h.pickLocal()
 	files := h.files(folder)
-	switch h.rng.IntN(8) {
+	if len(h.localFolders()) == 0 {
+		return
+	}
+	switch h.rng.IntN(11) {
+	case 8:
+		if len(files) > 0 {
+			f := files[h.rng.IntN(len(files))]
+			text := h.read(f)
+			to := h.pickLocal()
+			h.put(to, text, "S")
+			h.made[text]++
+			h.note("maildir: copy %s from %s to %s", subjectOf(text), folder, to)
+		}
+	case 9:
+		h.localFolderAct(folder)
 	case 0, 1, 2:
-		text := h.message(fmt.Sprintf("l%d", h.made))
+		text := h.text("l")
 		h.put(folder, text, letters[h.rng.IntN(len(letters))])
-		h.alive[text] = true
+		h.made[text]++
 		h.note("maildir: new %s in %s", subjectOf(text), folder)
 	case 3, 4:
 		if len(files) > 0 {
@@ -108,14 +147,14 @@ func (h *history) localAct() {
 	case 5:
 		if len(files) > 0 {
 			f := files[h.rng.IntN(len(files))]
-			h.deleted[h.read(f)] = true
+			h.deleted[h.read(f)]++
 			h.note("maildir: delete %s in %s", subjectOf(h.read(f)), folder)
 			h.must(os.Remove(f))
 		}
 	default:
 		if len(files) > 0 {
 			f := files[h.rng.IntN(len(files))]
-			to := h.folders[h.rng.IntN(len(h.folders))]
+			to := h.pickLocal()
 			if to != folder {
 				h.note("maildir: move %s from %s to %s", subjectOf(h.read(f)), folder, to)
 				h.move(f, to)
@@ -169,16 +208,91 @@ func (h *history) check() {
 			count[text]++
 		}
 	}
-	for text := range h.alive {
+	for text, made := range h.made {
 		switch n := count[text]; {
-		case n > 1:
-			h.fatalf("%s exists %d times", subjectOf(text), n)
-		case n == 0 && !h.deleted[text]:
-			h.fatalf("%s is lost", subjectOf(text))
+		case n > made:
+			h.fatalf("%s exists %d times, and %d were made", subjectOf(text), n, made)
+		case n < made-h.deleted[text]:
+			h.fatalf("%s is lost: %d were made, %d deleted, %d are there", subjectOf(text), made, h.deleted[text], n)
 		}
 	}
-	if len(count) > len(h.alive) {
-		h.fatalf("there are messages that nobody made")
+	for text := range count {
+		if h.made[text] == 0 {
+			h.fatalf("nobody made %s", subjectOf(text))
+		}
+	}
+}
+
+// localFolders are the folders that the Maildir has.
+func (h *history) localFolders() []string {
+	var out []string
+	for f := range h.localTree() {
+		out = append(out, f)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (h *history) pickLocal() string {
+	f := h.localFolders()
+	if len(f) == 0 {
+		return "INBOX"
+	}
+	return f[h.rng.IntN(len(f))]
+}
+
+// remoteFolderAct creates, renames or deletes a mailbox.
+func (h *history) remoteFolderAct(box model.Mailbox) {
+	name := fmt.Sprintf("R%d", h.rng.IntN(4))
+	exists := slices.Contains(h.server.Snapshot().Names(), name)
+	switch h.rng.IntN(3) {
+	case 0:
+		if !exists {
+			h.server.CreateMailbox(name)
+			h.note("server: create folder %s", name)
+		}
+	case 1:
+		if box.Name != "INBOX" && !exists {
+			h.server.RenameMailbox(box.Name, name)
+			h.note("server: rename folder %s to %s", box.Name, name)
+		}
+	default:
+		if box.Name != "INBOX" {
+			for _, m := range box.Messages {
+				h.deleted[strings.ReplaceAll(m.Raw, "\r\n", "\n")]++
+			}
+			h.server.DeleteMailbox(box.Name)
+			h.note("server: delete folder %s", box.Name)
+		}
+	}
+}
+
+// localFolderAct does the same in the Maildir. A folder with others in it is renamed with them, and only
+// its own messages are deleted.
+func (h *history) localFolderAct(folder string) {
+	name := fmt.Sprintf("L%d", h.rng.IntN(4))
+	exists := slices.Contains(h.localFolders(), name)
+	switch h.rng.IntN(3) {
+	case 0:
+		h.mkfolder(name)
+		h.note("maildir: create folder %s", name)
+	case 1:
+		if folder != "INBOX" && !exists {
+			h.must(os.RemoveAll(h.dir(name))) // an empty directory may be left of it
+			h.must(os.Rename(h.dir(folder), h.dir(name)))
+			h.note("maildir: rename folder %s to %s", folder, name)
+		}
+	default:
+		if folder != "INBOX" {
+			for _, f := range h.files(folder) {
+				h.deleted[h.read(f)]++
+			}
+			for _, sub := range []string{"cur", "new", "tmp", "dovecot-keywords"} {
+				h.must(os.RemoveAll(filepath.Join(h.dir(folder), sub)))
+			}
+			_ = os.Remove(h.dir(folder)) // folders below it keep it
+			h.note("maildir: delete folder %s", folder)
+		}
 	}
 }
 

@@ -104,9 +104,9 @@ func (r *run) moveLocal(ctx context.Context, op plan.Op) error {
 	entry, err := r.md.Move(op.From, in.Message.Name, op.Folder)
 	if errors.Is(err, maildir.ErrNotFound) {
 		// It moved on or was deleted while we looked.
-		r.soil(to)
+		r.doubt(to)
 		if from := r.byName[op.From]; from != nil {
-			r.soil(from)
+			r.doubt(from)
 		}
 		return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
 	}
@@ -189,7 +189,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			return err
 		}
 		if !uids.Minus(present).IsEmpty() {
-			r.soil(from)
+			r.doubt(from)
 		}
 		if uids = present; uids.IsEmpty() {
 			return nil
@@ -197,7 +197,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 		var real []*state.Intent
 		for u := range uids.All() {
 			if opOf[u].Trash && r.fileIsBack(from, nameOf[u]) {
-				r.soil(from)
+				r.doubt(from)
 				uids = uids.Minus(mail.NewUIDSet(u))
 				continue
 			}
@@ -309,8 +309,8 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 		for _, in := range intents {
 			uid := now[in.ID]
 			if uid == 0 {
-				r.soil(from)
-				r.soil(to)
+				r.doubt(from)
+				r.doubt(to)
 				r.lookAgain() // the next pass settles it
 				continue
 			}

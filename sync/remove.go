@@ -51,7 +51,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 		if m.Why == string(plan.Pending) {
 			again.Add(m.UID)
 		} else if !op.Expunge && m.Name != "" && r.fileIsBack(f, m.Name) {
-			r.soil(f) // it is in the Maildir after all
+			r.doubt(f) // it is in the Maildir after all
 			continue
 		}
 		sizes[m.UID] = m.RemoteSize
@@ -66,7 +66,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 			return err
 		}
 		if !uids.Minus(present).IsEmpty() {
-			r.soil(f) // gone already, or another message under this UID: looked at again
+			r.doubt(f) // gone already, or another message under this UID: looked at again
 			gone = present
 		}
 		if present.IsEmpty() {
@@ -123,7 +123,7 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 	for i, op := range ops {
 		m := rows[i]
 		if m.ID == 0 || back.Contains(m.UID) && !op.Expunge {
-			r.soil(f)
+			r.doubt(f)
 			continue
 		}
 		name := m.Name
@@ -138,7 +138,7 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 			continue
 		}
 		if errors.Is(err, maildir.ErrNotFound) {
-			r.soil(f)
+			r.doubt(f)
 			r.lookAgain() // moved while we looked, or deleted: the next look tells
 			continue
 		}

@@ -136,7 +136,7 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops [
 		c, info, err := r.md.Survey(ctx, f.name, op.Name)
 		switch {
 		case errors.Is(err, maildir.ErrNotFound):
-			r.soil(f) // it went away while we looked
+			r.doubt(f) // it went away while we looked
 			continue
 		case err != nil:
 			if ctx.Err() != nil {

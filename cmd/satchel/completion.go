@@ -16,10 +16,10 @@ func newCompletion(a *app) *cobra.Command {
 		Use:   "completion {bash | zsh | fish | powershell}",
 		Short: "Print a script that completes satchel's commands in a shell",
 		Long:  "Prints a script that lets a shell complete commands, flags and account names.",
-		Example: `  bash         satchel completion bash > ~/.local/share/bash-completion/completions/satchel
-  zsh          satchel completion zsh > "${fpath[1]}/_satchel"
-  fish         satchel completion fish > ~/.config/fish/completions/satchel.fish
-  powershell   satchel completion powershell | Out-String | Invoke-Expression`,
+		Example: `  source <(satchel completion bash)                     in ~/.bashrc
+  satchel completion zsh > "${fpath[1]}/_satchel"       once
+  satchel completion fish | source                      in config.fish
+  satchel completion powershell | Out-String | Invoke-Expression`,
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 	}
 	cmd.Args = func(_ *cobra.Command, args []string) error {

@@ -109,8 +109,9 @@ const (
 
 func demoHead(port int, maildir string) string {
 	return strings.Join([]string{
-		fmt.Sprintf("A mail server inside this program (127.0.0.1:%d) and an empty Maildir", port),
-		fmt.Sprintf("(%s). After every change there is one sync.", maildir),
+		fmt.Sprintf("A mail server inside this program (on port %d of this machine) and a Maildir", port),
+		fmt.Sprintf("(%s), which is empty.", maildir),
+		"After every change there is one sync.",
 		"",
 		columns("  ON THE SERVER", "", "IN THE MAILDIR"),
 	}, "\n")

@@ -136,7 +136,6 @@ type jsonStatus struct {
 	Exit      int        `json:"exit"`
 	Folders   int        `json:"folders"`
 	LastRun   *time.Time `json:"last_run"` // when it ended; null: never
-	LastRunMS int64      `json:"last_run_ms"`
 	LastError string     `json:"last_error"`
 	Error     string     `json:"error"` // why the status could not be read
 }

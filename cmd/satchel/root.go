@@ -61,8 +61,29 @@ $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
 	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "print nothing but errors, and JSON if asked for")
 	f.CountVarP(&a.verbose, "verbose", "v", "say what is done; -vv shows the protocol, redacted")
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newSync(a), newStatus(a), newCheck(a), newVerify(a), newDemo(a), newVersion(a), newCompletion(a))
 	return root
+}
+
+// newHelp is cobra's own help command, but that an unknown topic is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			if len(args) == 0 {
+				return root.Help()
+			}
+			topic, rest, err := root.Find(args)
+			if err != nil || topic == root || len(rest) > 0 {
+				return unknownCommand(root, args[0])
+			}
+			topic.InitDefaultHelpFlag() // cobra adds it to commands that run
+			return topic.Help()
+		},
+	}
 }
 
 func unknownCommand(root *cobra.Command, name string) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/config"
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/imap"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -88,17 +89,17 @@ func since(s config.Since) func(time.Time) time.Time {
 }
 
 // dialer reaches an account's server.
-func (a *app) dialer(acc config.Account, log *slog.Logger) *imap.Dialer {
-	return imap.NewDialer(imap.Config{
+func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
+	return a.ui.secrets.dialer(imap.NewDialer(imap.Config{
 		Transport:  acc.IMAP.Config,
 		User:       acc.IMAP.User,
 		Method:     acc.IMAP.Auth,
-		Secret:     acc.IMAP.Password,
+		Secret:     a.ui.secrets.watch(acc.IMAP.Password),
 		Subscribed: acc.Subscribed,
 		Trace:      a.trace(acc.Name),
 		Alert:      func(text string) { a.ui.say("%s: the server says: %s", acc.Name, cleanLine(text)) },
 		Log:        log,
-	})
+	}))
 }
 
 // world is what the engine reaches the outside through.

@@ -118,7 +118,11 @@ func statusTable(folders []mailsync.FolderStatus, now time.Time) string {
 			blank(f.Waiting), blank(f.Held), blank(oneSided), ago(f.LastSync, now),
 		})
 	}
-	return strings.TrimRight(t.Render(), "\n")
+	lines := strings.Split(t.Render(), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // plainTable has columns and no lines, so that it can be read, copied and searched.
@@ -237,7 +241,7 @@ func folderLine(account string, f mailsync.FolderStatus) jsonFolder {
 func statusLine(s *mailsync.AccountStatus) jsonStatus {
 	out := jsonStatus{Type: "status", Account: s.Account, OK: true, Folders: len(s.Folders), LastError: clean(s.LastRun.Error)}
 	if !s.Never {
-		out.LastRun, out.LastRunMS = when(s.LastRun.End), s.LastRun.End.Sub(s.LastRun.Start).Milliseconds()
+		out.LastRun = when(s.LastRun.End)
 	}
 	return out
 }

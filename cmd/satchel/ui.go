@@ -28,6 +28,7 @@ type ui struct {
 	msg *screen
 	// json and quiet are flags on every command.
 	json, quiet bool
+	secrets     redactor
 	// terminal is standard error if it is a terminal that can move its cursor, else nil.
 	terminal *os.File
 
@@ -36,7 +37,8 @@ type ui struct {
 }
 
 func newUI(out, err io.Writer, env func(string) string) *ui {
-	u := &ui{out: out, msg: &screen{w: err}}
+	u := &ui{out: out}
+	u.msg = &screen{w: err, filter: u.secrets.text}
 	if f, ok := err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && env("TERM") != "dumb" {
 		u.terminal = f
 	}
@@ -48,7 +50,7 @@ func (u *ui) result(format string, args ...any) {
 	if u.quiet {
 		return
 	}
-	line := clean(fmt.Sprintf(format, args...)) + "\n"
+	line := u.secrets.text(clean(fmt.Sprintf(format, args...))) + "\n"
 	if u.json {
 		_, _ = io.WriteString(u.msg, line)
 		return
@@ -83,7 +85,12 @@ func (u *ui) object(v any) {
 		u.remember(err)
 		return
 	}
-	u.write([]byte(b.String()))
+	line := b.String()
+	// A secret that is a piece of JSON itself must not break the line.
+	if redacted := u.secrets.text(line); json.Valid([]byte(redacted)) {
+		line = redacted
+	}
+	u.write([]byte(line))
 }
 
 // raw prints what is neither a line nor JSON, as completion scripts are.
@@ -116,12 +123,14 @@ type screen struct {
 	mu    sync.Mutex
 	w     io.Writer
 	lines []string // drawn now
+	// filter is applied to whatever is written.
+	filter func(string) string
 }
 
 // Write prints above the display.
-func (s *screen) Write(p []byte) (n int, err error) {
-	s.above(func() { n, err = s.w.Write(p) })
-	return n, err
+func (s *screen) Write(p []byte) (_ int, err error) {
+	s.above(func() { _, err = io.WriteString(s.w, s.filter(string(p))) })
+	return len(p), err
 }
 
 // above takes the display away, calls f, and draws it again.

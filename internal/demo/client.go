@@ -88,7 +88,7 @@ func (c *Client) Append(folder mail.FolderName, raw []byte, flags mail.Flags, da
 
 // Flag adds flags to a message.
 func (c *Client) Flag(m Message, flags mail.Flags) error {
-	if err := c.open(m.Folder); err != nil {
+	if _, err := c.open(m.Folder); err != nil {
 		return err
 	}
 	store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: wireFlags(flags), Silent: true}
@@ -100,7 +100,7 @@ func (c *Client) Flag(m Message, flags mail.Flags) error {
 
 // Move moves a message to another folder.
 func (c *Client) Move(m Message, to mail.FolderName) error {
-	if err := c.open(m.Folder); err != nil {
+	if _, err := c.open(m.Folder); err != nil {
 		return err
 	}
 	if _, err := c.c.Move(uid(m), string(to)).Wait(); err != nil {
@@ -138,11 +138,9 @@ func (c *Client) Messages() ([]Message, error) {
 }
 
 func (c *Client) folder(f mail.FolderName) ([]Message, error) {
-	if err := c.open(f); err != nil {
+	n, err := c.open(f)
+	if err != nil || n == 0 {
 		return nil, err
-	}
-	if c.c.Mailbox().NumMessages == 0 {
-		return nil, nil
 	}
 	whole := &imap.FetchItemBodySection{Peek: true}
 	got, err := c.c.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{
@@ -167,12 +165,13 @@ func (c *Client) folder(f mail.FolderName) ([]Message, error) {
 	return in, nil
 }
 
-// open selects a folder, afresh, so that what is there now shows.
-func (c *Client) open(f mail.FolderName) error {
-	if _, err := c.c.Select(string(f), nil).Wait(); err != nil {
-		return fmt.Errorf("opening %s: %w", f, err)
+// open selects a folder, afresh, so that what is there now shows, and returns how many messages are in it.
+func (c *Client) open(f mail.FolderName) (uint32, error) {
+	selected, err := c.c.Select(string(f), nil).Wait()
+	if err != nil {
+		return 0, fmt.Errorf("opening %s: %w", f, err)
 	}
-	return nil
+	return selected.NumMessages, nil
 }
 
 func uid(m Message) imap.UIDSet { return imap.UIDSetNum(imap.UID(m.UID)) }

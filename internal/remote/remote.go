@@ -63,6 +63,7 @@ type Session interface {
 	// Append stores messages in a mailbox, pipelined where the server allows, and reports each one's
 	// fate in the order given, through done, as soon as it is known. When the session dies, messages that
 	// done was not called for have an unknown fate if sent was called for them, and were not sent otherwise.
+	// The two are never called at the same time, but not all from the caller's goroutine.
 	Append(ctx context.Context, mailbox string, uploads []Upload, sent func(i int), done func(i int, r Appended)) error
 
 	// Store adds or removes flags on messages. The returned map holds the messages (or, under UID 0,
@@ -72,7 +73,8 @@ type Session interface {
 	// Move moves messages to another mailbox: by MOVE, else by COPY, of which the caller must remove the
 	// originals once the copies are known (Capabilities.Move tells). The result pairs each UID with
 	// its UID in the destination as far as the server told (0 where it did not), under the
-	// destination's UIDVALIDITY. A *Error of class Refused means that nothing was moved.
+	// destination's UIDVALIDITY; a message that is missing from it was not moved. A *Error of class
+	// Refused means that nothing was moved.
 	Move(ctx context.Context, box Box, uids mail.UIDSet, to string) (Moved, error)
 
 	// Expunge removes messages for good. Without UIDPLUS it removes them only if no other message in the

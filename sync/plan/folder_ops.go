@@ -33,7 +33,6 @@ func (f *folderMatch) renames() []FolderOp {
 			f.takenAlong = r.carried
 			return r.ops
 		}
-		println("STUCK")
 		f.folders[stuck].giveUp()
 	}
 }
@@ -50,10 +49,10 @@ func (r *renamer) play() int {
 	parked := map[int]bool{}
 	for len(waiting) > 0 {
 		n := slices.IndexFunc(waiting, func(i int) bool {
-			return r.at(i) == r.folders[i].want || !r.occupied(i)
+			return r.at(i) == r.folders[i].want || !r.occupied(i) && !r.below(i, waiting)
 		})
 		if n < 0 { // they swap names: one of them makes room
-			n = slices.IndexFunc(waiting, func(i int) bool { return !parked[i] })
+			n = slices.IndexFunc(waiting, func(i int) bool { return !parked[i] && !r.below(i, waiting) })
 			if n < 0 {
 				return waiting[0]
 			}
@@ -141,6 +140,13 @@ func (r *renamer) occupied(i int) bool {
 	return slices.ContainsFunc(r.others[k.side], func(n mail.FolderName) bool { return within(n, k.want) })
 }
 
+// below reports whether folder i lies below one that waits to be renamed, which may take it along.
+func (r *renamer) below(i int, waiting []int) bool {
+	return slices.ContainsFunc(waiting, func(j int) bool {
+		return r.folders[j].side == r.folders[i].side && r.at(i).Under(r.at(j))
+	})
+}
+
 // within reports whether a folder is another one or lies below it.
 func within(name, top mail.FolderName) bool { return name == top || name.Under(top) }
 
@@ -157,9 +163,7 @@ func (r *renamer) rename(i int, side Side, to mail.FolderName, reason string) {
 		}
 		if within(r.state[j], fromState) {
 			r.state[j] = to + r.state[j][len(fromState):]
-		}
-		if rest, ok := strings.CutPrefix(r.mailbox[j], fromMailbox); ok && fromMailbox != "" && within(r.state[j], to) {
-			r.mailbox[j] = mailbox + rest
+			r.mailbox[j] = replacePrefix(r.mailbox[j], fromMailbox, mailbox)
 		}
 	}
 	for j, n := range r.others[side] {
@@ -206,13 +210,22 @@ func (r *renamer) follow() {
 		}
 		r.ops = append(r.ops, FolderOp{Kind: FollowFolder, Folder: to, From: r.state[i], Base: k.ID, Mailbox: k.mailbox,
 			Reason: "renamed on every side that has it"})
-		from := r.state[i]
+		from, fromMailbox := r.state[i], r.mailbox[i]
 		for j := range r.state {
 			if within(r.state[j], from) {
 				r.state[j] = to + r.state[j][len(from):]
+				r.mailbox[j] = replacePrefix(r.mailbox[j], fromMailbox, k.mailbox)
 			}
 		}
 	}
+}
+
+// replacePrefix is what a server's name becomes when a folder above is called otherwise.
+func replacePrefix(mailbox, from, to string) string {
+	if rest, ok := strings.CutPrefix(mailbox, from); ok && from != "" {
+		return to + rest
+	}
+	return mailbox
 }
 
 // --- New folders ---

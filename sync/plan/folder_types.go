@@ -14,7 +14,9 @@ type FolderInput struct {
 	LocalSame  map[FolderQuestion]float64
 }
 
-// BaseFolder is a folder that both sides, or one of them, had at the end of the last run.
+// BaseFolder is a folder that both sides, or one of them, had at the end of the last run. A folder that was
+// deleted on one side keeps its Mailbox and OnDisk as long as the other side has it: that is what tells a deleted folder
+// (held, or kept for a message that stays) from one that the side never had.
 type BaseFolder struct {
 	ID          int64
 	Name        mail.FolderName

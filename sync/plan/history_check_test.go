@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 )
@@ -31,6 +32,9 @@ func (h *history) check(before snapshot) error {
 	after := h.snapshot()
 	switch h.w.policy.Mode {
 	case TwoWay:
+		if h.w.readOnly != "" {
+			return h.checkReadOnly(before)
+		}
 		if err := h.w.equalSides(); err != nil {
 			return err
 		}
@@ -51,6 +55,22 @@ func (h *history) check(before snapshot) error {
 		}
 		return h.checkArchive()
 	}
+}
+
+// checkReadOnly: the mailbox is as it was, and every message that nobody deleted is somewhere.
+func (h *history) checkReadOnly(before snapshot) error {
+	only := func(lines []string) []string {
+		return slices.DeleteFunc(slices.Clone(lines), func(s string) bool { return !strings.HasPrefix(s, string(h.w.readOnly)+" ") })
+	}
+	if !h.foldersMoved && !slices.Equal(only(before.server), only(h.snapshot().server)) {
+		return fmt.Errorf("the read-only mailbox was changed: %q to %q", before.server, h.snapshot().server)
+	}
+	for _, f := range h.fates {
+		if !f.deleted[Server] && !f.deleted[Maildir] && h.count(Server, "", f.content)+h.count(Maildir, "", f.content) == 0 {
+			return fmt.Errorf("c%d is lost: %s", f.content, showFates([]*fate{f}))
+		}
+	}
+	return nil
 }
 
 // count returns how often a content is in a folder of a side, in all folders if it is empty.
@@ -127,7 +147,7 @@ func (h *history) checkArchive() error {
 		if single == 1 && had != want {
 			return fmt.Errorf("the archive has %d of c%d, want %d", had, c, want)
 		}
-		if want > 0 && had == 0 {
+		if want > 0 && had == 0 && single == want {
 			return fmt.Errorf("the archive lost c%d", c)
 		}
 	}
@@ -147,6 +167,9 @@ func (h *history) checkFates() error {
 			continue
 		}
 		got := h.count(Server, "", c)
+		if h.w.policy.Expunge && slices.ContainsFunc(fates, (*fate).marked) {
+			continue
+		}
 		least, most := 0, 0
 		for _, f := range fates {
 			a, b := h.expected(f)
@@ -201,6 +224,11 @@ func (h *history) plain(fates []*fate) bool {
 		!fates[0].moved[Server] && !fates[1].moved[Maildir]
 }
 
+// marked reports whether anybody ever marked the message \\Deleted.
+func (f *fate) marked() bool {
+	return f.flags.Has(mail.Deleted) || f.flagged[Server].Has(mail.Deleted) || f.flagged[Maildir].Has(mail.Deleted)
+}
+
 // expected returns how often a message must and may be there.
 func (h *history) expected(f *fate) (least, most int) {
 	if !f.inBase {
@@ -213,10 +241,12 @@ func (h *history) expected(f *fate) (least, most int) {
 	switch {
 	case r && l:
 		return 0, 0
+	case l && h.w.policy.Trash != "":
+		return 0, 1 // it may be in the trash
 	case !r && !l:
 		return 1, h.doubled()
 	case r && f.moved[Maildir] || l && f.moved[Server]:
-		if f.place[Server] == f.place[Maildir] {
+		if r && f.place[Maildir] == f.base || l && f.place[Server] == f.base {
 			return 0, 1 // moved away and back again
 		}
 		if h.foldersMoved {

@@ -81,6 +81,7 @@ type history struct {
 	foldersMoved bool
 	lost         bool // identities were lost: what was removed meanwhile may come back
 	blind        bool // something could not be read for a while
+	guarded      bool // the guard lets nothing pass at first
 }
 
 func newHistory(seed uint64) *history {
@@ -94,6 +95,17 @@ func newHistory(seed uint64) *history {
 		h.w.policy.Mode = Push
 	case 2:
 		h.w.policy.Mode = Archive
+	}
+	switch mode := h.w.policy.Mode; {
+	case mode != TwoWay:
+	case rnd.IntN(8) == 0:
+		h.w.policy.Trash = "Trash"
+	case rnd.IntN(8) == 0:
+		h.w.policy.Expunge = true
+	case rnd.IntN(8) == 0:
+		h.w.readOnly = "B"
+	case rnd.IntN(8) == 0:
+		h.guarded = true
 	}
 	if rnd.IntN(6) == 0 {
 		h.w.serverDrops = mail.NewFlags("k1")
@@ -204,15 +216,61 @@ func (h *history) synchronise() error {
 		}
 		clear(w.unreadable)
 	}
-	for range h.rnd.IntN(3) {
+	for n := h.rnd.IntN(3); n > 0 && !h.guarded; n-- {
 		if _, err := w.run(runOptions{shuffle: h.rnd, stop: h.rnd.IntN(8)}); err != nil {
 			return fmt.Errorf("stopped in between: %w", err)
 		}
+	}
+	if h.guarded {
+		return h.synchroniseGuarded(before)
 	}
 	if err := w.settle(h.rnd); err != nil {
 		return err
 	}
 	return h.check(before)
+}
+
+// synchroniseGuarded checks that the guard holds every deletion, and then carries them out or takes them back.
+func (h *history) synchroniseGuarded(before snapshot) error {
+	w := h.w
+	free := w.policy
+	defer func() { w.policy = free }()
+	was := h.counts()
+	w.policy.Guard = Guard{ByCount: true}
+	if err := w.settle(h.rnd); err != nil {
+		return err
+	}
+	for i, n := range h.counts() {
+		if n < was[i] {
+			return fmt.Errorf("c%d was there %d times and is %d times, although the guard holds every deletion", i/2, was[i], n)
+		}
+	}
+	if h.chance(50) {
+		w.policy.AllowDeletes = true
+		if err := w.settle(h.rnd); err != nil {
+			return err
+		}
+		return h.check(before)
+	}
+	w.policy.RestoreHeld = true
+	if err := w.settle(h.rnd); err != nil {
+		return err
+	}
+	for i, n := range h.counts() {
+		if n < was[i] || n == 0 && was[i^1] > 0 {
+			return fmt.Errorf("c%d was there %d times and is %d times after what was held was restored", i/2, was[i], n)
+		}
+	}
+	return w.equalSides()
+}
+
+// counts returns how often every content is on the server and in the Maildir.
+func (h *history) counts() []int {
+	var out []int
+	for c := range h.w.contents {
+		out = append(out, h.count(Server, "", c), h.count(Maildir, "", c))
+	}
+	return out
 }
 
 // rebase makes what there is now the beginning of the next changes.
@@ -304,8 +362,8 @@ func (h *history) addNew(side Side) {
 
 func (h *history) addTo(side Side, folder mail.FolderName, c int) {
 	tag, f := h.newFate(c)
-	f.fresh[side], f.place[side] = true, folder
-	h.put(side, folder, c, tag, h.someFlags())
+	f.fresh[side], f.place[side], f.flagged[side] = true, folder, h.someFlags()
+	h.put(side, folder, c, tag, f.flagged[side])
 }
 
 // bothNew puts the same message into the same folder on both sides.

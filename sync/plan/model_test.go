@@ -207,10 +207,13 @@ func (w *world) commitFolders() {
 	kept := w.folders[:0]
 	for _, b := range w.folders {
 		f, d := w.mailbox(b.Name), w.dir(b.Name)
-		b.Mailbox, b.MailboxID, b.UIDValidity, b.OnDisk, b.Inode = "", "", 0, d != nil, 0
+		// A folder that one side has deleted counts as deleted until the other side has none either.
 		if f != nil {
 			b.Mailbox, b.MailboxID, b.UIDValidity = string(f.name), f.id, f.validity
+		} else if d == nil {
+			b.Mailbox, b.MailboxID, b.UIDValidity = "", "", 0
 		}
+		b.OnDisk, b.Inode = d != nil || b.OnDisk && f != nil, 0
 		if d != nil {
 			b.Inode = d.inode
 		}

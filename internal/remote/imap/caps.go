@@ -10,10 +10,11 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
+const capGmail goimap.Cap = "X-GM-EXT-1"
+
 const (
-	capGmail    goimap.Cap = "X-GM-EXT-1"
-	authPrefix             = "AUTH="
-	limitPrefix            = "APPENDLIMIT="
+	authPrefix  = "AUTH="
+	limitPrefix = "APPENDLIMIT="
 )
 
 // usedCaps are the capabilities that change what this package does.

@@ -51,8 +51,8 @@ type reading struct {
 	last    mail.UID    // the highest UID that the answer to "from:*" named
 	full    bool        // the flags of all known messages were read
 	refused bool        // the server would not tell the flags that changed
-	earlier mail.UIDSet // said to be gone when the mailbox was opened
-	later   mail.UIDSet // gone since
+	earlier uidRanges   // said to be gone when the mailbox was opened
+	later   uidRanges   // gone since
 	gone    mail.UIDSet // the result
 	held    mail.UID    // the first new message that the server does not describe
 
@@ -73,7 +73,7 @@ func (r *reading) known() mail.UIDSet {
 // open mailbox must be closed first, so that no answer about it is taken for one about this.
 func (r *reading) canQResync() bool {
 	s := r.s
-	return s.qresync && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
+	return s.qresync && s.caps.has(goimap.CapQResync) && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
 		(!s.opened || s.caps.has(goimap.CapUnselect))
 }
 
@@ -119,6 +119,9 @@ func (r *reading) first(ctx context.Context) error {
 		return err
 	}
 	r.start = opening.opening.info
+	if r.start.Messages > maxMessages {
+		return &remote.Error{Class: remote.Refused, Op: r.op, Err: fmt.Errorf("it has %d messages, more than the %d that can be kept track of", r.start.Messages, maxMessages)}
+	}
 	if err := fresh.refused(); err != nil && r.start.Messages > 0 { // some refuse any UID in an empty mailbox
 		return err
 	}
@@ -142,9 +145,9 @@ func (r *reading) listen(c *command) *command {
 	c.fetch = r.obs.add
 	c.vanished = func(set mail.UIDSet, earlier bool) {
 		if earlier {
-			r.earlier = r.earlier.Union(set)
+			r.earlier.add(set.Ranges()...)
 		} else {
-			r.later = r.later.Union(set)
+			r.later.add(set.Ranges()...)
 		}
 	}
 	return c
@@ -253,14 +256,14 @@ func (r *reading) account(ctx context.Context) error {
 		}
 	}
 	var goneEarlier int64
-	if !r.earlier.IsEmpty() {
-		goneEarlier = intersect(r.known(), r.earlier).Len()
+	if len(r.earlier) > 0 {
+		goneEarlier = intersect(r.known(), r.earlier.set()).Len()
 	}
 	messages := int64(r.start.Messages)
 	switch {
 	case messages == int64(r.since.KnownCount)-goneEarlier+int64(fresh):
-		if said := r.earlier.Union(r.later); !said.IsEmpty() {
-			r.gone = intersect(r.known(), said)
+		if len(r.earlier)+len(r.later) > 0 {
+			r.gone = intersect(r.known(), r.earlier.set().Union(r.later.set()))
 		}
 		return nil
 	case r.full && messages == int64(seen+fresh):

@@ -118,14 +118,15 @@ func (p *response) objectID() (string, error) {
 
 // searchData reads the UIDs of UID SEARCH.
 func (s *Session) searchData(p *response) error {
-	var set mail.UIDSet
+	var found uidRanges
 	for w := p.word(); len(w) > 0; w = p.word() {
 		n, ok := parseNumber(w)
 		if !ok || n == 0 || n > uint64(^mail.UID(0)) {
 			return bad("SEARCH found %.20q", w)
 		}
-		set.Add(mail.UID(n))
+		found.add(mail.UIDRange{First: mail.UID(n), Last: mail.UID(n)})
 	}
+	set := found.set()
 	for c := range s.flight.each() {
 		if c.search != nil {
 			c.search(set)
@@ -157,7 +158,7 @@ func (s *Session) esearchData(p *response) error {
 		case equalFold(w, "UID"):
 		case equalFold(w, "ALL"):
 			var err error
-			if set, err = mail.ParseUIDSet(string(p.word())); err != nil {
+			if set, err = parseSet(string(p.word())); err != nil {
 				return bad("ESEARCH: %v", err)
 			}
 		default:
@@ -182,7 +183,7 @@ func (s *Session) vanishedData(p *response) error {
 		p.word()
 		p.take(')')
 	}
-	set, err := mail.ParseUIDSet(string(p.word()))
+	set, err := parseSet(string(p.word()))
 	if err != nil {
 		return bad("VANISHED: %v", err)
 	}

@@ -145,6 +145,9 @@ func protocolAt(op string, err error, hint string) error {
 	return &remote.Error{Class: remote.Protocol, Op: op, Err: err, Hint: hint}
 }
 
+// maxBlank is how many empty lines may come before the greeting. Elsewhere they are left out as well.
+const maxBlank = 10
+
 // readGreeting reads the server's first words (RFC 3501, section 7.1).
 func (s *Session) readGreeting() (status, error) {
 	const op = "waiting for the server's greeting"
@@ -152,8 +155,13 @@ func (s *Session) readGreeting() (status, error) {
 	var g status
 	s.greeting = &g
 	defer func() { s.greeting = nil }()
-	if err := s.receive(); err != nil {
-		return g, s.during(op, err)
+	for range maxBlank {
+		if err := s.receive(); err != nil {
+			return g, s.during(op, err)
+		}
+		if g.kind != "" || len(s.in.text) > 0 {
+			break
+		}
 	}
 	switch g.kind {
 	case goimap.StatusResponseTypeOK, goimap.StatusResponseTypePreAuth:

@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"io"
+	"slices"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -103,11 +104,14 @@ func (q *query) complete(uids mail.UIDSet) mail.UIDSet {
 // Bodies streams whole messages. The Message that deliver is given has UID, Flags, Date, and as Size
 // the exact size of the body.
 func (s *Session) Bodies(ctx context.Context, box remote.Box, uids mail.UIDSet, deliver func(m remote.Message, body io.Reader) error) (map[mail.UID]error, error) {
-	d := &delivery{s: s, op: "fetching messages from " + readName(box.Name), box: box, left: uids, deliver: deliver, aside: map[mail.UID]remote.Message{}}
+	if uids.IsEmpty() {
+		return map[mail.UID]error{}, nil
+	}
+	d := &delivery{s: s, op: "fetching messages from " + readName(box.Name), box: box, asked: uids, deliver: deliver, aside: map[mail.UID]remote.Message{}}
 	if err := d.round(ctx, uids.Chunks(maxCommand, bodiesPerCommand), bodyCommands); err != nil {
 		return nil, err
 	}
-	if d.left.IsEmpty() {
+	if d.left().IsEmpty() {
 		return map[mail.UID]error{}, nil
 	}
 	if err := d.oneByOne(ctx); err != nil {
@@ -121,7 +125,8 @@ type delivery struct {
 	s       *Session
 	op      string
 	box     remote.Box
-	left    mail.UIDSet // asked for and not delivered
+	asked   mail.UIDSet
+	came    mail.UIDSet
 	deliver func(m remote.Message, body io.Reader) error
 	failed  error // what deliver returned
 
@@ -132,6 +137,12 @@ type delivery struct {
 	only    mail.UID
 	refused map[mail.UID]error
 }
+
+// left returns what was asked for and has not come.
+func (d *delivery) left() mail.UIDSet { return d.asked.Minus(d.came) }
+
+// wants reports whether a message was asked for and has not come.
+func (d *delivery) wants(u mail.UID) bool { return d.asked.Contains(u) && !d.came.Contains(u) }
 
 // round asks for messages and delivers what comes.
 func (d *delivery) round(ctx context.Context, sets []mail.UIDSet, most int) error {
@@ -160,7 +171,7 @@ func (d *delivery) fly(ctx context.Context, f *flight) error {
 func (d *delivery) take(f *flight, got *fetched, r *bodyReader) error {
 	u := got.msg.UID
 	switch {
-	case d.failed != nil, u != 0 && !d.left.Contains(u), d.s.check(d.box) != nil:
+	case d.failed != nil, u != 0 && !d.wants(u), d.s.check(d.box) != nil:
 		return nil // left to be skipped
 	case u != 0 && got.hasFlags && got.hasDate:
 		return d.hand(f, got.msg, r)
@@ -193,7 +204,7 @@ func (d *delivery) take(f *flight, got *fetched, r *bodyReader) error {
 // takeLate handles a response that is complete.
 func (d *delivery) takeLate(f *flight, got *fetched) {
 	u := got.msg.UID
-	if !got.hasBody || d.failed != nil || !d.left.Contains(u) {
+	if !got.hasBody || d.failed != nil || !d.wants(u) {
 		return
 	}
 	if got.late == nil {
@@ -227,7 +238,7 @@ func (d *delivery) hand(f *flight, m remote.Message, r *bodyReader) error {
 		f.halt()
 		return nil
 	}
-	d.left = d.left.Minus(mail.NewUIDSet(m.UID))
+	d.came.Add(m.UID)
 	return nil
 }
 
@@ -237,7 +248,7 @@ func (d *delivery) oneByOne(ctx context.Context) error {
 	d.refused = map[mail.UID]error{}
 	var late []mail.UID
 	f := &flight{most: singles}
-	for u := range d.left.All() {
+	for u := range d.left().All() {
 		if _, ok := d.aside[u]; ok {
 			late = append(late, u)
 			continue
@@ -256,10 +267,11 @@ func (d *delivery) oneByOne(ctx context.Context) error {
 		}
 	}
 	for u := range d.aside {
-		if d.left.Contains(u) && !containsUID(late, u) {
+		if d.wants(u) && !slices.Contains(late, u) {
 			late = append(late, u)
 		}
 	}
+	slices.Sort(late)
 	// These with nothing else under way.
 	for _, u := range late {
 		d.only = u
@@ -270,24 +282,15 @@ func (d *delivery) oneByOne(ctx context.Context) error {
 	return nil
 }
 
-func containsUID(list []mail.UID, u mail.UID) bool {
-	for _, v := range list {
-		if v == u {
-			return true
-		}
-	}
-	return false
-}
-
 // why tells messages that are gone from those that the server keeps to itself.
 func (d *delivery) why(ctx context.Context) (map[mail.UID]error, error) {
 	out := map[mail.UID]error{}
-	if d.left.IsEmpty() {
+	if d.left().IsEmpty() {
 		return out, nil
 	}
 	var present mail.UIDSet
 	f := &flight{}
-	for _, set := range d.left.Chunks(maxCommand, 0) {
+	for _, set := range d.left().Chunks(maxCommand, 0) {
 		c := newCommand(d.op, "UID SEARCH UID "+set.String())
 		c.search = func(found mail.UIDSet) { present = present.Union(found) }
 		f.cmds = append(f.cmds, c)
@@ -298,7 +301,7 @@ func (d *delivery) why(ctx context.Context) (map[mail.UID]error, error) {
 		return nil, err
 	}
 	sure := firstRefused(cmds) == nil && d.s.leftOut == before
-	for u := range d.left.All() {
+	for u := range d.left().All() {
 		switch {
 		case sure && !present.Contains(u):
 			out[u] = remote.ErrGone

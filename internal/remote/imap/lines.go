@@ -51,10 +51,11 @@ func (l *lineReader) line() ([]byte, error) {
 				l.long = append(l.long, line...)
 				line = l.long
 			}
+			line = bytes.TrimSuffix(line, []byte{'\r'})
 			if tooLong(line) {
 				return nil, protocolError("a line of %d bytes", len(line))
 			}
-			return bytes.TrimSuffix(line, []byte{'\r'}), nil
+			return line, nil
 		}
 		scanned = l.w - l.r
 		if l.w == len(l.buf) {

@@ -33,6 +33,9 @@ func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 	for _, name := range slices.Sorted(maps.Keys(l.found)) {
 		m := l.found[name]
 		m.Subscribed = m.Subscribed || l.subscribed[name]
+		if !m.Selectable {
+			m.Status = nil
+		}
 		out = append(out, *m)
 	}
 	return out, nil
@@ -130,6 +133,9 @@ func (l *lister) commands(withStatus bool) []*command {
 // add takes one LIST or LSUB response.
 func (l *lister) add(d listed) {
 	s := l.s
+	if !s.delimKnown { // the server has no NAMESPACE for us
+		s.delim, s.delimKnown = d.delim, true
+	}
 	d.name = canonical(d.name)
 	if d.lsub {
 		if !isSet(d.attrs, `\Noselect`) && len(l.subscribed) < maxMailboxes { // \Noselect: only a child is

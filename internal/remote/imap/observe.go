@@ -8,8 +8,8 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-// maxMessages bounds how many messages of one mailbox are kept track of.
-const maxMessages = 10_000_000
+// maxMessages bounds how many messages of one mailbox are kept track of, at a hundred bytes each.
+const maxMessages = 5_000_000
 
 // observation is what is known of one message, from whichever FETCH responses named it.
 type observation struct {
@@ -104,4 +104,32 @@ func (o *observations) uids(first, last mail.UID) mail.UIDSet {
 		}
 	}
 	return set
+}
+
+// uidRanges gathers sets that a server names one by one, in any order, at the cost of what it spells.
+type uidRanges []mail.UIDRange
+
+// maxRanges bounds what is gathered; what comes after it is as if it had not been said.
+const maxRanges = 5_000_000
+
+func (r *uidRanges) add(ranges ...mail.UIDRange) {
+	if len(*r)+len(ranges) <= maxRanges {
+		*r = append(*r, ranges...)
+	}
+}
+
+// set returns them as a set.
+func (r uidRanges) set() mail.UIDSet {
+	slices.SortFunc(r, func(a, b mail.UIDRange) int { return cmp.Compare(a.First, b.First) })
+	var set mail.UIDSet
+	for _, part := range r {
+		set.AddRange(part.First, part.Last)
+	}
+	return set
+}
+
+// parseSet is mail.ParseUIDSet for a set that may be long and in any order.
+func parseSet(text string) (mail.UIDSet, error) {
+	ranges, err := mail.ParseUIDRanges(text)
+	return uidRanges(ranges).set(), err
 }

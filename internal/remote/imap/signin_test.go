@@ -43,7 +43,8 @@ func TestGreetings(t *testing.T) {
 		{"another protocol", "HTTP/1.1 400 Bad Request", secureConn(), remote.Protocol, "does not speak IMAP"},
 		{"POP3", "+OK ready", secureConn(), remote.Protocol, "does not speak IMAP"},
 		{"data", "* 3 EXISTS", secureConn(), remote.Protocol, "does not speak IMAP"},
-		{"nothing", "", secureConn(), remote.Protocol, "does not speak IMAP"},
+		{"BYE after an empty line", "\r\n* BYE broken", secureConn(), remote.Unavailable, "broken"},
+		{"empty lines without an end", strings.Repeat("\r\n", maxBlank), secureConn(), remote.Protocol, "does not speak IMAP"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := converse(t, account(auth.Auto), tc.as, func(p *script) { p.say(tc.line) })

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -251,6 +250,3 @@ func refusal(c *check) {
 		c.Errorf("after refusals: %v", err)
 	}
 }
-
-// soon is how long a call may go on after its context has ended, or Close may take.
-const soon = 20 * time.Second

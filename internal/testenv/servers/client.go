@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -316,21 +317,21 @@ func (c *Client) Move(from, to string, uids ...mail.UID) {
 // tunnel is a process's standard input and output as a connection.
 type tunnel struct {
 	io.ReadCloser
-	in  io.WriteCloser
-	cmd *exec.Cmd
+	in   io.WriteCloser
+	cmd  *exec.Cmd
+	once sync.Once // the library and the test both close
 }
 
 func (p *tunnel) Write(b []byte) (int, error) { return p.in.Write(b) }
 
 // Close ends the process, which ends by itself once its input does, or else is killed.
 func (p *tunnel) Close() error {
-	if p.cmd.ProcessState != nil {
-		return nil
-	}
-	_ = p.in.Close()
-	timer := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
-	defer timer.Stop()
-	_ = p.cmd.Wait() // how it ended does not matter to who has hung up
+	p.once.Do(func() {
+		_ = p.in.Close()
+		timer := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
+		defer timer.Stop()
+		_ = p.cmd.Wait() // how it ended does not matter to who has hung up
+	})
 	return nil
 }
 

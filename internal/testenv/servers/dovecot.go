@@ -1,7 +1,6 @@
 package servers
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -118,16 +117,12 @@ func (d *dovecot) capabilities() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Stdin = strings.NewReader("a LOGOUT\r\n")
-	out, err := cmd.Output()
+	out, err := runTunnel(command, "a LOGOUT\r\n")
 	if err != nil {
 		return nil, err
 	}
-	line, _, _ := bufio.NewReader(strings.NewReader(string(out))).ReadLine()
-	_, list, ok := strings.Cut(string(line), "[CAPABILITY ")
+	line, _, _ := strings.Cut(out, "\r\n")
+	_, list, ok := strings.Cut(line, "[CAPABILITY ")
 	list, _, closed := strings.Cut(list, "]")
 	if !ok || !closed {
 		return nil, fmt.Errorf("its greeting lists none: %q", line)
@@ -166,8 +161,24 @@ func (d *dovecot) account() (*Server, error) {
 		CAFile: d.ca.File, ClientCert: client.CertFile, ClientKey: client.KeyFile,
 		Root: d.path("m/" + user), Log: d.path("log"), Prefix: d.o.Prefix, Separator: d.separator(),
 	}
-	s.Tunnel, err = d.tunnel(user)
-	return s, err
+	if s.Tunnel, err = d.tunnel(user); err != nil {
+		return nil, err
+	}
+	// Dovecot makes INBOX when it is first opened, and fails one of two sessions that do so at once
+	if _, err := runTunnel(s.Tunnel, "a SELECT INBOX\r\nb LOGOUT\r\n"); err != nil {
+		return nil, fmt.Errorf("making INBOX: %w", err)
+	}
+	return s, nil
+}
+
+// runTunnel says all of input to a tunnel and returns its answers.
+func runTunnel(command, input string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.Output()
+	return string(out), err
 }
 
 // password is every user's.

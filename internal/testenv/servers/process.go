@@ -19,11 +19,14 @@ const startPatience = 30 * time.Second
 
 // supervisor runs "$@" until it ends or until standard input is closed, which happens when
 // the process that started it ends, even by SIGKILL. $0 is the instance's folder, which is removed then.
+// Cyrus ends by a signal to its whole process group: both shells catch it and go on to clean up.
 const supervisor = `
+trap : TERM
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
 (
+	trap : TERM
 	read -r _ <&3
 	[ -e "$0/exited" ] || kill -TERM "$server"
 	while kill -0 "$server" 2>/dev/null; do sleep 0.05; done
@@ -31,6 +34,10 @@ server=$!
 ) &
 wait "$server"
 code=$?
+while kill -0 "$server" 2>/dev/null; do
+	wait "$server"
+	code=$?
+done
 exec 3<&-
 : >"$0/exited"
 exit "$code"

@@ -1,0 +1,5 @@
+package maildir
+
+import "errors"
+
+func mkfifo(string) error { return errors.ErrUnsupported }
