@@ -217,7 +217,7 @@ func (d *Delivery) close() (Delivered, error) {
 		return Delivered{}, fmt.Errorf("%d bytes were written and %d are there: %w", d.size, info.Size, ErrChanged)
 	}
 	content := d.survey.Content()
-	modTime := d.batch.s.modTime(d.date, content.Date)
+	modTime := mail.ArrivalDate(d.date, content.Date, d.batch.s.now())
 	if err := d.batch.s.fs.SetModTime(d.tmp, modTime); err != nil {
 		return Delivered{}, err
 	}
@@ -229,18 +229,6 @@ func (d *Delivery) close() (Delivered, error) {
 		Base: d.Base, Content: content, FileSize: d.size, Inode: info.Inode, Raw: content.NeedsRawMark(),
 		Flags: d.entry.Flags, New: d.entry.New, ModTime: modTime,
 	}, nil
-}
-
-// modTime is what a file's modification time is set to: INTERNALDATE, if it is between 1970 and
-// 9999 and not over a day in the future, else the Date header by the same rule, else now.
-func (s *Store) modTime(internalDate, header time.Time) time.Time {
-	now := s.now()
-	for _, t := range []time.Time{internalDate, header} {
-		if t.Unix() >= 0 && t.UTC().Year() <= 9999 && !t.After(now.Add(24*time.Hour)) {
-			return t
-		}
-	}
-	return now
 }
 
 // sync makes the file's data durable and closes it.

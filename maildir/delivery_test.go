@@ -196,7 +196,7 @@ func TestDateRule(t *testing.T) {
 		{time.Time{}, now.Add(48 * time.Hour), now},
 	}
 	for _, tt := range tests {
-		if got := s.modTime(tt.internal, tt.header); !got.Equal(tt.want) {
+		if got := mail.ArrivalDate(tt.internal, tt.header, s.now()); !got.Equal(tt.want) {
 			t.Errorf("INTERNALDATE %v, Date %v: %v, want %v", tt.internal, tt.header, got, tt.want)
 		}
 	}

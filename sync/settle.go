@@ -329,7 +329,7 @@ type candidates struct {
 func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box remote.Box, from mail.UID) (*candidates, error) {
 	var set mail.UIDSet
 	set.AddRange(from, ^mail.UID(0))
-	ms, err := s.Fetch(ctx, box, set, remote.FetchItems{Size: true, Date: true, EmailID: true, Header: true})
+	ms, err := s.Fetch(ctx, box, set, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	if err != nil {
 		return nil, err
 	}
@@ -346,13 +346,27 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 		}
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	var free mail.UIDSet
 	for _, m := range ms {
 		if m.UID >= from && !known[m.UID] {
 			c.free[m.UID] = m
-			c.order = append(c.order, m.UID)
+			free.Add(m.UID)
 		}
 	}
-	slices.Sort(c.order)
+	if free.IsEmpty() {
+		return c, nil
+	}
+	c.order = free.Slice()
+	headers, err := s.Fetch(ctx, box, free, remote.FetchItems{Header: true})
+	for _, h := range headers {
+		if m, ok := c.free[h.UID]; ok {
+			m.Header = h.Header
+			c.free[h.UID] = m
+		}
+	}
 	return c, err
 }
 

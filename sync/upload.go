@@ -150,7 +150,7 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops [
 			continue
 		}
 		b := &sending{op: op, content: c, raw: row.Raw}
-		date := info.ModTime
+		date := mail.ArrivalDate(info.ModTime, c.Date, r.now())
 		if op.Row != 0 && !row.Date.IsZero() {
 			date = row.Date
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func TestREADMEDemo(t *testing.T) {
 	same := func(text string) string {
 		for _, r := range [][2]string{
 			{`port \d+`, "port 1"}, {`\(.*satchel-demo-\d+`, "(/tmp/satchel-demo-1"}, {`\d+ ms|\d+\.\d s`, "1 ms"}, {`/17\d{4}\.\.\.`, "/17...."},
+			{` +`, " "}, // how wide the numbers are
 		} {
 			text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
 		}
@@ -90,6 +92,11 @@ func TestDocumentedJSON(t *testing.T) {
 				continue
 			}
 			delete(shapes, typed.Type)
+			strict := json.NewDecoder(strings.NewReader(line))
+			strict.DisallowUnknownFields()
+			if err := strict.Decode(reflect.New(reflect.TypeOf(shape)).Interface()); err != nil {
+				t.Errorf("%v: %s", err, line)
+			}
 			if want, got := keys(t, shape), keys(t, json.RawMessage(line)); !isSubsequence(want, got) {
 				t.Errorf("%s: the document has %v, the code %v", typed.Type, got, want)
 			}

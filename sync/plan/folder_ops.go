@@ -237,8 +237,9 @@ func (f *folderMatch) creations() []FolderOp {
 		k := &f.folders[i]
 		if k.remote != nil && k.local != nil {
 			onServer[k.want], inMaildir[k.want] = true, true
-			// Under the names that they have now they are not new: a rename brings them together.
-			onServer[k.local.Name], inMaildir[k.remote.Name] = true, true
+		}
+		if k.side != "" { // under the names that they have now they are not new: a rename brings them together
+			onServer[k.localName()], inMaildir[k.remoteName()] = true, true
 		}
 	}
 	for _, r := range f.Remote {

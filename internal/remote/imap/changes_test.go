@@ -13,7 +13,7 @@ import (
 
 const newItems = " (UID FLAGS INTERNALDATE RFC822.SIZE)"
 
-func newLine(u int) string {
+func newLine(u uint32) string {
 	return fmt.Sprintf(`* %d FETCH (UID %d FLAGS () INTERNALDATE "07-Aug-2019 06:05:04 +0000" RFC822.SIZE 10)`, u, u)
 }
 

@@ -17,6 +17,9 @@ const (
 	bodyCommands     = 3
 	// maxAside is the largest body that is kept in memory, because the server sent it before what belongs to it.
 	maxAside = 1 << 20
+	// maxAgain is how many UIDs without an answer are asked for again one by one. More are missing only from
+	// sets that name what need not be there, such as everything from a UID on.
+	maxAgain = 10_000
 	// singles is how many commands for one message each are under way at a time.
 	singles = 100
 )
@@ -30,7 +33,7 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 		return nil, err
 	}
 	missing := uids.Minus(q.complete(uids))
-	if !missing.IsEmpty() {
+	if n := missing.Len(); n > 0 && n <= maxAgain {
 		// Gone, or withheld, or the server refused a whole command because of one of them.
 		if err := q.ask(ctx, box, missing.Chunks(0, 1)); err != nil {
 			return nil, err

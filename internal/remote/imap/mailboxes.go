@@ -51,32 +51,25 @@ type lister struct {
 // list sends LIST, with the mailboxes' status if the server can do that, else LIST and LSUB.
 func (l *lister) list(ctx context.Context) error {
 	s := l.s
-	withStatus := s.caps.has(goimap.CapListStatus) && s.caps.has(goimap.CapListExtended)
-	cmds := l.commands(withStatus)
-	if err := s.run(ctx, opList, cmds...); err != nil {
-		return err
-	}
-	refused := firstRefused(cmds)
-	if refused != nil && withStatus && s.xguid {
-		// It may be X-GUID, which was never promised.
-		s.xguid = false
-		cmds = l.commands(withStatus)
+	for {
+		withStatus := s.caps.has(goimap.CapListStatus) && s.caps.has(goimap.CapListExtended)
+		cmds := l.commands(withStatus)
 		if err := s.run(ctx, opList, cmds...); err != nil {
 			return err
 		}
-		refused = firstRefused(cmds)
-	}
-	if refused != nil && s.caps.has(goimap.CapListExtended) {
-		// An extension that the server can't do after all.
-		s.warn("%v", refused)
-		s.caps.known[goimap.CapListExtended] = false
-		cmds = l.commands(false)
-		if err := s.run(ctx, opList, cmds...); err != nil {
-			return err
+		refused := firstRefused(cmds)
+		switch {
+		case refused == nil:
+			return nil
+		case withStatus && s.xguid:
+			s.xguid = false // it was never promised
+		case s.caps.has(goimap.CapListExtended):
+			s.warn("%v", refused)
+			s.caps.known[goimap.CapListExtended] = false // promised and not kept
+		default:
+			return refused
 		}
-		refused = firstRefused(cmds)
 	}
-	return refused
 }
 
 // firstRefused returns the first refusal that matters.

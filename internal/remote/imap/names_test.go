@@ -404,3 +404,49 @@ func TestRefusalsWithoutACodeAreExplainedByList(t *testing.T) {
 		}
 	}
 }
+
+func TestExtensionsOfListThatDoNotWorkAreDoneWithout(t *testing.T) {
+	s, err := converse(t, Config{}, tunnelled(), func(p *script) {
+		p.say("* PREAUTH [CAPABILITY IMAP4rev1 ID LIST-EXTENDED LIST-STATUS] ready")
+		p.expect(`ID ("name" "satchel")`, `LIST "" ""`)
+		p.say(`* ID ("name" "Dovecot" "version" NIL)`, "$1 OK done", `* LIST (\Noselect) "/" ""`, "$2 OK done")
+		p.expect(`LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY X-GUID))`)
+		p.say("$1 BAD unknown status item")
+		p.expect(`LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY))`)
+		p.say("$1 BAD what")
+		p.expect(`LIST "" "*"`)
+		p.say(`* LIST () "/" INBOX`, "$1 OK done")
+		p.expect(`STATUS "INBOX" (MESSAGES UIDNEXT UIDVALIDITY)`)
+		p.say("* STATUS INBOX (MESSAGES 1)", "$1 OK done")
+		p.expect(`LIST "" "*"`)
+		p.say("$1 NO [SERVERBUG] broken")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Mailboxes(t.Context())
+	if err != nil || len(list) != 1 || list[0].Status == nil {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err = s.Mailboxes(t.Context()); remote.ClassOf(err) != remote.Refused {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestStatusWithoutXGUID(t *testing.T) {
+	s, err := converse(t, Config{}, tunnelled(), func(p *script) {
+		p.say("* PREAUTH [CAPABILITY IMAP4rev1 ID] ready")
+		p.expect(`ID ("name" "satchel")`, `LIST "" ""`)
+		p.say(`* ID ("name" "Dovecot")`, "$1 OK done", `* LIST (\Noselect) "/" ""`, "$2 OK done")
+		p.expect(`STATUS "x" (MESSAGES UIDNEXT UIDVALIDITY X-GUID)`)
+		p.say("$1 BAD unknown status item")
+		p.expect(`STATUS "x" (MESSAGES UIDNEXT UIDVALIDITY)`)
+		p.say("* STATUS x (MESSAGES 5)", "$1 OK done")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := s.Status(t.Context(), "x"); err != nil || st.Messages != 5 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}

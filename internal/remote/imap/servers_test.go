@@ -419,3 +419,71 @@ func TestCourier(t *testing.T) {
 	s := servers.Courier(t, servers.Options{})
 	exercise(t, configFor(s), s.Client(t))
 }
+
+func TestMailboxIDSurvivesARename(t *testing.T) {
+	for _, s := range []*servers.Server{servers.Dovecot(t, servers.Options{}), servers.Cyrus(t, servers.Options{})} {
+		t.Run(s.Name, func(t *testing.T) {
+			session := dial(t, configFor(s))
+			ctx := t.Context()
+			id := func(name string) string {
+				box, found := mailboxNamed(t, session, name)
+				if !found || box.Status == nil {
+					t.Fatalf("%s: %+v", name, box)
+				}
+				sel, err := session.Select(ctx, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return box.Status.MailboxID + sel.MailboxID // one of them has it
+			}
+			if err := session.Create(ctx, "before"); err != nil {
+				t.Fatal(err)
+			}
+			first := id("before")
+			if err := session.Rename(ctx, "before", "after"); err != nil {
+				t.Fatal(err)
+			}
+			if second := id("after"); first == "" || second != first || first == id("INBOX") {
+				t.Errorf("identity %q became %q", first, second)
+			}
+		})
+	}
+}
+
+func TestRoundTrips(t *testing.T) {
+	s := servers.Dovecot(t, servers.Options{})
+	session := dial(t, configFor(s))
+	ctx := t.Context()
+	before := int64(0)
+	trips := func(what string, most int64) {
+		t.Helper()
+		now := session.Traffic().RoundTrips
+		if now-before > most {
+			t.Errorf("%s took %d round trips, not %d", what, now-before, most)
+		}
+		before = now
+	}
+	trips("signing in", 4) // SCRAM has three, then one for all that is to be settled
+	if _, err := session.Mailboxes(ctx); err != nil {
+		t.Fatal(err)
+	}
+	trips("the list of mailboxes", 1)
+	fates := appendAll(t, session, "INBOX", upload(letter(1), mail.Flags{}, time.Time{}), upload(letter(2), mail.Flags{}, time.Time{}))
+	trips("storing two messages", 2)
+	box := remote.Box{Name: "INBOX", UIDValidity: fates[0].UIDValidity}
+	ch, err := session.Changes(ctx, box, remote.Since{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trips("the first reading", 1)
+	if _, err := session.Changes(ctx, box, since(ch, uidsOf(ch.New)...)); err != nil {
+		t.Fatal(err)
+	}
+	trips("another reading", 1)
+	bodiesOf(t, session, box, uidsOf(ch.New)...)
+	trips("two bodies", 1)
+	if pending, err := session.Expunge(ctx, box, uidSet(uidsOf(ch.New)...)); err != nil || !pending.IsEmpty() {
+		t.Fatalf("%v, %v", pending, err)
+	}
+	trips("removing two messages", 1)
+}
