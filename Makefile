@@ -7,11 +7,10 @@ SHELL := /bin/bash
 .PHONY: build test servers toolchain format vet staticcheck unit cross
 
 GO ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o satchel ./cmd/satchel
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o satchel ./cmd/satchel
 
 # The tests come last, so that the last lines are go's own summary.
 test: servers toolchain format vet staticcheck cross unit

@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -68,6 +70,8 @@ type account struct {
 	Env []string
 	// Program is the binary, empty for the usual one.
 	Program string
+	// credential is who runs the program, nil for who runs the tests.
+	credential *syscall.Credential
 	// plus: the layout is maildir++.
 	plus bool
 	// account and imap are the keys of the configuration's two tables, their values in TOML.
@@ -183,6 +187,9 @@ func (a *account) command(ctx context.Context, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, bin, append([]string{"--config", a.Config}, args...)...)
 	cmd.Dir = a.Dir
+	if a.credential != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential}
+	}
 	cmd.Env = append([]string{"HOME=" + a.Dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "GORACE=halt_on_error=1"}, a.Env...)
 	return cmd
 }
@@ -316,4 +323,23 @@ func (a *account) status() map[string]folderStatus {
 		}
 	}
 	return out
+}
+
+// asNobody has the program run as an ordinary user, who owns all that there is.
+func (a *account) asNobody() {
+	a.t.Helper()
+	u, err := user.Lookup("nobody")
+	a.check(err)
+	uid, err := strconv.Atoi(u.Uid)
+	a.check(err)
+	gid, err := strconv.Atoi(u.Gid)
+	a.check(err)
+	a.credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	a.check(filepath.WalkDir(a.Dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, uid, gid))
+	}))
+	for dir := filepath.Dir(a.Dir); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		a.check(os.Chmod(dir, 0o755)) // of the tests' own
+	}
+	a.check(os.Chmod(filepath.Dir(satchel), 0o755))
 }

@@ -97,6 +97,17 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestBatchOnTheRealFileSystem: with its real sync of everything at once.
+func TestBatchOnTheRealFileSystem(t *testing.T) {
+	s, _ := realStore(t, PlusPlus, mail.Inbox)
+	if _, err := runBatch(s, maxOpen+2); err != nil {
+		t.Fatal(err)
+	}
+	if scan := mustScan(t, s, mail.Inbox); len(scan.Entries) != maxOpen+2 {
+		t.Errorf("%d are there", len(scan.Entries))
+	}
+}
+
 // checkOrder: data is durable before any name is given, names before the end.
 func checkOrder(t *testing.T, calls []string, n int) {
 	t.Helper()

@@ -21,6 +21,8 @@ type faultFS struct {
 	log    []string
 	// age is subtracted from all times that Stat gives, so that nothing is racy.
 	age    time.Duration
+	// frozen is all times there are, the clock's too, as within one tick of it.
+	frozen time.Time
 	remote bool
 	noSync bool // no sync points
 }
@@ -85,6 +87,9 @@ func (f *faultFS) file(file File, err error) func(string) (File, error) {
 
 func (f *faultFS) shift(info FileInfo, err error) (FileInfo, error) {
 	info.ModTime, info.CTime = info.ModTime.Add(-f.age), info.CTime.Add(-f.age)
+	if !f.frozen.IsZero() {
+		info.ModTime, info.CTime = f.frozen, f.frozen
+	}
 	return info, err
 }
 
@@ -136,6 +141,9 @@ func (f *faultFS) then(op, name string, do func() error) error {
 func (f *faultFS) Touch(name string) (time.Time, error) {
 	if err := f.ask("touch", name); err != nil {
 		return time.Time{}, err
+	}
+	if !f.frozen.IsZero() {
+		return f.frozen, nil
 	}
 	return f.FS.Touch(name)
 }

@@ -35,11 +35,17 @@ func TestMarkTellsEveryChange(t *testing.T) {
 		{"flagged", func(dir string) error {
 			return os.Rename(filepath.Join(dir, "cur", "m:2,"), filepath.Join(dir, "cur", "m:2,S"))
 		}, true},
-		{"directory times set back", func(dir string) error {
-			old := time.Unix(1e9, 0)
-			return os.Chtimes(filepath.Join(dir, "cur"), old, old)
+		{"a message, and the directory's time set back", func(dir string) error {
+			cur := filepath.Join(dir, "cur")
+			info, err := os.Stat(cur)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.WriteFile(filepath.Join(cur, "n"), nil, 0o600), os.Chtimes(cur, info.ModTime(), info.ModTime()))
 		}, true},
-		{"removed", func(dir string) error { return os.Remove(filepath.Join(dir, "cur", "m:2,S")) }, true},
+		{"removed", func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "cur", "m:2,S")), os.Remove(filepath.Join(dir, "cur", "n")))
+		}, true},
 		{"keywords", func(dir string) error { return os.WriteFile(filepath.Join(dir, keywordsFile), []byte("0 a\n"), 0o600) }, true},
 		{"keywords in place", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, keywordsFile), []byte("0 a\n1 b\n"), 0o600)

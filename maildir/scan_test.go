@@ -311,6 +311,40 @@ func TestRenamedDuringReading(t *testing.T) {
 	}
 }
 
+// TestChangeWithinOneTick: the directory's times are those of the change before, because the clock did
+// not move on. Equal times prove nothing then.
+func TestChangeWithinOneTick(t *testing.T) {
+	s, f, root := faultStore(t, Nested)
+	if err := s.CreateFolder(mail.Inbox); err != nil {
+		t.Fatal(err)
+	}
+	inNew, inCur := filepath.Join(root, "INBOX", "new", "m"), filepath.Join(root, "INBOX", "cur", "m:2,")
+	writeFile(t, inCur, "x")
+	hide := func(op, name string) error {
+		switch {
+		case op == "list" && name == "INBOX/cur":
+			return os.Rename(inCur, inNew)
+		case op == "list" && name == "INBOX/new":
+			return ignoreMissing(os.Rename(inNew, inCur))
+		}
+		return nil
+	}
+	f.frozen = time.Now()
+	f.set(hide)
+	if scan := mustScan(t, s, mail.Inbox); scan.Quiet || !scan.Mark.Racy {
+		t.Errorf("quiet %v, racy %v: %+v", scan.Quiet, scan.Mark.Racy, scan.Entries)
+	}
+	if _, err := s.Stat(mail.Inbox, "other"); !errors.Is(err, ErrBusy) {
+		t.Errorf("Stat: %v, want ErrBusy", err)
+	}
+	// The clock moves on and nothing changes any more.
+	f.frozen = time.Time{}
+	f.set(nil)
+	if scan := mustScan(t, s, mail.Inbox); !scan.Quiet || len(scan.Entries) != 1 {
+		t.Errorf("%+v", scan)
+	}
+}
+
 func TestStatAfterForeignChanges(t *testing.T) {
 	s, root := testStore(t, Nested, mail.Inbox)
 	cur := filepath.Join(root, "INBOX", "cur")

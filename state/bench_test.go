@@ -111,7 +111,6 @@ func BenchmarkRead(b *testing.B) {
 		{"ByUIDs10000Sparse", func(tx *Tx) error { _, err := tx.ByUIDs(folder, sparse); return err }},
 		{"ByUIDs100000", func(tx *Tx) error { _, err := tx.ByUIDs(folder, whole); return err }},
 		{"ByName", func(tx *Tx) error { _, _, err := tx.ByName(folder, benchMessage(folder, 5000).Name); return err }},
-		{"ByHeader", func(tx *Tx) error { _, err := tx.ByHeader(digest(5001)); return err }},
 		{"WithDeleted", func(tx *Tx) error { _, err := tx.WithDeleted(folder); return err }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

@@ -96,8 +96,6 @@ func tryDamaged(t *testing.T, path string, content []byte, rows map[int64]Messag
 			note(tx.EachRemote(f.ID, func(int64, mail.UID, mail.Flags, string) error { return nil }))
 		}
 		all(tx.Held())
-		all(tx.ByHeader(digest(7)))
-		all(tx.BySize(4000))
 		all(tx.ByNameAnywhere(benchMessage(0, 5).Name))
 		_, err = tx.AgreedAll()
 		note(err)
@@ -112,7 +110,7 @@ func tryDamaged(t *testing.T, path string, content []byte, rows map[int64]Messag
 	if r, err := OpenReader(ctx, path); err != nil {
 		note(err)
 	} else {
-		note(r.View(ctx, readAll))
+		note(r.View(ctx, func(tx *Tx) error { all(tx.Held()); return nil }))
 	}
 	db, err := Open(ctx, path, Options{Owner: testOwner})
 	if err != nil {
@@ -164,7 +162,7 @@ func TestFlippedBits(t *testing.T) {
 		try(at, at%8)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 400 {
+	for range 200 {
 		try(rng.IntN(len(content)), rng.IntN(8))
 	}
 	t.Logf("%d of %d flips were noticed; the others hit unused space or what is not checked, such as texts of errors", noticed, tries)

@@ -87,7 +87,7 @@ func (tx *Tx) DeleteFolder(id int64) error {
 	if _, err = tx.c.exec(`DELETE FROM message WHERE folder = ?`, id); err != nil {
 		return err
 	}
-	tx.tally.forget(id)
+
 	_, err = tx.c.exec(`DELETE FROM tally WHERE folder = ?`, id)
 	return err
 }
@@ -96,20 +96,29 @@ func (tx *Tx) folders(sql string, args ...driver.Value) ([]Folder, error) {
 	return collect(tx, sql, args, decodeFolder)
 }
 
-// collect decodes all rows of a query whose last column is the checksum.
-func collect[T any](tx *Tx, sql string, args []driver.Value, decode func(*reader) T) ([]T, error) {
-	var all []T
-	err := tx.c.query(sql, args, func(row []driver.Value) error {
+// each calls take with a reader of every row of a query whose last column is the checksum.
+func each(tx *Tx, sql string, args []driver.Value, take func(r *reader) error) error {
+	return tx.c.query(sql, args, func(row []driver.Value) error {
 		r := rowReader(row)
-		v := decode(r)
+		if err := take(r); err != nil {
+			return err
+		}
 		if r.err != nil {
 			return tx.c.damaged(r.err)
 		}
-		all = append(all, v)
+		return nil
+	})
+}
+
+// collect decodes all rows of such a query. A part of them is worse than none.
+func collect[T any](tx *Tx, sql string, args []driver.Value, decode func(*reader) T) ([]T, error) {
+	var all []T
+	err := each(tx, sql, args, func(r *reader) error {
+		all = append(all, decode(r))
 		return nil
 	})
 	if err != nil {
-		return nil, err // a part of the rows is worse than none
+		return nil, err
 	}
 	return all, nil
 }

@@ -53,8 +53,7 @@ func (tx *Tx) updateMessage(m *Message) error {
 	// SQLite rewrites the index entries of every column that a statement names, changed or not, and mostly
 	// only flags change.
 	st := updateMessage
-	if old.Folder == m.Folder && old.UID == m.UID && old.Name == m.Name && old.Why == m.Why &&
-		old.RemoteSize == m.RemoteSize && old.Header == m.Header {
+	if old.Folder == m.Folder && old.UID == m.UID && old.Name == m.Name && old.Why == m.Why {
 		st = updateUnindexed
 	}
 	if _, err := tx.write(st, func(w *writer) { encodeMessage(w, m) }); err != nil {

@@ -248,12 +248,6 @@ func (m model) check(t *rapid.T, tx *Tx) {
 	equal("AgreedAll", all, err, agreed)
 	held, err := tx.Held()
 	equal("Held", held, err, m.where(func(r Message) bool { return r.RemoteHeld || r.LocalHeld }))
-	for n := range 4 {
-		headed, err := tx.ByHeader(digest(n))
-		equal("ByHeader", headed, err, m.where(func(r Message) bool { return r.Header == digest(n) }))
-		sized, err := tx.BySize(int64(n))
-		equal("BySize", sized, err, m.where(func(r Message) bool { return r.RemoteSize == int64(n) }))
-	}
 	anywhere, err := tx.ByNameAnywhere("a")
 	slices.SortFunc(anywhere, func(a, b Message) int { return cmp.Compare(a.ID, b.ID) })
 	equal("ByNameAnywhere", anywhere, err, m.where(func(r Message) bool { return r.Name == "a" }))

@@ -172,16 +172,17 @@ func (tx *Tx) ByUIDs(folder int64, uids mail.UIDSet) ([]Message, error) {
 	var all []Message
 	// add checks that the index led to rows that belong there: in asked, which is uids or one range of it.
 	add := func(asked mail.UIDSet, sql string, args ...driver.Value) error {
-		ms, err := tx.messages(sql, args...)
-		for i := range ms {
-			if ms[i].Folder != folder || !asked.Contains(ms[i].UID) {
+		return each(tx, sql, args, func(r *reader) error {
+			m := decodeMessage(r)
+			switch {
+			case r.err != nil:
+			case m.Folder != folder || !asked.Contains(m.UID):
 				return tx.c.damaged(errMismatch)
+			case uids.Contains(m.UID):
+				all = append(all, m)
 			}
-			if uids.Contains(ms[i].UID) {
-				all = append(all, ms[i])
-			}
-		}
-		return err
+			return nil
+		})
 	}
 	list := append(make([]driver.Value, 0, uidList+1), folder)
 	for _, r := range merge(uids.Ranges()) {
@@ -253,19 +254,6 @@ func (tx *Tx) InFolder(folder int64) ([]Message, error) {
 // WithDeleted returns the rows of a folder that are marked \Deleted on either side, sorted by ID.
 func (tx *Tx) WithDeleted(folder int64) ([]Message, error) {
 	return tx.messages(selectMessage+`WHERE folder = ? AND (remote_flags | local_flags) & 32 <> 0 ORDER BY id`, folder)
-}
-
-// ByHeader returns the rows of all folders with that header digest, sorted by ID.
-func (tx *Tx) ByHeader(d mail.Digest) ([]Message, error) {
-	if d.IsZero() {
-		return nil, nil
-	}
-	return tx.messages(selectMessage+`WHERE substr(header, 1, 4) = ? AND header = ? ORDER BY id`, d[:4], d[:])
-}
-
-// BySize returns the rows of all folders that the server told that size of, sorted by ID.
-func (tx *Tx) BySize(remoteSize int64) ([]Message, error) {
-	return tx.messages(selectMessage+`WHERE remote_size = ? ORDER BY id`, remoteSize)
 }
 
 func (tx *Tx) ids(sql string) ([]int64, error) {

@@ -9,61 +9,59 @@ import (
 	"time"
 )
 
-// readAttempts bounds how often a reader starts again because a sync that ended changed the file under it.
-const readAttempts = 5
+// openAttempts bounds how often OpenReader looks again because a sync ended meanwhile.
+const openAttempts = 5
 
 // OpenReader opens the database at path for reading, also while another process writes. It makes no file and
 // changes none. It fails with ErrNoState if there is no database, or an empty one, with ErrNewer, and with ErrCorrupt.
-// Update fails, and View opens the file each time, so the DB may be kept open as long as one likes.
+// Update fails. View opens the file afresh each time, so the DB can be kept as long as one likes.
+//
+// Not for the process that has the database open for writing: closing a file gives up all of a process's locks on it.
 func OpenReader(ctx context.Context, path string) (*DB, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	db := &DB{path: path, turn: make(chan struct{}, 1), reader: true}
 	db.turn <- struct{}{}
-	err := db.viewFile(func(tx *Tx) error {
-		db.c = tx.c
-		defer func() { db.c = nil }()
-		return db.readSelf()
-	})
-	if err != nil {
-		return nil, err
+	for attempt := 1; ; attempt++ {
+		err := db.viewFile(func(tx *Tx) error {
+			db.c = tx.c
+			defer func() { db.c = nil }()
+			return db.readSelf()
+		})
+		switch {
+		case err == nil:
+			return db, nil
+		case !errors.Is(err, ErrChanged) || attempt == openAttempts:
+			return nil, err
+		}
 	}
-	return db, nil
 }
 
 // viewFile runs f on a connection of its own.
 //
 // A database in WAL mode can be read through its log only, and SQLite makes an empty log where there is none. A reader
 // shall make no file, so without a log it reads the file as one that can't change, without locks, and looks afterwards
-// whether it did: then a sync ended meanwhile, and everything is read again.
+// whether it did: then a sync ended meanwhile, and what f saw may be of two minds. (If the log goes away between the look
+// and the opening, SQLite leaves an empty one behind, which the next sync removes.)
 func (db *DB) viewFile(f func(tx *Tx) error) error {
-	for attempt := 1; ; attempt++ {
-		before, err := lookAt(db.path)
-		if err != nil {
-			return err
-		}
-		query := "mode=ro"
-		if !before.log {
-			query = "mode=ro&immutable=1"
-			if rollback, err := usesJournal(db.path); err != nil {
-				return err
-			} else if rollback {
-				query = "mode=ro"
-			}
-		}
-		err = db.viewOnce(query, f)
-		if before.log {
-			return err
-		}
-		after, again := lookAt(db.path)
-		if again != nil || after == before {
-			return errors.Join(err, again)
-		}
-		if attempt == readAttempts {
-			return fmt.Errorf("state database %s: it changed %d times while it was read; run again later", db.path, attempt)
-		}
+	before, err := lookAt(db.path)
+	if err != nil {
+		return err
 	}
+	locks, err := usesLocks(db.path)
+	if err != nil {
+		return err
+	}
+	if locks {
+		return db.viewOnce("mode=ro", f)
+	}
+	err = db.viewOnce("mode=ro&immutable=1", f)
+	after, again := lookAt(db.path)
+	if again == nil && after != before {
+		return fmt.Errorf("state database %s %w; run again", db.path, ErrChanged)
+	}
+	return errors.Join(err, again)
 }
 
 func (db *DB) viewOnce(query string, f func(tx *Tx) error) (err error) {
@@ -88,11 +86,10 @@ func (db *DB) viewOnce(query string, f func(tx *Tx) error) (err error) {
 	return c.view(f)
 }
 
-// look is what shows whether a file was written to.
+// look is what shows whether the database was written to. What is in the log is not in the file yet.
 type look struct {
 	size    int64
 	changed time.Time
-	log     bool
 }
 
 func lookAt(path string) (look, error) {
@@ -106,13 +103,15 @@ func lookAt(path string) (look, error) {
 	if !info.Mode().IsRegular() {
 		return look{}, fmt.Errorf("state database: %s is not a regular file", path)
 	}
-	_, err = os.Stat(path + "-wal")
-	return look{size: info.Size(), changed: info.ModTime(), log: err == nil}, nil
+	return look{size: info.Size(), changed: info.ModTime()}, nil
 }
 
-// usesJournal reports whether the file was last written with a rollback journal, not with a log
-// (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19). Then ordinary locks do.
-func usesJournal(path string) (bool, error) {
+// usesLocks reports whether a reader and a writer keep out of each other's way without a new file: there is a log, or the
+// file was last written with a rollback journal (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19).
+func usesLocks(path string) (bool, error) {
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		return true, nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false, fmt.Errorf("state database: %w", err)

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-
-	"github.com/satchel-mail/satchel/internal/mail"
 )
 
 func TestReaderMakesNothing(t *testing.T) {
@@ -99,42 +98,32 @@ func TestReaderBesideAWriter(t *testing.T) {
 	same(t, "after the writer", agreed(), 2)
 }
 
-// TestReaderStartsAgain: the file is read without a lock, and a sync ends meanwhile.
-func TestReaderStartsAgain(t *testing.T) {
+// TestReaderNoticesTheEndOfASync: the file is read without a lock, and a sync ends meanwhile.
+func TestReaderNoticesTheEndOfASync(t *testing.T) {
 	path := statePath(t)
 	w := openAt(t, path)
 	f := addFolder(t, w, "INBOX")
 	must(t, w.Close())
 	r, err := OpenReader(context.Background(), path)
 	must(t, err)
-
-	runs := 0
-	view(t, r, func(tx *Tx) error {
-		if runs++; runs == 1 {
+	for _, result := range []error{nil, errors.New("what was read made no sense")} {
+		runs := 0
+		err = r.View(context.Background(), func(tx *Tx) error {
+			runs++
 			w := openAt(t, path)
-			addMessage(t, w, Message{Folder: f.ID, UID: 1, Name: "a"})
+			addMessage(t, w, Message{Folder: f.ID})
 			must(t, w.Close())
-			return errors.New("what was read made no sense")
+			return result
+		})
+		if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), path) || runs != 1 {
+			t.Errorf("f returned %v: %v after %d runs", result, err, runs)
 		}
-		n, err := tx.Agreed(f.ID)
-		same(t, "agreed", n, 1)
-		return err
-	})
-	same(t, "runs", runs, 2)
-
-	runs = 0
-	err = r.View(context.Background(), func(*Tx) error {
-		runs++
-		w := openAt(t, path)
-		addFolder(t, w, mail.FolderName(rune('a'+runs)))
-		return w.Close()
-	})
-	if err == nil || runs != readAttempts {
-		t.Errorf("a file that never rests: %v after %d attempts", err, runs)
 	}
+	rows := read(t, r, func(tx *Tx) ([]Message, error) { return tx.InFolder(f.ID) })
+	same(t, "rows, read again", len(rows), 2)
 
 	refused := errors.New("refused by the caller")
-	if err := r.View(context.Background(), func(*Tx) error { return refused }); !errors.Is(err, refused) {
+	if err := r.View(context.Background(), func(*Tx) error { return refused }); !errors.Is(err, refused) || errors.Is(err, ErrChanged) {
 		t.Errorf("the caller's own error: %v", err)
 	}
 }

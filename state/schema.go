@@ -82,8 +82,6 @@ CREATE UNIQUE INDEX message_name ON message (folder, name) WHERE name IS NOT NUL
 CREATE INDEX message_why ON message (folder, why) WHERE why <> '';
 CREATE INDEX message_held ON message (folder) WHERE held <> 0;
 CREATE INDEX message_deleted ON message (folder) WHERE (remote_flags | local_flags) & 32 <> 0;
-CREATE INDEX message_size ON message (remote_size);
-CREATE INDEX message_header ON message (substr(header, 1, 4)) WHERE header IS NOT NULL;
 
 CREATE TABLE tally (
 	folder INTEGER NOT NULL,

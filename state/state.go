@@ -40,10 +40,13 @@ var (
 	ErrTaken = errors.New("is another row's")
 	// ErrNoState: OpenReader found no database.
 	ErrNoState = errors.New("nothing was synchronised yet")
+	// ErrChanged: a sync ended while a DB from OpenReader was read. What was read may not fit together;
+	// reading again will do.
+	ErrChanged = errors.New("changed while it was read")
 )
 
 var (
-	errReadOnly = errors.New("state: a write inside View")
+	errReadOnly = errors.New("state: a write in a transaction that only reads")
 	errClosed   = errors.New("state: the database is closed")
 	errTally    = errors.New("a count of rows is wrong")
 )
@@ -97,8 +100,7 @@ func (db *DB) Generation() string { return db.generation }
 func (db *DB) Since() time.Time { return db.since }
 
 // View runs f on one consistent snapshot. Writing in f fails. ctx bounds the wait for other
-// transactions. On a DB from OpenReader f may run again when the file changed meanwhile,
-// so it must start from nothing each time.
+// transactions. On a DB from OpenReader it can fail with ErrChanged after f ran.
 func (db *DB) View(ctx context.Context, f func(tx *Tx) error) error {
 	if err := db.take(ctx); err != nil {
 		return err

@@ -19,7 +19,7 @@ var (
 	insertMessage = newInsert("message", messageColumns)
 	updateMessage = newUpdate("message", messageColumns)
 	// updateUnindexed leaves alone what indexes are on, but for flags and held, whose indexes are small.
-	updateUnindexed = newUpdate("message", messageColumns, "folder", "uid", "name", "why", "remote_size", "header")
+	updateUnindexed = newUpdate("message", messageColumns, "folder", "uid", "name", "why")
 	insertIntent    = newInsert("intent", intentColumns)
 	updateIntent    = newUpdate("intent", intentColumns)
 )

@@ -217,16 +217,17 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err != nil {
 			return err
 		}
-		if fresh := r.rowOf(f, op.UID, op.Name); op.UID != 0 && (op.UID != m.UID || m.Folder != f.base.ID) {
-			m.UID, m.RemoteSize, m.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
-			m.RemoteHeld = false
-		} else if op.Name != "" && op.Name != m.Name {
-			m.Inode = fresh.Inode
+		fresh := r.rowOf(f, op.UID, op.Name)
+		if fresh.RemoteSize >= 0 {
+			m.RemoteSize, m.EmailID = fresh.RemoteSize, fresh.EmailID
 		}
-		m.Folder, m.RemoteFlags = f.base.ID, op.RemoteSeen
-		if op.Name != "" {
-			m.Name, m.LocalFlags, m.LocalHeld = op.Name, op.LocalSeen, false
+		if fresh.Inode != 0 {
+			m.Inode, m.FileSize = fresh.Inode, fresh.FileSize
 		}
+		// A half whose name is not known at present is empty.
+		m.Folder, m.UID, m.Name, m.Why = f.base.ID, op.UID, op.Name, string(op.Why)
+		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
+		m.RemoteHeld, m.LocalHeld = false, false
 		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
@@ -391,6 +392,8 @@ func (r *run) commitMarks(ctx context.Context) error {
 				if f.readRemote {
 					s := f.selected
 					base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = s.UIDValidity, s.UIDNext, s.HighestModSeq, s.Messages
+				}
+				if s := f.selected; s != nil {
 					base.ReadOnly, base.Permanent, base.AnyKeyword, base.PermanentKnown = s.ReadOnly, s.Permanent, s.AnyKeyword, s.PermanentKnown
 				}
 				if f.readLocal {

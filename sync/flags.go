@@ -125,6 +125,9 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) erro
 	n := 0
 	err = r.update(ctx, func(tx *state.Tx) error {
 		for i, op := range ops {
+			if rows[i].ID == 0 {
+				continue
+			}
 			m, err := tx.Message(rows[i].ID)
 			if err != nil {
 				return err
@@ -171,6 +174,9 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error
 	}
 	var outcomes []outcome
 	for i, op := range ops {
+		if rows[i].ID == 0 {
+			continue
+		}
 		if op.Add.IsZero() && op.Remove.IsZero() {
 			outcomes = append(outcomes, outcome{op, rows[i].ID, op.LocalSeen, false})
 			continue
@@ -215,29 +221,47 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error
 	return err
 }
 
-// rows returns the present rows of operations, in their order.
+// rows returns the present rows of operations, in their order. A row that is not in the operation's folder
+// comes back empty: what should have brought it there failed, and what follows is left out.
 func (r *run) rows(ctx context.Context, ops []plan.Op) ([]state.Message, error) {
 	rows := make([]state.Message, len(ops))
 	err := r.view(ctx, func(tx *state.Tx) error {
 		for i, op := range ops {
-			var err error
-			if op.Row != 0 {
-				rows[i], err = tx.Message(op.Row)
-			} else if op.UID != 0 {
-				// A message that became a row earlier in this run.
-				var ms []state.Message
-				ms, err = tx.ByUIDs(r.byName[op.Folder].base.ID, mail.NewUIDSet(op.UID))
-				if len(ms) == 1 {
-					rows[i] = ms[0]
-				}
-			} else {
-				rows[i], _, err = tx.ByName(r.byName[op.Folder].base.ID, op.Name)
+			f := r.byName[op.Folder]
+			m, err := rowFor(tx, f, op)
+			if errors.Is(err, state.ErrNotFound) || (err == nil && m.Folder != f.base.ID) {
+				r.doubt(f)
+				continue
 			}
-			if err != nil && !errors.Is(err, state.ErrNotFound) {
+			if err != nil {
 				return err
 			}
+			rows[i] = m
 		}
 		return nil
 	})
 	return rows, err
+}
+
+// rowFor finds the row of an operation. One without a row names a message that became one earlier in this run.
+func rowFor(tx *state.Tx, f *folder, op plan.Op) (state.Message, error) {
+	switch {
+	case op.Row != 0:
+		return tx.Message(op.Row)
+	case op.UID != 0:
+		ms, err := tx.ByUIDs(f.base.ID, mail.NewUIDSet(op.UID))
+		if err == nil && len(ms) == 0 {
+			err = state.ErrNotFound
+		}
+		if err != nil {
+			return state.Message{}, err
+		}
+		return ms[0], nil
+	default:
+		m, ok, err := tx.ByName(f.base.ID, op.Name)
+		if err == nil && !ok {
+			err = state.ErrNotFound
+		}
+		return m, err
+	}
 }

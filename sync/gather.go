@@ -98,7 +98,9 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		return f.remote.StatusErr
 	}
 	if st := f.remote.Status; st != nil && r.sameRemote(f, *st) {
-		return nil
+		if waits, err := r.waitsForRights(ctx, f); err != nil || !waits {
+			return err
+		}
 	}
 	since := remote.Since{ModSeq: f.base.HighestModSeq, UIDNext: f.base.UIDNext}
 	box := remote.Box{Name: f.mailbox, UIDValidity: f.base.UIDValidity}
@@ -163,6 +165,16 @@ func (r *run) sameRemote(f *folder, st remote.Status) bool {
 	return !r.merge && !f.lostRemote && b.UIDNext != 0 && b.Filter == r.filter() &&
 		st.HighestModSeq != 0 && st.HighestModSeq == b.HighestModSeq &&
 		st.UIDNext == b.UIDNext && st.Messages == b.Exists && st.UIDValidity == b.UIDValidity
+}
+
+// waitsForRights reports whether changes wait for the mailbox to be no longer read-only, of which its marks say nothing.
+func (r *run) waitsForRights(ctx context.Context, f *folder) (bool, error) {
+	if !f.base.ReadOnly {
+		return false, nil
+	}
+	var c state.Counts
+	err := r.view(ctx, func(tx *state.Tx) (err error) { c, err = tx.Counts(f.base.ID); return err })
+	return c.KeptBack > 0 || c.Why[string(plan.ReadOnly)] > 0, err
 }
 
 func (r *run) missingRemote() plan.Presence {
@@ -307,7 +319,7 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	}
 	f.scanned, f.readLocal = &scan, true
 	for _, p := range scan.Problems {
-		r.fail(f.name, p.Err)
+		r.fail(f.name, p)
 		r.soil(f)
 	}
 	return r.takeScan(ctx, f, scan.Entries, scan.Quiet)

@@ -37,7 +37,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	if len(ops) == 0 {
 		return nil
 	}
-	rows, err := r.rows(ctx, ops)
+	rows, err := r.doomed(ctx, ops)
 	if err != nil {
 		return err
 	}
@@ -103,11 +103,41 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	return err
 }
 
+// doomed returns the rows of removals, with the UID and name that the message has in the operation's folder. A
+// message marked \Deleted may have been moved on one side only: its halves are removed where they are.
+func (r *run) doomed(ctx context.Context, ops []plan.Op) ([]state.Message, error) {
+	rows := make([]state.Message, len(ops))
+	err := r.view(ctx, func(tx *state.Tx) error {
+		for i, op := range ops {
+			f := r.byName[op.Folder]
+			m, err := rowFor(tx, f, op)
+			elsewhere := m.Folder != f.base.ID && !op.Expunge
+			otherUID := op.Side == plan.Server && op.UID != 0 && op.UID != m.UID && !op.Expunge
+			if errors.Is(err, state.ErrNotFound) || (err == nil && (elsewhere || otherUID)) {
+				r.doubt(f)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if op.Expunge && op.Side == plan.Server {
+				m.UID = op.UID
+			}
+			if op.Side == plan.Maildir && op.Name != "" {
+				m.Name = op.Name
+			}
+			rows[i] = m
+		}
+		return nil
+	})
+	return rows, err
+}
+
 func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	rows, err := r.rows(ctx, ops)
+	rows, err := r.doomed(ctx, ops)
 	if err != nil {
 		return err
 	}
@@ -127,11 +157,7 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 			continue
 		}
 		name := m.Name
-		at := f.name
-		if op.Name != "" {
-			name = op.Name
-		}
-		err := r.md.Remove(at, name, undo)
+		err := r.md.Remove(f.name, name, undo)
 		if err != nil && !errors.Is(err, maildir.ErrNotFound) {
 			r.soil(f)
 			r.fail(f.name, fmt.Errorf("removing message file %s: %w", name, err))

@@ -177,7 +177,7 @@ func (v *verifier) read(ctx context.Context, f *folder) (map[mail.UID]remote.Mes
 		return nil, nil, nil, err
 	}
 	for _, p := range scan.Problems {
-		v.r.fail(f.name, p.Err)
+		v.r.fail(f.name, p)
 	}
 	locals := map[string]maildir.Entry{}
 	for _, e := range scan.Entries {

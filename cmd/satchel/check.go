@@ -101,7 +101,7 @@ func (a *app) showCheck(j job, c checked) {
 		a.ui.result("  not used      %s", wrap(other, 16, 79))
 	}
 	for _, m := range missing(c.caps) {
-		a.ui.result("  missing       %s: %s", m.Capability, m.Means)
+		a.ui.result("  missing       %s", wrap(strings.Fields(m.Capability+": "+m.Means), 16, 79))
 	}
 	for _, e := range c.boxErrs {
 		a.ui.result("  unreadable    %s", cleanLine(e))

@@ -36,7 +36,9 @@ func blocks(t *testing.T, file, language string) []string {
 // Whoever copies a configuration from the README gets one that works.
 func TestREADMEConfigurations(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
-	for _, block := range blocks(t, "README.md", "toml") {
+	found := blocks(t, "README.md", "toml")
+	careful := regexp.MustCompile("(?m)^trash.*$").ReplaceAllString(found[0], `mode = "pull"`) // as the text proposes
+	for _, block := range append(found, careful) {
 		path := filepath.Join(t.TempDir(), "config.toml")
 		if err := os.WriteFile(path, []byte(block), 0o600); err != nil {
 			t.Fatal(err)
@@ -46,7 +48,7 @@ func TestREADMEConfigurations(t *testing.T) {
 			t.Errorf("%v in:\n%s", err, block)
 			continue
 		}
-		if len(cfg.Accounts) != 1 || cfg.Accounts[0].Trash != "Trash" {
+		if len(cfg.Accounts) != 1 || (cfg.Accounts[0].Trash != "Trash" && block != careful) {
 			t.Errorf("%+v", cfg.Accounts)
 		}
 	}
@@ -148,6 +150,26 @@ func keys(t *testing.T, v any) []string {
 				out = append(out, fmt.Sprint(tok))
 			}
 			key = depth == 1 && !key
+		}
+	}
+}
+
+// Links from one document to another lead somewhere.
+func TestDocumentLinks(t *testing.T) {
+	root := filepath.FromSlash("../..")
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range append(docs, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md"), filepath.Join(root, "CHANGELOG.md")) {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^):#]+)(#[^)]*)?\)`).FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), filepath.FromSlash(string(m[1])))); err != nil {
+				t.Errorf("%s: %v", doc, err)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/config"
@@ -97,9 +98,26 @@ func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
 		Secret:     a.ui.secrets.watch(acc.IMAP.Password),
 		Subscribed: acc.Subscribed,
 		Trace:      a.trace(acc.Name),
-		Alert:      func(text string) { a.ui.say("%s: the server says: %s", acc.Name, cleanLine(text)) },
+		Alert:      a.alert(acc.Name),
 		Log:        log,
 	}))
+}
+
+// maxAlerts bounds how much a server can make us say to the person in one run.
+const maxAlerts = 10
+
+// alert prints what a server wants the person to read, once, though it tells every connection.
+func (a *app) alert(account string) func(text string) {
+	var mu sync.Mutex
+	said := map[string]bool{}
+	return func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !said[text] && len(said) < maxAlerts {
+			said[text] = true
+			a.ui.say("%s: the server says: %s", account, cleanLine(text))
+		}
+	}
 }
 
 // world is what the engine reaches the outside through.

@@ -416,6 +416,24 @@ func TestRedactor(t *testing.T) {
 	}
 }
 
+// Every connection is told an alert; the person is told once, and not without end.
+func TestAlert(t *testing.T) {
+	var msg bytes.Buffer
+	a := newApp(streams{out: io.Discard, err: &msg, env: func(string) string { return "" }})
+	alert := a.alert("personal")
+	alert("Down at\nnoon \x1b[31m")
+	alert("Down at\nnoon \x1b[31m")
+	if got := msg.String(); got != "satchel: personal: the server says: Down at noon [31m\n" {
+		t.Errorf("%q", got)
+	}
+	for i := range 100 {
+		alert(fmt.Sprint(i))
+	}
+	if n := strings.Count(msg.String(), "\n"); n != maxAlerts {
+		t.Errorf("%d alerts were shown", n)
+	}
+}
+
 // brokenWriter is a full disk, or a pipe that nobody reads.
 type brokenWriter struct{}
 

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
@@ -20,7 +21,8 @@ func (d Digest) IsZero() bool { return d == Digest{} }
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// Content is what the bytes of one message, or of its header alone, say about it.
+// Content is what the bytes of one message, or of its header alone, say about it. Contents
+// can be compared with ==.
 type Content struct {
 	// Size is the number of bytes as they were given.
 	Size int64
@@ -30,7 +32,7 @@ type Content struct {
 	// HasMessageID reports a non-empty Message-ID field. Without one, two
 	// messages with equal headers need not be the same.
 	HasMessageID bool
-	// Date is the Date field, zero if there is none that can be read.
+	// Date is the first Date field in UTC, zero if there is none that can be read.
 	Date time.Time
 	// CRLF, BareLF and CRCRLF count line ends: CRLF pairs, LFs without a CR before them, and
 	// CRLF pairs with one more CR before them.
@@ -57,14 +59,19 @@ func (c Content) StoredAsLF() bool { return c.BareLF == 0 && c.CRCRLF == 0 }
 func (c Content) NeedsRawMark() bool { return c.BareLF > 0 && c.CRLF == 0 }
 
 // A Surveyor reads a message once and says what is in it. Write it all, then call Content.
+// Its memory does not depend on the message's size, nor its answer on how the message is cut up.
 type Surveyor struct {
 	content Content
 	all     hash.Hash
 	header  headerReader
-	pending bool // a CR was read and not hashed yet
-	crs     int  // CRs directly before the next byte
+	held    bool // a CR was read and not passed on yet: an LF may follow
+	doubled bool // the byte before it was a CR too
 	buf     []byte
 }
+
+// surveyBlock is how much is turned to LF form at once: little enough to stay in the cache
+// until it is hashed.
+const surveyBlock = 16 << 10
 
 // NewSurveyor returns a Surveyor for one message.
 func NewSurveyor() *Surveyor {
@@ -74,63 +81,79 @@ func NewSurveyor() *Surveyor {
 // Write never fails.
 func (s *Surveyor) Write(p []byte) (int, error) {
 	s.content.Size += int64(len(p))
-	out := s.buf[:0]
+	s.content.NUL = s.content.NUL || bytes.IndexByte(p, 0) >= 0
 	for rest := p; len(rest) > 0; {
-		i := bytes.IndexAny(rest, "\r\n\x00")
-		if i < 0 {
-			out = s.flushCR(out)
-			out = append(out, rest...)
-			break
-		}
-		if i > 0 {
-			out = s.flushCR(out)
-			out = append(out, rest[:i]...)
-		}
-		switch rest[i] {
-		case 0:
-			s.content.NUL = true
-			out = append(s.flushCR(out), 0)
-		case '\r':
-			if s.pending {
-				out = append(out, '\r')
-			}
-			s.pending = true
-			s.crs++
-		case '\n':
-			switch {
-			case s.pending:
-				s.content.CRLF++
-				if s.crs > 1 {
-					s.content.CRCRLF++
-				}
-			default:
-				s.content.BareLF++
-			}
-			s.pending, s.crs = false, 0
-			out = append(out, '\n')
-		}
-		rest = rest[i+1:]
+		block := rest[:min(len(rest), surveyBlock)]
+		rest = rest[len(block):]
+		s.pass(s.lfForm(block))
 	}
-	s.buf = out
-	s.all.Write(out)
-	s.header.write(out)
 	return len(p), nil
 }
 
-func (s *Surveyor) flushCR(out []byte) []byte {
-	if s.pending {
+// pass hands on bytes in LF form.
+func (s *Surveyor) pass(p []byte) {
+	s.all.Write(p)
+	s.header.write(p)
+}
+
+// lfForm counts the line ends of the next bytes, at most surveyBlock of them, and returns them with
+// every CRLF turned into LF. A CR at the end is held back.
+func (s *Surveyor) lfForm(p []byte) []byte {
+	if !s.held && bytes.IndexByte(p, '\r') < 0 {
+		s.content.BareLF += int64(bytes.Count(p, []byte{'\n'}))
+		return p
+	}
+	if s.buf == nil {
+		s.buf = make([]byte, 0, surveyBlock+1) // and the CR held before
+	}
+	out := s.buf[:0]
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return s.text(out, p)
+		}
+		out = s.text(out, p[:i])
+		switch {
+		case s.held && s.doubled:
+			s.content.CRCRLF++
+			fallthrough
+		case s.held:
+			s.content.CRLF++
+		default:
+			s.content.BareLF++
+		}
+		s.held, s.doubled = false, false
+		out = append(out, '\n')
+		p = p[i+1:]
+	}
+}
+
+// text appends bytes without LFs to out, but for a CR at their end.
+func (s *Surveyor) text(out, p []byte) []byte {
+	if len(p) == 0 {
+		return out
+	}
+	before := s.held
+	if s.held {
 		out = append(out, '\r')
 	}
-	s.pending, s.crs = false, 0
-	return out
+	last := len(p) - 1
+	if s.held = p[last] == '\r'; !s.held {
+		s.doubled = false
+		return append(out, p...)
+	}
+	s.doubled = before
+	if last > 0 {
+		s.doubled = p[last-1] == '\r'
+	}
+	return append(out, p[:last]...)
 }
 
 // Content returns what was found. Nothing may be written after it.
 func (s *Surveyor) Content() Content {
-	if s.pending {
-		s.all.Write([]byte{'\r'})
-		s.header.write([]byte{'\r'})
-		s.pending = false
+	if s.held {
+		s.held = false
+		s.pass([]byte{'\r'})
 	}
 	s.all.Sum(s.content.Digest[:0])
 	s.header.finish(&s.content)
@@ -147,66 +170,66 @@ func Survey(r io.Reader) (Content, error) {
 // headerReader digests LF-ended header lines and keeps the two fields that matter.
 type headerReader struct {
 	hash     hash.Hash
-	blank    int  // line ends not hashed yet, because they may be the last ones
-	lineLen  int  // bytes in the current line
-	done     bool // the empty line was seen
-	any      bool
-	line     []byte // the beginning of the current field, unfolded
+	any      bool   // there was a header line
+	ended    bool   // its last line has ended, which is not hashed yet: it may be the last one
+	inLine   bool   // the current line has begun
+	done     bool   // the empty line was seen
+	field    []byte // the beginning of the current field, unfolded
 	date     string
 	hasMsgID bool
 }
 
-// maxField bounds how much of one header field is kept for parsing.
+// maxField bounds how much of one header field is kept for parsing, in bytes: RFC 5322, 2.1.1 allows
+// a line 998.
 const maxField = 1000
 
 func (h *headerReader) write(p []byte) {
 	for len(p) > 0 && !h.done {
 		i := bytes.IndexByte(p, '\n')
-		part := p
-		if i >= 0 {
-			part = p[:i]
-		}
-		if len(part) > 0 {
-			for ; h.blank > 0; h.blank-- {
-				h.hash.Write([]byte{'\n'})
-			}
-			h.hash.Write(part)
-			h.any = true
-			if h.lineLen == 0 && part[0] != ' ' && part[0] != '\t' {
-				h.endField()
-			}
-			if room := maxField - len(h.line); room > 0 {
-				h.line = append(h.line, part[:min(room, len(part))]...)
-			}
-			h.lineLen += len(part)
-		}
 		if i < 0 {
+			h.text(p)
 			return
 		}
-		if h.lineLen == 0 {
+		h.text(p[:i])
+		if !h.inLine {
 			h.done = true
 			return
 		}
-		h.blank++
-		h.lineLen = 0
+		h.inLine, h.ended = false, true
 		p = p[i+1:]
 	}
 }
 
-func (h *headerReader) endField() {
-	name, value, ok := strings.Cut(string(h.line), ":")
-	value = strings.TrimSpace(value)
-	if ok && value != "" {
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "message-id":
-			h.hasMsgID = true
-		case "date":
-			if h.date == "" {
-				h.date = value
-			}
-		}
+// text takes a part of one line.
+func (h *headerReader) text(p []byte) {
+	if len(p) == 0 {
+		return
 	}
-	h.line = h.line[:0]
+	if h.ended {
+		h.hash.Write([]byte{'\n'})
+		h.ended = false
+	}
+	h.hash.Write(p)
+	if !h.inLine && p[0] != ' ' && p[0] != '\t' {
+		h.endField()
+	}
+	h.any, h.inLine = true, true
+	if room := maxField - len(h.field); room > 0 {
+		h.field = append(h.field, p[:min(room, len(p))]...)
+	}
+}
+
+func (h *headerReader) endField() {
+	name, value, _ := bytes.Cut(h.field, []byte{':'})
+	name, value = bytes.TrimRight(name, " \t"), bytes.TrimSpace(value)
+	switch {
+	case len(value) == 0:
+	case compareFold(name, "message-id") == 0:
+		h.hasMsgID = true
+	case compareFold(name, "date") == 0 && h.date == "":
+		h.date = string(value)
+	}
+	h.field = h.field[:0]
 }
 
 func (h *headerReader) finish(c *Content) {
@@ -215,42 +238,105 @@ func (h *headerReader) finish(c *Content) {
 		h.hash.Sum(c.Header[:0])
 	}
 	c.HasMessageID = h.hasMsgID
-	if t, err := netmail.ParseDate(h.date); err == nil {
-		c.Date = t
+	if t, err := netmail.ParseDate(plainZone(h.date)); err == nil {
+		c.Date = t.UTC()
 	}
+}
+
+// plainZone spells a zone that is a word at the end of a Date field in digits (RFC 5322, 4.3), which
+// would otherwise mean what it means where this program runs. A comment after it is left out.
+func plainZone(date string) string {
+	date, _, _ = strings.Cut(date, "(")
+	date = strings.TrimRight(date, " \t")
+	i := strings.LastIndexAny(date, " \t") + 1
+	zone := strings.ToUpper(date[i:])
+	for _, c := range []byte(zone) {
+		if c < 'A' || c > 'Z' {
+			return date
+		}
+	}
+	offset := "-0000" // all others: nobody knows
+	switch zone {
+	case "", "AM", "PM":
+		return date
+	case "EDT":
+		offset = "-0400"
+	case "EST", "CDT":
+		offset = "-0500"
+	case "CST", "MDT":
+		offset = "-0600"
+	case "MST", "PDT":
+		offset = "-0700"
+	case "PST":
+		offset = "-0800"
+	}
+	return date[:i] + offset
 }
 
 // WireReader turns a file's bytes into what goes over the wire: every LF into CRLF. It is for
 // files without any CRLF; others go out as they are.
-func WireReader(r io.Reader) io.Reader { return &wireReader{r: r, in: make([]byte, 16<<10)} }
+func WireReader(r io.Reader) io.Reader { return &wireReader{r: r} }
 
 type wireReader struct {
-	r   io.Reader
-	in  []byte
-	out []byte
-	off int
-	err error
+	r    io.Reader
+	buf  []byte
+	rest []byte // read and not given yet
+	cr   bool   // rest begins with an LF whose CR was given
+	err  error  // what comes after rest
 }
 
+const (
+	wireBuffer    = 16 << 10
+	maxEmptyReads = 100 // as bufio's
+)
+
 func (w *wireReader) Read(p []byte) (int, error) {
-	for w.off == len(w.out) {
-		if w.err != nil {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(w.rest) == 0 {
+		w.fill()
+		if len(w.rest) == 0 {
 			return 0, w.err
 		}
-		var n int
-		n, w.err = w.r.Read(w.in)
-		w.out, w.off = w.out[:0], 0
-		for rest := w.in[:n]; len(rest) > 0; {
-			i := bytes.IndexByte(rest, '\n')
-			if i < 0 {
-				w.out = append(w.out, rest...)
-				break
+	}
+	n := 0
+	for n < len(p) && len(w.rest) > 0 {
+		if w.rest[0] == '\n' {
+			if w.cr = !w.cr; w.cr {
+				p[n] = '\r'
+			} else {
+				p[n] = '\n'
+				w.rest = w.rest[1:]
 			}
-			w.out = append(append(w.out, rest[:i]...), '\r', '\n')
-			rest = rest[i+1:]
+			n++
+			continue
+		}
+		line := w.rest[:min(len(w.rest), len(p)-n)]
+		if i := bytes.IndexByte(line, '\n'); i >= 0 {
+			line = line[:i]
+		}
+		n += copy(p[n:], line)
+		w.rest = w.rest[len(line):]
+	}
+	return n, nil
+}
+
+// fill reads until there is something to give, or an error.
+func (w *wireReader) fill() {
+	if w.buf == nil {
+		w.buf = make([]byte, wireBuffer)
+	}
+	for range maxEmptyReads {
+		if w.err != nil {
+			return
+		}
+		var n int
+		n, w.err = w.r.Read(w.buf)
+		if n > 0 {
+			w.rest = w.buf[:n]
+			return
 		}
 	}
-	n := copy(p, w.out[w.off:])
-	w.off += n
-	return n, nil
+	w.err = cmp.Or(w.err, io.ErrNoProgress)
 }

@@ -1,6 +1,8 @@
 package mail
 
 import (
+	"cmp"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -30,8 +32,12 @@ type Flags struct {
 	keywords string
 }
 
+// allSystem are the flags that there are.
+const allSystem = Draft | Flagged | Forwarded | Answered | Seen | Deleted
+
 // NewFlags makes a set from names as IMAP spells them. \Recent, \* and system flags
-// that RFC 9051 does not know are left out: nobody but the server can set them.
+// that RFC 9051 does not know are left out: nobody but the server can set them. So is what is no
+// ValidKeyword. Of one keyword in several spellings the first in byte order stays.
 func NewFlags(names ...string) Flags {
 	var f Flags
 	var kw []string
@@ -47,11 +53,11 @@ func NewFlags(names ...string) Flags {
 }
 
 // SystemFlags makes a set of system flags alone.
-func SystemFlags(s System) Flags { return Flags{system: s} }
+func SystemFlags(s System) Flags { return Flags{system: s & allSystem} }
 
 func systemFlag(name string) (System, bool) {
 	for i, n := range systemNames {
-		if strings.EqualFold(n, name) {
+		if compareFold(n, name) == 0 {
 			return 1 << i, true
 		}
 	}
@@ -61,6 +67,7 @@ func systemFlag(name string) (System, bool) {
 // ValidKeyword reports whether name can be sent as a flag-keyword: a non-empty
 // atom (RFC 9051, section 9) of at most 255 bytes. Names from outside that
 // are not are never stored or sent on.
+// deviation: "]" is allowed, because Fastmail has keywords with it and servers take them.
 func ValidKeyword(name string) bool {
 	if name == "" || len(name) > 255 {
 		return false
@@ -75,16 +82,33 @@ func ValidKeyword(name string) bool {
 }
 
 func joinKeywords(kw []string) string {
-	slices.SortFunc(kw, compareKeywords)
-	kw = slices.CompactFunc(kw, strings.EqualFold)
+	switch len(kw) {
+	case 0:
+		return ""
+	case 1:
+		return kw[0]
+	}
+	slices.SortFunc(kw, func(a, b string) int { return cmp.Or(compareFold(a, b), strings.Compare(a, b)) })
+	kw = slices.CompactFunc(kw, func(a, b string) bool { return compareFold(a, b) == 0 })
 	return strings.Join(kw, " ")
 }
 
-func compareKeywords(a, b string) int {
-	if c := strings.Compare(strings.ToLower(a), strings.ToLower(b)); c != 0 {
-		return c
+// compareFold compares without regard to the case of ASCII letters, and of no others: to IMAP
+// and to header field names, others are not letters.
+func compareFold[S, T []byte | string](a S, b T) int {
+	for i := range min(len(a), len(b)) {
+		if c := cmp.Compare(lower(a[i]), lower(b[i])); c != 0 {
+			return c
+		}
 	}
-	return strings.Compare(a, b)
+	return cmp.Compare(len(a), len(b))
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
 }
 
 // System returns the system flags of the set.
@@ -103,7 +127,23 @@ func (f Flags) Keywords() []string {
 
 // HasKeyword reports whether the keyword is set, in any spelling.
 func (f Flags) HasKeyword(name string) bool {
-	return slices.ContainsFunc(f.Keywords(), func(k string) bool { return strings.EqualFold(k, name) })
+	for k := range eachKeyword(f.keywords) {
+		if compareFold(k, name) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func eachKeyword(joined string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for joined != "" {
+			var k string
+			if k, joined, _ = strings.Cut(joined, " "); !yield(k) {
+				return
+			}
+		}
+	}
 }
 
 // IsZero reports whether nothing is set.
@@ -111,38 +151,75 @@ func (f Flags) IsZero() bool { return f.system == 0 && f.keywords == "" }
 
 // Equal reports whether both sets hold the same flags.
 func (f Flags) Equal(g Flags) bool {
-	return f.system == g.system && (f.keywords == g.keywords || strings.EqualFold(f.keywords, g.keywords))
+	return f.system == g.system && compareFold(f.keywords, g.keywords) == 0
 }
 
 // Plus returns the union. Where both spell a keyword differently, f's spelling stays.
 func (f Flags) Plus(g Flags) Flags {
-	if g.keywords == "" {
-		return Flags{f.system | g.system, f.keywords}
-	}
-	kw := f.Keywords()
-	for _, k := range g.Keywords() {
-		if !f.HasKeyword(k) {
-			kw = append(kw, k)
-		}
-	}
-	return Flags{f.system | g.system, joinKeywords(kw)}
+	return Flags{f.system | g.system, selectKeywords(f.keywords, g.keywords, true, true, true)}
 }
 
 // Minus returns what f has and g has not.
 func (f Flags) Minus(g Flags) Flags {
-	return Flags{f.system &^ g.system, f.keep(func(k string) bool { return !g.HasKeyword(k) })}
+	return Flags{f.system &^ g.system, selectKeywords(f.keywords, g.keywords, true, false, false)}
 }
 
 // And returns what both have, in f's spelling.
 func (f Flags) And(g Flags) Flags {
-	return Flags{f.system & g.system, f.keep(g.HasKeyword)}
+	return Flags{f.system & g.system, selectKeywords(f.keywords, g.keywords, false, true, false)}
 }
 
-func (f Flags) keep(want func(string) bool) string {
-	if f.keywords == "" {
+// selectKeywords walks two joined lists side by side and keeps what only the first has, both
+// have (as the first spells it), or only the second has.
+func selectKeywords(f, g string, onlyF, both, onlyG bool) string {
+	whole := func(s string, wanted bool) string {
+		if wanted {
+			return s
+		}
 		return ""
 	}
-	return joinKeywords(slices.DeleteFunc(f.Keywords(), func(k string) bool { return !want(k) }))
+	switch {
+	case f == g:
+		return whole(f, both)
+	case f == "":
+		return whole(g, onlyG)
+	case g == "":
+		return whole(f, onlyF)
+	}
+	var b strings.Builder
+	keep := func(k string, wanted bool) {
+		if !wanted {
+			return
+		}
+		if b.Len() == 0 {
+			b.Grow(len(f) + len(g) + 1)
+		} else {
+			b.WriteByte(' ')
+		}
+		b.WriteString(k)
+	}
+	for f != "" && g != "" {
+		kf, restF, _ := strings.Cut(f, " ")
+		kg, restG, _ := strings.Cut(g, " ")
+		switch c := compareFold(kf, kg); {
+		case c < 0:
+			keep(kf, onlyF)
+			f = restF
+		case c > 0:
+			keep(kg, onlyG)
+			g = restG
+		default:
+			keep(kf, both)
+			f, g = restF, restG
+		}
+	}
+	if f != "" {
+		keep(f, onlyF)
+	}
+	if g != "" {
+		keep(g, onlyG)
+	}
+	return b.String()
 }
 
 // Names returns the set as IMAP spells it, system flags first.

@@ -3,6 +3,7 @@ package mail
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -33,7 +34,7 @@ func NewFolderName(path []string) (FolderName, error) {
 	return FolderName(strings.Join(parts, "/")), nil
 }
 
-// Path returns the components, unescaped.
+// Path returns the components, unescaped: what NewFolderName was given.
 func (f FolderName) Path() []string {
 	parts := strings.Split(string(f), "/")
 	for i, p := range parts {
@@ -51,25 +52,34 @@ func (f FolderName) Parent() FolderName {
 	return f[:i]
 }
 
-// Under reports whether f lies below parent.
+// Under reports whether f lies below parent, at any depth. Nothing lies below the empty name.
 func (f FolderName) Under(parent FolderName) bool {
-	return strings.HasPrefix(string(f), string(parent)+"/")
+	n := len(parent)
+	return n > 0 && len(f) > n && f[n] == '/' && f[:n] == parent
 }
 
-// EscapeComponent spells one component so that it can be a directory name: "/", "%", control
+// EscapeComponent spells one component so that it can be a directory name: "/", "%", ASCII control
 // characters and every byte in also are percent-encoded, and so is the first byte of a name that
-// begins with "." or is one of the Maildir's own (cur, new, tmp).
+// begins with "." or is one of the Maildir's own (cur, new, tmp). Different names stay different.
 func EscapeComponent(name, also string) string {
+	const digits = "0123456789ABCDEF"
 	first := strings.HasPrefix(name, ".") || name == "cur" || name == "new" || name == "tmp"
 	var b strings.Builder
+	done := 0 // bytes of name that are in b
 	for i := range len(name) {
 		c := name[i]
 		if c < 0x20 || c == 0x7f || c == '/' || c == '%' || strings.IndexByte(also, c) >= 0 || (i == 0 && first) {
-			fmt.Fprintf(&b, "%%%02X", c)
-		} else {
-			b.WriteByte(c)
+			b.WriteString(name[done:i])
+			b.WriteByte('%')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&0xf])
+			done = i + 1
 		}
 	}
+	if done == 0 {
+		return name
+	}
+	b.WriteString(name[done:])
 	return b.String()
 }
 
@@ -77,21 +87,21 @@ func EscapeComponent(name, also string) string {
 // meant literally.
 func UnescapeComponent(name, also string) string {
 	var b strings.Builder
-	for i := 0; i < len(name); i++ {
-		if name[i] != '%' {
-			b.WriteByte(name[i])
-			continue
+	rest := name
+	for {
+		before, after, found := strings.Cut(rest, "%")
+		b.WriteString(before)
+		if !found {
+			break
 		}
-		var c byte
-		if i+2 >= len(name) {
+		c, err := strconv.ParseUint(after[:min(2, len(after))], 16, 8)
+		if err != nil || len(after) < 2 {
 			return name
 		}
-		if _, err := fmt.Sscanf(name[i+1:i+3], "%02X", &c); err != nil {
-			return name
-		}
-		b.WriteByte(c)
-		i += 2
+		b.WriteByte(byte(c))
+		rest = after[2:]
 	}
+	// Lower-case digits, or escapes of what needs none, are not ours.
 	if s := b.String(); EscapeComponent(s, also) == name {
 		return s
 	}

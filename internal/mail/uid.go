@@ -19,14 +19,18 @@ type UIDRange struct{ First, Last UID }
 
 // UIDSet is a set of UIDs, kept as sorted ranges that neither touch nor overlap, so
 // that a set a server names costs what it spells, not what it spans. The zero value is empty.
+// A copy shares its ranges with the original: after copying a set, add to neither, or
+// to what Union makes of it.
 type UIDSet struct{ ranges []UIDRange }
 
 // NewUIDSet makes a set from single UIDs in any order.
 func NewUIDSet(uids ...UID) UIDSet {
-	s := slices.Clone(uids)
-	slices.Sort(s)
+	if !slices.IsSorted(uids) {
+		uids = slices.Clone(uids)
+		slices.Sort(uids)
+	}
 	var set UIDSet
-	for _, u := range s {
+	for _, u := range uids {
 		set.AddRange(u, u)
 	}
 	return set
@@ -35,28 +39,42 @@ func NewUIDSet(uids ...UID) UIDSet {
 // Add puts one UID into the set.
 func (s *UIDSet) Add(u UID) { s.AddRange(u, u) }
 
-// AddRange puts first to last, in either order, into the set; 0 is never a member.
+// AddRange puts first to last, in either order, into the set; 0 is never a member. In ascending order
+// it takes the same time however large the set is, in others as long as the set has ranges.
 func (s *UIDSet) AddRange(first, last UID) {
 	if first > last {
 		first, last = last, first
 	}
-	first = max(first, 1)
 	if last == 0 {
 		return
 	}
-	// The usual case, ascending order, only touches the end.
-	if n := len(s.ranges); n == 0 || s.ranges[n-1].Last < first-1 {
-		s.ranges = append(s.ranges, UIDRange{first, last})
+	first = max(first, 1)
+	if n := len(s.ranges); n == 0 || s.ranges[n-1].First <= first {
+		s.extend(UIDRange{first, last})
 		return
 	}
-	// i: the first range that touches or lies beyond [first, last]; j: the first wholly beyond.
-	i, _ := slices.BinarySearchFunc(s.ranges, first-1, func(r UIDRange, u UID) int { return cmp.Compare(r.Last, u) })
-	j := i
-	for j < len(s.ranges) && (last == ^UID(0) || s.ranges[j].First <= last+1) {
+	i := s.search(first - 1) // the first range that touches or lies beyond [first, last]
+	j := i                   // the first that lies wholly beyond
+	for j < len(s.ranges) && s.ranges[j].First-1 <= last {
 		first, last = min(first, s.ranges[j].First), max(last, s.ranges[j].Last)
 		j++
 	}
 	s.ranges = slices.Replace(s.ranges, i, j, UIDRange{first, last})
+}
+
+// extend adds a range that begins no earlier than the last one.
+func (s *UIDSet) extend(r UIDRange) {
+	if n := len(s.ranges); n > 0 && s.ranges[n-1].Last >= r.First-1 {
+		s.ranges[n-1].Last = max(s.ranges[n-1].Last, r.Last)
+		return
+	}
+	s.ranges = append(s.ranges, r)
+}
+
+// search returns the index of the first range that holds u or lies beyond it.
+func (s UIDSet) search(u UID) int {
+	i, _ := slices.BinarySearchFunc(s.ranges, u, func(r UIDRange, u UID) int { return cmp.Compare(r.Last, u) })
+	return i
 }
 
 // Ranges returns the ranges, ascending. The caller must not change them.
@@ -76,7 +94,7 @@ func (s UIDSet) Len() int64 {
 
 // Contains reports whether u is a member.
 func (s UIDSet) Contains(u UID) bool {
-	i, _ := slices.BinarySearchFunc(s.ranges, u, func(r UIDRange, u UID) int { return cmp.Compare(r.Last, u) })
+	i := s.search(u)
 	return i < len(s.ranges) && s.ranges[i].First <= u
 }
 
@@ -100,19 +118,31 @@ func (s UIDSet) Slice() []UID { return slices.Collect(s.All()) }
 // Clamp returns the members from first to last.
 func (s UIDSet) Clamp(first, last UID) UIDSet {
 	var out UIDSet
-	for _, r := range s.ranges {
-		if f, l := max(r.First, first), min(r.Last, last); f <= l {
-			out.ranges = append(out.ranges, UIDRange{f, l})
+	for _, r := range s.ranges[s.search(first):] {
+		f, l := max(r.First, first), min(r.Last, last)
+		if f > l {
+			break
 		}
+		out.ranges = append(out.ranges, UIDRange{f, l})
 	}
 	return out
 }
 
 // Union returns the members of both sets.
 func (s UIDSet) Union(t UIDSet) UIDSet {
-	out := UIDSet{slices.Clone(s.ranges)}
-	for _, r := range t.ranges {
-		out.AddRange(r.First, r.Last)
+	a, b := s.ranges, t.ranges
+	out := UIDSet{make([]UIDRange, 0, len(a)+len(b))}
+	for len(a) > 0 && len(b) > 0 {
+		if b[0].First < a[0].First {
+			a, b = b, a
+		}
+		out.extend(a[0])
+		a = a[1:]
+	}
+	for _, rest := range [][]UIDRange{a, b} { // one of them is empty
+		for _, r := range rest {
+			out.extend(r)
+		}
 	}
 	return out
 }
@@ -141,55 +171,72 @@ func (s UIDSet) Minus(t UIDSet) UIDSet {
 
 // String spells the set as an IMAP sequence-set ("1:3,7"); empty for the empty set.
 func (s UIDSet) String() string {
-	var b strings.Builder
+	var b []byte
 	for i, r := range s.ranges {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		b.WriteString(strconv.FormatUint(uint64(r.First), 10))
-		if r.Last != r.First {
-			b.WriteByte(':')
-			b.WriteString(strconv.FormatUint(uint64(r.Last), 10))
-		}
+		b = r.append(b)
 	}
-	return b.String()
+	return string(b)
 }
 
-// Chunks splits the set into sets of at most maxBytes spelled and maxLen members
-// (0: no such limit), because servers refuse or cut long command lines.
+// append spells the range.
+func (r UIDRange) append(b []byte) []byte {
+	b = strconv.AppendUint(b, uint64(r.First), 10)
+	if r.Last != r.First {
+		b = strconv.AppendUint(append(b, ':'), uint64(r.Last), 10)
+	}
+	return b
+}
+
+// Chunks splits the set, in ascending order, into sets of at most maxBytes spelled and maxLen members
+// (0: no such limit), because servers refuse or cut long command lines. No range is split, nor left out,
+// for the sake of maxBytes: below 21 bytes a chunk may be one range that is longer.
 func (s UIDSet) Chunks(maxBytes int, maxLen int64) []UIDSet {
-	const rangeBytes = 22 // two ten-digit numbers, a colon, a comma
 	var out []UIDSet
 	var cur UIDSet
-	var n int64
+	var n int64 // members of cur
+	size := 0   // bytes of cur, with a comma after each range
+	var spelled [21]byte
+	flush := func() {
+		if !cur.IsEmpty() {
+			out, cur, n, size = append(out, cur), UIDSet{}, 0, 0
+		}
+	}
 	for _, r := range s.ranges {
 		for first := uint64(r.First); first <= uint64(r.Last); {
-			last := uint64(r.Last)
+			part := UIDRange{UID(first), r.Last}
 			if maxLen > 0 {
-				last = min(last, first+uint64(maxLen-n)-1)
+				part.Last = UID(min(uint64(r.Last), first+uint64(maxLen-n)-1))
 			}
-			cur.ranges = append(cur.ranges, UIDRange{UID(first), UID(last)})
-			n += int64(last-first) + 1
-			first = last + 1
-			if (maxLen > 0 && n >= maxLen) || (maxBytes > 0 && (len(cur.ranges)+1)*rangeBytes > maxBytes) {
-				out, cur, n = append(out, cur), UIDSet{}, 0
+			width := len(part.append(spelled[:0]))
+			if maxBytes > 0 && n > 0 && size+width > maxBytes {
+				flush()
+				continue
+			}
+			cur.ranges = append(cur.ranges, part)
+			n += int64(part.Last-part.First) + 1
+			size += width + 1
+			first = uint64(part.Last) + 1
+			if maxLen > 0 && n >= maxLen {
+				flush()
 			}
 		}
 	}
-	if !cur.IsEmpty() {
-		out = append(out, cur)
-	}
+	flush()
 	return out
 }
 
 var errUIDSet = errors.New("not a set of UIDs")
 
-// ParseUIDSet reads a sequence-set without "*": comma-separated numbers and ranges.
+// ParseUIDSet reads a sequence-set without "*": comma-separated numbers and ranges, in any order.
 func ParseUIDSet(text string) (UIDSet, error) {
-	var s UIDSet
 	ranges, err := ParseUIDRanges(text)
+	slices.SortFunc(ranges, func(a, b UIDRange) int { return cmp.Compare(a.First, b.First) })
+	var s UIDSet
 	for _, r := range ranges {
-		s.AddRange(r.First, r.Last)
+		s.extend(r)
 	}
 	return s, err
 }
@@ -197,28 +244,24 @@ func ParseUIDSet(text string) (UIDSet, error) {
 // ParseUIDRanges reads a sequence-set in the order it was spelled, which COPYUID gives a
 // meaning (RFC 4315, section 3). Each range comes with First ≤ Last.
 func ParseUIDRanges(text string) ([]UIDRange, error) {
-	var out []UIDRange
+	out := make([]UIDRange, 0, strings.Count(text, ",")+1)
 	for part := range strings.SplitSeq(text, ",") {
 		a, b, isRange := strings.Cut(part, ":")
-		first, err := parseUID(a)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %.40q", errUIDSet, text)
-		}
+		first, ok := parseUID(a)
 		last := first
-		if isRange {
-			if last, err = parseUID(b); err != nil {
-				return nil, fmt.Errorf("%w: %.40q", errUIDSet, text)
-			}
+		if ok && isRange {
+			last, ok = parseUID(b)
+		}
+		if !ok {
+			return nil, fmt.Errorf("%w: %.40q", errUIDSet, text)
 		}
 		out = append(out, UIDRange{min(first, last), max(first, last)})
 	}
 	return out, nil
 }
 
-func parseUID(s string) (UID, error) {
+// parseUID reads an nz-number (RFC 9051, section 9), with leading zeros if need be.
+func parseUID(s string) (UID, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
-	if err == nil && (n == 0 || s[0] == '+') {
-		err = errUIDSet
-	}
-	return UID(n), err
+	return UID(n), err == nil && n > 0
 }

@@ -13,8 +13,8 @@ package remote
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -147,18 +147,15 @@ type Selected struct {
 	PermanentKnown bool
 }
 
-// Keeps returns the part of flags that the mailbox can store for good.
+// Keeps returns the part of flags that the mailbox can store for good, as flags spells it.
 func (s Selected) Keeps(flags mail.Flags) mail.Flags {
 	if !s.PermanentKnown {
 		return flags
 	}
 	kept := flags.And(s.Permanent)
 	if s.AnyKeyword {
-		system := mail.SystemFlags(flags.System())
-		kept = kept.Plus(flags.Minus(system))
-		if flags.Has(mail.Forwarded) { // an ordinary keyword to the server
-			kept = kept.Plus(mail.SystemFlags(mail.Forwarded))
-		}
+		// To the server $Forwarded is a keyword like any other.
+		kept = kept.Plus(flags.Minus(mail.SystemFlags(flags.System() &^ mail.Forwarded)))
 	}
 	return kept
 }
@@ -284,20 +281,48 @@ type Error struct {
 	Err  error
 }
 
+// Error says what was being done, then why it failed: in the server's words if it gave any, else by
+// the error below, else by the class; then the hint.
 func (e *Error) Error() string {
-	s := e.Op
+	var why string
 	switch {
 	case e.Text != "" && e.Code != "":
-		s = fmt.Sprintf("%s: the server says [%s] %s", s, e.Code, e.Text)
+		why = "the server says [" + e.Code + "] " + e.Text
 	case e.Text != "":
-		s = fmt.Sprintf("%s: the server says: %s", s, e.Text)
+		why = "the server says: " + e.Text
 	case e.Err != nil:
-		s = fmt.Sprintf("%s: %v", s, e.Err)
+		why = e.Err.Error()
+	case e.Code != "":
+		why = "the server says [" + e.Code + "]"
+	default:
+		why = e.Class.reason()
+	}
+	if e.Op != "" {
+		why = e.Op + ": " + why
 	}
 	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
+		why += " (" + e.Hint + ")"
 	}
-	return s
+	return why
+}
+
+// reason is what the class alone says.
+func (c Class) reason() string {
+	switch c {
+	case Unreachable:
+		return "the server can't be reached"
+	case Unavailable:
+		return "the server refuses for now"
+	case Auth:
+		return "the server does not accept the credentials"
+	case Lost:
+		return "the connection was lost"
+	case Refused:
+		return "the server refused"
+	case Protocol:
+		return "the server's answer can't be understood"
+	}
+	return "it failed"
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -307,7 +332,7 @@ func (e *Error) Is(target error) bool {
 	return target == ErrNoMailbox && e.Class == Refused && (e.Code == "NONEXISTENT" || e.Code == "TRYCREATE")
 }
 
-// ClassOf returns the class of err, 0 if it has none.
+// ClassOf returns the class of err, 0 if it has none: that of the first *Error that errors.As finds.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
@@ -315,11 +340,20 @@ func ClassOf(err error) Class {
 	return 0
 }
 
-// Dead reports whether err means that the session can't be used any more.
+// Dead reports whether err means that the session can't be used any more. Of errors that were joined,
+// one is enough; an *Error speaks for what it wraps.
 func Dead(err error) bool {
-	switch ClassOf(err) {
-	case Unreachable, Unavailable, Auth, Lost, Protocol:
-		return true
+	switch e := err.(type) {
+	case *Error:
+		switch e.Class {
+		case Unreachable, Unavailable, Auth, Lost, Protocol:
+			return true
+		}
+		return false
+	case interface{ Unwrap() error }:
+		return Dead(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), Dead)
 	}
 	return false
 }

@@ -114,10 +114,8 @@ CREATE TABLE tally (
 
 CREATE UNIQUE INDEX folder_name ON folder (name);
 CREATE INDEX message_deleted ON message (folder) WHERE (remote_flags | local_flags) & 32 <> 0;
-CREATE INDEX message_header ON message (substr(header, 1, 4)) WHERE header IS NOT NULL;
 CREATE INDEX message_held ON message (folder) WHERE held <> 0;
 CREATE UNIQUE INDEX message_name ON message (folder, name) WHERE name IS NOT NULL;
-CREATE INDEX message_size ON message (remote_size);
 CREATE UNIQUE INDEX message_uid ON message (folder, uid);
 CREATE INDEX message_why ON message (folder, why) WHERE why <> '';
 INSERT INTO self VALUES (1, '0123456789abcdef0123456789abcdef', 1, 0, 'imap', 'imap.example.org', 'me@example.org', 1700000000, 7);

@@ -330,6 +330,18 @@ func TestHeldDeletions(t *testing.T) {
 			}
 		})
 	})
+	t.Run("moved meanwhile: the UID that is gone does not follow into the new folder", func(t *testing.T) {
+		s := newScene(t, Pull, "A")
+		s.w.policy.Guard = Guard{ByCount: true}
+		s.agreed("a", "INBOX")
+		s.agreed("b", "A") // both have UID 1
+		s.delete(Server, "a")
+		s.move(Maildir, "a", "A")
+		s.sync().want(Maildir, "A: a b")
+		if p := s.plan(); p.Held["A"] != 1 {
+			t.Errorf("held %v", p.Held)
+		}
+	})
 	t.Run("back again: found again", func(t *testing.T) {
 		bothSides(t, func(t *testing.T, one, _ Side) {
 			s := build(t, TwoWay, one)
@@ -351,6 +363,29 @@ func TestHeldDeletions(t *testing.T) {
 		s.w.policy.RestoreHeld = true
 		s.sync().wantBoth(`INBOX: a[\Seen] b[\Seen] c[\Seen]`)
 	})
+}
+
+// TestNewUIDBeforeDeletion: a run that stops before the deletion must not leave a UID in the state that is another
+// message's under the new UIDVALIDITY.
+func TestNewUIDBeforeDeletion(t *testing.T) {
+	s := newScene(t, TwoWay)
+	s.agreed("a", "INBOX")
+	s.agreed("b", "INBOX")
+	s.delete(Maildir, "a")
+	f := s.w.mailbox("INBOX")
+	f.validity = s.w.number()
+	f.messages[0].uid, f.messages[1].uid = 2, 1
+	p := s.plan()
+	if kinds(p) != "rebind 2, delete server 1" {
+		t.Fatalf("planned %s", showOps(p.Ops))
+	}
+	for _, op := range p.Ops[:2] {
+		if err := s.w.apply(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.w.commitFolders()
+	s.sync().wantBoth("INBOX: b")
 }
 
 func TestPending(t *testing.T) {
@@ -417,6 +452,14 @@ func TestDeletedFolders(t *testing.T) {
 		s.w.rows = append(s.w.rows, stateRow{Base: Base{ID: 77, Folder: "A", UID: 2, Why: TooLarge, RemoteSize: 101}})
 		s.deleteFolder(Maildir, "A")
 		s.sync().want(Server, "A: big")
+	})
+	t.Run("a message that only the Maildir has keeps it", func(t *testing.T) {
+		s := newScene(t, Pull, "A")
+		s.add(Maildir, "mine", "A")
+		s.deleteFolder(Server, "A")
+		if p := s.plan(); kinds(p) != "park maildir 1" {
+			t.Errorf("planned %s", showOps(p.Ops))
+		}
 	})
 	t.Run("INBOX is never deleted", func(t *testing.T) {
 		s := newScene(t, TwoWay)

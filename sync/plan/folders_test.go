@@ -175,6 +175,15 @@ func TestFolders(t *testing.T) {
 			in.renameRemote("t", "B")
 		}, "rename-folder B to B-satchel-renaming on server; rename-folder A to B on server; " +
 			"rename-folder B-satchel-renaming to A on server"},
+		{"swapped on the server, one with a child, and one renamed in the Maildir", TwoWay, []mail.FolderName{"A", "A/x", "B"}, func(in *FolderInput) {
+			in.withIDs()
+			in.renameRemote("A", "t")
+			in.renameRemote("B", "A")
+			in.renameRemote("t", "B")
+			in.renameLocal("B", "R")
+			in.answerAll(1)
+		}, "rename-folder A to A-satchel-renaming on maildir; rename-folder R to A on maildir; " +
+			"rename-folder A-satchel-renaming to B on maildir"},
 		{"renamed onto a folder that the other side has", TwoWay, []mail.FolderName{"A"}, func(in *FolderInput) {
 			in.withIDs()
 			in.renameRemote("A", "B")

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -21,7 +20,7 @@ func Make(in Input) Plan {
 	m.planDeletions(in)
 	m.planNew()
 	m.planFolderDeletions(in)
-	slices.SortStableFunc(m.plan.Ops, compareOps)
+	sortLarge(m.plan.Ops, compareOps)
 	return m.plan
 }
 

@@ -196,11 +196,9 @@ func checkPlan(t *rapid.T, in Input, p Plan) {
 		}
 		// No base, no delete; and nothing is deleted because its identity was lost.
 		if x, known := pairs[op.Row]; op.Kind == Delete || op.Trash {
-			expunged := in.Policy.Expunge && x.RemoteNow.Plus(x.LocalNow).Has(mail.Deleted)
-			if !known || !expunged && x.Why != Pending && (op.Side == Maildir && x.Remote != Gone && !x.RemoteHeld || op.Side == Server && x.Local != Gone && !x.LocalHeld) {
-				if !(in.Policy.Expunge) {
-					t.Fatalf("deleted without evidence: %s", showOps([]Op{op}))
-				}
+			gone := op.Side == Maildir && (x.Remote == Gone || x.RemoteHeld) || op.Side == Server && (x.Local == Gone || x.LocalHeld)
+			if !known || !gone && x.Why != Pending && !in.Policy.Expunge {
+				t.Fatalf("deleted without evidence: %s", showOps([]Op{op}))
 			}
 		}
 		if (op.Kind == Download || op.Kind == Upload) && op.Row == 0 && !folders[op.Folder].Target {
@@ -256,7 +254,8 @@ func BenchmarkMake(b *testing.B) {
 	}
 }
 
-// TestManyMessagesTakeNoSquareOfTime: 200,000 messages that are all alike are the worst case of every comparison.
+// TestManyMessagesTakeNoSquareOfTime: 200,000 messages that are all alike are the worst case of every comparison. If one of them paired everything with
+// everything, this would not end within the time that go test allows.
 func TestManyMessagesTakeNoSquareOfTime(t *testing.T) {
 	in := lostInput(100_000)
 	d := digestOf('d', 1)
@@ -267,14 +266,10 @@ func TestManyMessagesTakeNoSquareOfTime(t *testing.T) {
 		in.Pairs[i].Header, in.Remote[i].Header = c.Header, &Header{Digest: c.Header, HasMessageID: true}
 		in.Local = append(in.Local, LocalMessage{Folder: "F2", Name: fmt.Sprint("m", i), FileSize: 7, Content: &c})
 	}
-	start := time.Now()
 	if q := Questions(in); len(q) != 0 {
 		t.Errorf("asked %d questions", len(q))
 	}
 	p := Make(in)
-	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("took %v", took)
-	}
 	if len(p.Ops) != 100_000 || p.Ops[0].Kind != Move && p.Ops[0].Kind != Rebind {
 		t.Errorf("%d operations: %s", len(p.Ops), kinds(p))
 	}

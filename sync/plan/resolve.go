@@ -140,10 +140,10 @@ func newResolver(in Input) *resolver {
 		r.local[i] = localMessage{m, -1, -1}
 		carried[m.Row] = true
 	}
-	slices.SortFunc(r.remote, func(a, b remoteMessage) int {
+	sortLarge(r.remote, func(a, b remoteMessage) int {
 		return cmp.Or(strings.Compare(string(a.Folder), string(b.Folder)), cmp.Compare(a.UID, b.UID))
 	})
-	slices.SortFunc(r.local, func(a, b localMessage) int {
+	sortLarge(r.local, func(a, b localMessage) int {
 		return cmp.Or(strings.Compare(string(a.Folder), string(b.Folder)), strings.Compare(a.Name, b.Name))
 	})
 	for _, p := range in.Pairs {
@@ -154,7 +154,7 @@ func newResolver(in Input) *resolver {
 		r.rows = append(r.rows, newRow(p))
 	}
 	// Rows on both sides come first, because where messages are alike they find theirs first.
-	slices.SortFunc(r.rows, func(a, b row) int {
+	sortLarge(r.rows, func(a, b row) int {
 		return cmp.Or(compareBool(a.Why != Agreed, b.Why != Agreed), cmp.Compare(a.ID, b.ID))
 	})
 	return r
@@ -231,6 +231,23 @@ func (r *resolver) replaceRow(old, now int64) {
 	if old != 0 && old != now {
 		r.forget = append(r.forget, old)
 	}
+}
+
+// sortLarge is a stable sort that moves each of its large elements only once.
+func sortLarge[T any](s []T, compare func(a, b T) int) {
+	if slices.IsSortedFunc(s, compare) {
+		return
+	}
+	order := make([]int, len(s))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Or(compare(s[i], s[j]), cmp.Compare(i, j)) })
+	sorted := make([]T, len(s))
+	for to, from := range order {
+		sorted[to] = s[from]
+	}
+	copy(s, sorted)
 }
 
 func compareQuestions(a, b Question) int {

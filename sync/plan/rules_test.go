@@ -200,6 +200,18 @@ func TestQuestionsAreFew(t *testing.T) {
 		s.w.contents[1] = s.w.contents[0] // saved again with the same header and size
 		s.sync().wantBoth(`INBOX: second[\Draft]`)
 	})
+	t.Run("where several have one header the content decides, however alike they are", func(t *testing.T) {
+		s := newScene(t, TwoWay)
+		s.content("a")
+		s.content("b")
+		s.w.contents[1] = s.w.contents[0] // Message-ID, header and size are the same
+		s.add(Server, "a", "INBOX")
+		s.add(Server, "b", "INBOX")
+		s.add(Maildir, "b", "INBOX")
+		s.add(Maildir, "a", "INBOX")
+		s.wantNoTransfer(s.plan())
+		s.sync().wantBoth("INBOX: a b")
+	})
 	t.Run("EMAILID nominates where sizes differ", func(t *testing.T) {
 		s := newScene(t, TwoWay, "A")
 		s.agreed("a", "INBOX")

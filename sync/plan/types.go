@@ -230,10 +230,30 @@ const (
 	// State only.
 	Forget Kind = "forget" // drop the row: neither side has it
 	Park   Kind = "park"   // remember the message as known on Side only, because of Why
-	Hold   Kind = "hold"   // the row's deletion on Side is held back by the guard
+	Hold   Kind = "hold"   // the row's deletion on Side is held back, by the guard unless Why is set
 )
 
 // Op is one operation. Operations are in the order in which stopping after any of them loses nothing.
+// Those on one row must keep their order, and if one fails the row's later ones must be left out, because
+// each counts on what the state learnt from the one before. Others of the same kind and side may change places.
+//
+// How a row is told apart from what it was:
+//
+//	Forget      may come first, to make room for the row that takes a parked message over.
+//	Rebind      may give rows of a folder each other's UIDs (after a new UIDVALIDITY), so that they are only
+//	            unique again when all of the folder's are done. A UID of 0 or an empty Name is not known at present.
+//	            It lifts RemoteHeld and LocalHeld, and keeps the row parked if Why is set.
+//	Move        on the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
+//	            file's in From, UID the message's in Folder.
+//	SetFlags    after a Move on the Server has UID 0: the row has the new one by then. After a Pairing
+//	            without a row it names its message by Folder, UID and Name.
+//	Delete      on the Server with a Name set: the Maildir still has the message, and a Delete there follows; the row
+//	            goes with the last one.
+//	Park        with a row: the row has one half only from then on.
+//	Hold        on the Maildir: the message is gone on the server (RemoteHeld). On the Server: LocalHeld. It comes in
+//	            every run. With Why set it is not the guard that holds: the message has moved to where the other side
+//	            can't follow (NoFolder), or may be one that can't be looked into just now (Unreadable). Such a row
+//	            must come in again together with the parked message that it may be.
 type Op struct {
 	Kind   Kind
 	Side   Side // the side that is changed; for Park the side that has the message
@@ -244,8 +264,9 @@ type Op struct {
 	Name   string
 	// Add and Remove for SetFlags; for Pairing, Download and Upload Add are the flags the copy gets on Side.
 	Add, Remove mail.Flags
-	// RemoteSeen and LocalSeen are the flags that the plan was made on (SetFlags, Pairing, Rebind, Move): what
-	// the state may record as observed once the operation is done.
+	// RemoteSeen and LocalSeen are the flags that the state may record as observed once the operation is done, less
+	// what the side turned out not to keep. They are the merge base of the row's next operation: before the
+	// SetFlags that finishes a row they may be older than what was seen.
 	RemoteSeen, LocalSeen mail.Flags
 	Why                   Why
 	// Trash is set on a Move that carries out a deletion.
@@ -260,7 +281,7 @@ type Op struct {
 // Plan is the result of Make.
 type Plan struct {
 	Ops []Op
-	// Held counts deletions that the guard holds back, per folder.
+	// Held counts deletions that the guard holds back, per folder, those of earlier runs included.
 	Held map[mail.FolderName]int
 	// HeldWhy says for people which limit was met, empty if none.
 	HeldWhy string

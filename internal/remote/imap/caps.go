@@ -76,6 +76,9 @@ func (s *Session) Capabilities() remote.Capabilities {
 		CondStore: s.caps.has(goimap.CapCondStore), Move: s.caps.has(goimap.CapMove), UIDPlus: s.caps.has(goimap.CapUIDPlus),
 		AppendLimit: s.caps.maxBytes, Names: slices.Clone(s.caps.names),
 	}
+	if s.delim != 0 {
+		out.Delimiter = string(rune(s.delim))
+	}
 	for _, name := range s.caps.names {
 		if base, _, _ := strings.Cut(strings.ToUpper(name), "="); slices.Contains(usedCaps[:], goimap.Cap(base)) {
 			out.Used = append(out.Used, name)

@@ -334,11 +334,19 @@ func (s *Session) Rename(ctx context.Context, from, to string) error {
 		newCommand("unsubscribing from "+readName(from), "UNSUBSCRIBE").str(from, s.caps))
 }
 
+// leave returns what leaves the open mailbox, which is to be changed: Courier renames no mailbox that is open, and has no UNSELECT.
+func (s *Session) leave(mailbox string) []*command {
+	if s.opened && !s.caps.has(goimap.CapUnselect) && canonical(mailbox) != inbox {
+		return s.selecting(inbox, "")
+	}
+	return s.unselect()
+}
+
 // change runs a command that takes the mailbox away from under its name; it is not left open.
 func (s *Session) change(ctx context.Context, mailbox string, c *command) error {
 	cmds := []*command{c}
 	if s.sel != nil && (s.sel.name == canonical(mailbox) || strings.HasPrefix(s.sel.name, mailbox)) {
-		cmds = append(s.unselect(), c)
+		cmds = append(s.leave(mailbox), c)
 		s.sel = nil
 	}
 	if err := s.run(ctx, c.op, cmds...); err != nil {
