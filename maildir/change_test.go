@@ -209,7 +209,10 @@ func TestMoveNeverOverwrites(t *testing.T) {
 func TestChangesFailAnywhere(t *testing.T) {
 	run := RunName(time.Unix(1e9, 0))
 	for name, change := range map[string]func(s *Store) error{
-		"flags":  func(s *Store) error { _, err := s.SetFlags("A", "m", mail.NewFlags(`\Flagged`), mail.Flags{}); return err },
+		"flags": func(s *Store) error {
+			_, err := s.SetFlags("A", "m", mail.NewFlags(`\Flagged`), mail.Flags{})
+			return err
+		},
 		"move":   func(s *Store) error { _, err := s.Move("A", "m", "B/C"); return err },
 		"undo":   func(s *Store) error { return s.Remove("A", "m", &Undo{Run: run}) },
 		"rename": func(s *Store) error { return s.RenameFolder("A", "New/A") },

@@ -20,7 +20,7 @@ type faultFS struct {
 	before func(op, name string) error
 	log    []string
 	// age is subtracted from all times that Stat gives, so that nothing is racy.
-	age    time.Duration
+	age time.Duration
 	// frozen is all times there are, the clock's too, as within one tick of it.
 	frozen time.Time
 	remote bool

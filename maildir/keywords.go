@@ -76,6 +76,16 @@ func (k *keywords) flags(letters string) mail.Flags {
 	return f.Plus(mail.NewFlags(names...))
 }
 
+// explains reports whether every keyword letter has a meaning.
+func (k *keywords) explains(letters string) bool {
+	for i := range k.names {
+		if k.names[i] == "" && keywordLetters(letters).has(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // letters spells those of f that have a letter, and says which keywords have none.
 func (k *keywords) letters(f mail.Flags) (letters string, missing []string) {
 	var b strings.Builder

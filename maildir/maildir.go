@@ -115,6 +115,9 @@ type Entry struct {
 	New bool
 	// File is the whole name, in new/ or cur/.
 	File string
+	// Unexplained: the name carries keyword letters that dovecot-keywords does not list, so that a keyword
+	// which is missing from Flags need not have been removed.
+	Unexplained bool
 }
 
 // Scan is what one folder holds.

@@ -18,7 +18,8 @@ import (
 //	base [sep "2," letters [tail]]
 //
 // The last ":2," begins the info; what other versions of the format (":1,", ":3,") begin, and
-// earlier ":2,", belong to the base. tail is what some program put behind a further comma.
+// earlier ":2,", belong to the base. tail is what some program put behind the letters: it stays as it is,
+// and holds no flags, because taking something out of it could make another ":2,".
 type fileName struct {
 	base    string
 	sep     byte // ':', or ';' or '!' where a file name can't hold a colon; 0: no info
@@ -36,12 +37,16 @@ func parseFileName(name string) fileName {
 	if i < 2 { // no info, or nothing before it
 		return fileName{base: name}
 	}
-	n := fileName{base: name[:i-1], sep: name[i-1], letters: name[i+2:]}
-	if c := strings.IndexByte(n.letters, ','); c >= 0 {
-		n.letters, n.tail = n.letters[:c], n.letters[c:]
+	n := fileName{base: name[:i-1], sep: name[i-1]}
+	end := i + 2
+	for end < len(name) && isLetter(name[end]) {
+		end++
 	}
+	n.letters, n.tail = name[i+2:end], name[end:]
 	return n
 }
+
+func isLetter(c byte) bool { return (c|0x20) >= 'a' && (c|0x20) <= 'z' }
 
 func (n fileName) String() string {
 	if n.sep == 0 {

@@ -193,15 +193,20 @@ func (s *Store) read(d folderDir) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	flags := map[string]mail.Flags{}
+	type meaning struct {
+		flags       mail.Flags
+		unexplained bool
+	}
+	meanings := map[string]meaning{}
 	for i := range r.entries {
-		letters := parseFileName(r.entries[i].File).letters
-		f, ok := flags[letters]
+		e := &r.entries[i]
+		letters := parseFileName(e.File).letters
+		m, ok := meanings[letters]
 		if !ok {
-			f = k.flags(letters)
-			flags[letters] = f
+			m = meaning{k.flags(letters), !k.explains(letters)}
+			meanings[letters] = m
 		}
-		r.entries[i].Flags = f
+		e.Flags, e.Unexplained = m.flags, m.unexplained
 	}
 	slices.SortFunc(r.entries, compareEntries)
 	return r, nil

@@ -87,7 +87,7 @@ func (tx *Tx) DeleteFolder(id int64) error {
 	if _, err = tx.c.exec(`DELETE FROM message WHERE folder = ?`, id); err != nil {
 		return err
 	}
-
+	tx.tally.forget(id)
 	_, err = tx.c.exec(`DELETE FROM tally WHERE folder = ?`, id)
 	return err
 }

@@ -320,7 +320,7 @@ func TestOpenInAMissingDirectory(t *testing.T) {
 }
 
 // TestARenamedDatabaseLeavesNoLogBehind: a damaged database is renamed away, but not the log of the crash
-// that damaged it. SQLite would replay that into the new database.
+// that damaged it. SQLite must not replay that into the new database.
 func TestARenamedDatabaseLeavesNoLogBehind(t *testing.T) {
 	path := statePath(t)
 	db := openAt(t, path)

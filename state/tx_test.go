@@ -346,3 +346,55 @@ func TestRunAndMeta(t *testing.T) {
 		return errors.Join(err, err2)
 	})
 }
+
+// TestManyRows goes beyond one page of EachRemote and one list of ByUIDs.
+func TestManyRows(t *testing.T) {
+	const rows = 2*remotePage + 500
+	db := openAt(t, statePath(t))
+	folder := fill(t, db, rows)
+
+	next := mail.UID(1)
+	update(t, db, func(tx *Tx) error {
+		return tx.EachRemote(folder, func(id int64, uid mail.UID, flags mail.Flags, why string) error {
+			if uid != next || !flags.Equal(mail.SystemFlags(mail.Seen)) || why != "" {
+				t.Fatalf("UID %d instead of %d, flags %v, why %q", uid, next, flags, why)
+			}
+			next++
+			if uid%100 != 0 {
+				return nil
+			}
+			m, err := tx.Message(id) // it may use the transaction
+			m.Why = "refused"
+			return errors.Join(err, tx.PutMessage(&m))
+		})
+	})
+	same(t, "rows", int(next-1), rows)
+	stop := errors.New("stop")
+	err := db.View(context.Background(), func(tx *Tx) error {
+		return tx.EachRemote(folder, func(int64, mail.UID, mail.Flags, string) error { return stop })
+	})
+	if !errors.Is(err, stop) {
+		t.Errorf("the caller's error: %v", err)
+	}
+
+	for _, step := range []int{1, 2, uidGap, uidGap + 1, 7, 100} {
+		var asked mail.UIDSet
+		want := 0
+		for uid := 3; uid <= rows; uid += step {
+			asked.Add(mail.UID(uid))
+			want++
+		}
+		asked.AddRange(rows+1, 1<<32-1) // what is not there is not named
+		got := read(t, db, func(tx *Tx) ([]Message, error) { return tx.ByUIDs(folder, asked) })
+		same(t, fmt.Sprintf("rows with every %d. UID", step), len(got), want)
+		for i, m := range got {
+			if int(m.UID) != 3+i*step {
+				t.Fatalf("every %d. UID: number %d is %d", step, i, m.UID)
+			}
+		}
+	}
+	none := read(t, db, func(tx *Tx) ([]Message, error) { return tx.ByUIDs(folder, mail.UIDSet{}) })
+	same(t, "no UIDs", len(none), 0)
+	update(t, db, func(tx *Tx) error { return tx.DeleteFolder(folder) })
+	same(t, "rows of a folder that is gone", len(read(t, db, func(tx *Tx) ([]Message, error) { return tx.InFolder(folder) })), 0)
+}

@@ -341,14 +341,19 @@ func (r *run) pass(ctx context.Context) error {
 		return nil
 	}
 	if removes(p) {
-		stable, err := r.stable(ctx)
-		if err != nil {
-			return err
+		unread := r.unread()
+		stable := false
+		if unread == nil {
+			if stable, err = r.stable(ctx); err != nil {
+				return err
+			}
+			r.again = r.again || !stable
+		} else {
+			r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread.name)
 		}
 		if !stable {
-			r.log.Debug("something changed while looking: removals wait for another look")
+			r.log.Debug("something changed while looking, or could not be looked at: removals wait")
 			dropRemovals(&p)
-			r.again = true
 			for _, f := range r.folders {
 				f.dirty = true
 			}

@@ -145,6 +145,18 @@ func sameNames(a, b []maildir.Entry) bool {
 	return !slices.ContainsFunc(b, func(e maildir.Entry) bool { return !names[e.Base] })
 }
 
+// unread returns a folder that was synchronised before and could not be read in this pass, nil if there is
+// none. What is missing elsewhere may have moved there.
+func (r *run) unread() *folder {
+	i := slices.IndexFunc(r.folders, func(f *folder) bool {
+		return f.failed != nil && (f.base.UIDNext != 0 || len(f.base.LocalMark) > 0)
+	})
+	if i < 0 {
+		return nil
+	}
+	return r.folders[i]
+}
+
 // known carries out the operations that only the state takes part in.
 func (r *run) known(ctx context.Context, ops []plan.Op) error {
 	const batch = 1000
@@ -171,7 +183,18 @@ func (r *run) unname(ctx context.Context) error {
 		if !f.lostRemote || !f.readRemote || f.failed != nil {
 			continue
 		}
-		err := r.update(ctx, func(tx *state.Tx) error { return dropUIDs(tx, f.base.ID) })
+		err := r.update(ctx, func(tx *state.Tx) error {
+			if err := dropUIDs(tx, f.base.ID, false); err != nil {
+				return err
+			}
+			base, err := tx.Folder(f.base.ID)
+			if err != nil {
+				return err
+			}
+			// What gets a UID from here on gets one of the new mailbox; until all is read anew there is no mark.
+			base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = f.validity(), 0, 0, 0
+			return tx.PutFolder(&base)
+		})
 		if err != nil {
 			return err
 		}
@@ -179,8 +202,9 @@ func (r *run) unname(ctx context.Context) error {
 	return nil
 }
 
-// dropUIDs takes the UIDs from all rows of a folder.
-func dropUIDs(tx *state.Tx, folder int64) error {
+// dropUIDs takes the UIDs from all rows of a folder. gone says that the messages were deleted with their mailbox, which
+// would be forgotten with the UIDs otherwise.
+func dropUIDs(tx *state.Tx, folder int64, gone bool) error {
 	rows, err := tx.InFolder(folder)
 	if err != nil {
 		return err
@@ -190,6 +214,7 @@ func dropUIDs(tx *state.Tx, folder int64) error {
 			continue
 		}
 		m.UID = 0
+		m.RemoteHeld = m.RemoteHeld || gone && m.Why == ""
 		if err := tx.PutMessage(&m); err != nil {
 			return err
 		}
@@ -263,11 +288,13 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 	}
 	if op.Side == plan.Server {
 		m.Name, m.LocalFlags, m.LocalHeld = "", mail.Flags{}, false
+		m.RemoteFlags = op.RemoteSeen
 		if op.UID != 0 {
 			m.UID = op.UID
 		}
 	} else {
 		m.UID, m.RemoteFlags, m.RemoteHeld = 0, mail.Flags{}, false
+		m.LocalFlags = op.LocalSeen
 		if op.Name != "" {
 			m.Name = op.Name
 		}
@@ -383,12 +410,18 @@ func (r *run) commitMarks(ctx context.Context) error {
 			}
 			was := base
 			if f.local != nil {
-				base.OnDisk, base.Inode = true, f.local.Inode
+				base.OnDisk = true
+				// A directory that was replaced is known as the folder's only once it was compared.
+				if base.Inode == 0 || f.target && f.readLocal && !f.dirty {
+					base.Inode = f.local.Inode
+				}
 			}
 			if f.doubted {
 				base.HighestModSeq, base.LocalMark, base.Filter = 0, nil, ""
 			}
-			if !f.dirty {
+			// A folder that was only looked into for the sake of others keeps its marks: nothing was done about
+			// what was found in it.
+			if !f.dirty && f.target {
 				if f.readRemote {
 					s := f.selected
 					base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = s.UIDValidity, s.UIDNext, s.HighestModSeq, s.Messages
@@ -404,9 +437,7 @@ func (r *run) commitMarks(ctx context.Context) error {
 						}
 					}
 				}
-				if f.target || f.readRemote && f.readLocal {
-					base.Filter = filter
-				}
+				base.Filter = filter
 			}
 			base.LastSync = r.now()
 			if equalFolders(was, base) {

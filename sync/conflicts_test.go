@@ -652,6 +652,15 @@ func TestFlagsThatOneSideCantKeep(t *testing.T) {
 			t.Errorf("the file has %q", letters)
 		}
 	})
+	t.Run("dovecot-keywords is lost", func(t *testing.T) {
+		w := newPairWorld(t, "Todo", `\Seen`)
+		w.must(os.Remove(filepath.Join(w.dir("A"), "dovecot-keywords")))
+		w.reflag(w.file(), "Fa")
+		w.sync()
+		if got := w.serverTree().subjects(); !strings.Contains(got, `A: m \Flagged Todo`) {
+			t.Errorf("server: %s", got)
+		}
+	})
 	t.Run("a read-only folder", func(t *testing.T) {
 		w := newPairWorld(t)
 		w.server.SetReadOnly("A", true)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -29,16 +28,24 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 			locals = append(locals, op)
 		}
 	}
-	if err := r.setRemoteFlags(ctx, f, remotes); err != nil {
+	made := map[int64]stored{}
+	if err := r.setRemoteFlags(ctx, f, remotes, made); err != nil {
 		return fmt.Errorf("changing flags on the server: %w", err)
 	}
-	if err := r.setLocalFlags(ctx, f, locals); err != nil {
+	if err := r.setLocalFlags(ctx, f, locals, made); err != nil {
 		return fmt.Errorf("changing flags in the Maildir: %w", err)
 	}
 	return nil
 }
 
-func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) error {
+// stored is what became of a row's flag change on the server: what the server does not have though it was
+// added, and has though it was removed.
+type stored struct {
+	failed       bool
+	lacks, keeps mail.Flags
+}
+
+func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored) error {
 	if len(ops) == 0 {
 		return nil
 	}
@@ -113,13 +120,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) erro
 	}
 	if len(failed) > 0 {
 		r.soil(f)
-		why := failed[slices.Sorted(func(yield func(mail.UID) bool) {
-			for u := range failed {
-				if !yield(u) {
-					return
-				}
-			}
-		})[0]]
+		why := failed[sortedUIDs(failed)[0]]
 		r.fail(f.name, fmt.Errorf("changing flags of %d messages on the server: %w", len(failed), why))
 	}
 	n := 0
@@ -132,22 +133,22 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) erro
 			if err != nil {
 				return err
 			}
-			if failed[m.UID] != nil {
-				continue
-			}
-			seen := op.RemoteSeen
+			was := stored{lacks: op.Add}
 			if acted.Contains(m.UID) {
 				have, ok := now[m.UID]
 				if !ok {
 					r.doubt(f) // gone meanwhile
-					continue
 				}
-				seen = seen.Minus(op.Add.Minus(have)).Plus(op.Remove.And(have))
-				n++
-			} else {
-				seen = seen.Minus(op.Add)
+				was = stored{failed: !ok || failed[m.UID] != nil, lacks: op.Add.Minus(have), keeps: op.Remove.And(have)}
 			}
-			m.RemoteFlags, m.LocalFlags = seen, op.LocalSeen
+			made[m.ID] = was
+			if was.failed {
+				continue
+			}
+			if acted.Contains(m.UID) {
+				n++
+			}
+			m.RemoteFlags, m.LocalFlags = op.RemoteSeen.Minus(was.lacks).Plus(was.keeps), op.LocalSeen
 			if err := tx.PutMessage(&m); err != nil {
 				return err
 			}
@@ -158,7 +159,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op) erro
 	return err
 }
 
-func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error {
+func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored) error {
 	if len(ops) == 0 {
 		return nil
 	}
@@ -174,7 +175,8 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error
 	}
 	var outcomes []outcome
 	for i, op := range ops {
-		if rows[i].ID == 0 {
+		// What failed on the server left the row without the merge base that this change counts on.
+		if rows[i].ID == 0 || made[rows[i].ID].failed {
 			continue
 		}
 		if op.Add.IsZero() && op.Remove.IsZero() {
@@ -207,7 +209,8 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op) error
 			if err != nil {
 				return err
 			}
-			m.LocalFlags, m.RemoteFlags = o.seen, o.op.RemoteSeen
+			was := made[m.ID]
+			m.LocalFlags, m.RemoteFlags = o.seen, o.op.RemoteSeen.Minus(was.lacks).Plus(was.keeps)
 			if err := tx.PutMessage(&m); err != nil {
 				return err
 			}

@@ -21,6 +21,13 @@ type trees struct {
 	base  []state.Folder
 	boxes []remote.Mailbox // all that the server lists
 	local []maildir.Folder // all that the Maildir has
+	// hidden are local folders that nobody could look into: they, and what is below them, are not gone.
+	hidden []mail.FolderName
+}
+
+// isHidden reports whether it is not known if the Maildir has a folder.
+func (t *trees) isHidden(name mail.FolderName) bool {
+	return slices.ContainsFunc(t.hidden, func(h mail.FolderName) bool { return name == h || name.Under(h) })
 }
 
 // probe looks at both sides at once: one exchange with the server, one stat of each local directory.
@@ -63,7 +70,10 @@ func (r *run) readTrees(ctx context.Context) (*trees, error) {
 			return fmt.Errorf("reading the Maildir: %w", err)
 		}
 		for _, p := range problems {
-			r.fail(p.Folder, p.Err)
+			r.fail(p.Folder, p)
+			if p.Folder != "" {
+				t.hidden = append(t.hidden, p.Folder)
+			}
 		}
 		return nil
 	})
@@ -141,7 +151,7 @@ func (r *run) scope(t *trees) scope {
 			}
 			continue
 		}
-		if !r.names.wants(b.Display, b.Path, b.SpecialUse) || (r.set.Subscribed && !b.Subscribed && name != mail.Inbox) {
+		if t.isHidden(name) || !r.names.wants(b.Display, b.Path, b.SpecialUse) || (r.set.Subscribed && !b.Subscribed && name != mail.Inbox) {
 			sc.outer[name] = true
 			continue
 		}
@@ -152,9 +162,14 @@ func (r *run) scope(t *trees) scope {
 		sc.names[name] = b.Name
 		sc.remote[b.Name] = scoped{b, name}
 	}
+	for _, b := range t.base {
+		if t.isHidden(b.Name) {
+			sc.outer[b.Name] = true
+		}
+	}
 	for i := range t.local {
 		f := &t.local[i]
-		if sc.outer[f.Name] {
+		if sc.outer[f.Name] || t.isHidden(f.Name) {
 			continue
 		}
 		if _, ok := sc.names[f.Name]; !ok {
@@ -498,8 +513,12 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 				if f.remote.Status != nil && f.remote.Status.MailboxID != "" {
 					want.MailboxID = f.remote.Status.MailboxID
 				}
+				// Known before the first UID is: rows outlive a run that ends before it commits marks.
+				if f.remote.Status != nil && want.UIDValidity == 0 {
+					want.UIDValidity = f.remote.Status.UIDValidity
+				}
 			}
-			if f.base.ID != 0 && want.Mailbox == f.base.Mailbox && want.MailboxID == f.base.MailboxID {
+			if f.base.ID != 0 && want.Mailbox == f.base.Mailbox && want.MailboxID == f.base.MailboxID && want.UIDValidity == f.base.UIDValidity {
 				continue
 			}
 			if f.base.ID != 0 && f.base.Mailbox != "" && want.Mailbox != f.base.Mailbox {
@@ -524,7 +543,7 @@ func (r *run) isTarget(name mail.FolderName) bool {
 
 // judge finds out whether what the state calls the folder's messages still means them.
 func (r *run) judge(f *folder) {
-	if f.remote != nil && f.remote.Status != nil && f.base.UIDNext != 0 {
+	if f.remote != nil && f.remote.Status != nil && (f.base.UIDNext != 0 || f.base.UIDValidity != 0) {
 		st := f.remote.Status
 		f.lostRemote = st.UIDValidity != f.base.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < f.base.UIDNext)
 		if f.lostRemote {

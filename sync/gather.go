@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,6 +103,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 			return err
 		}
 	}
+	var knownErr error
 	since := remote.Since{ModSeq: f.base.HighestModSeq, UIDNext: f.base.UIDNext}
 	box := remote.Box{Name: f.mailbox, UIDValidity: f.base.UIDValidity}
 	if f.lostRemote || r.merge || f.base.UIDNext == 0 {
@@ -121,7 +123,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		}
 		since.Known = func() mail.UIDSet {
 			var known mail.UIDSet
-			_ = r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(f.base.ID); return err })
+			knownErr = r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(f.base.ID); return err })
 			return known
 		}
 	}
@@ -133,7 +135,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	if errors.Is(err, remote.ErrNoMailbox) {
 		return fmt.Errorf("it disappeared just now, the next run looks at it: %w", err)
 	}
-	if err != nil {
+	if err = cmp.Or(err, knownErr); err != nil {
 		return err
 	}
 	f.selected, f.readRemote = &ch.Selected, true
@@ -242,8 +244,8 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			known[row.UID] = true
 			m := now[row.UID]
 			switch {
-			case row.Why == "" && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld:
-			case row.Why == "" || row.Why == string(plan.Pending):
+			case row.Why != string(plan.Pending) && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld:
+			default:
 				p := f.pair(row)
 				p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
 			}
@@ -266,6 +268,15 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 				return err
 			}
 			gone = all.Minus(have)
+			// Rows whose UID was taken away, because it meant nothing any more, before they were found again.
+			err = eachIn(tx, f, func(m state.Message) {
+				if m.UID == 0 && (m.Why == "" || m.Name == "") {
+					f.pair(m)
+				}
+			})
+			if err != nil {
+				return err
+			}
 		} else {
 			// What this program stored itself after the last reading lies beyond its mark.
 			var beyond mail.UIDSet
@@ -320,7 +331,7 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	f.scanned, f.readLocal = &scan, true
 	for _, p := range scan.Problems {
 		r.fail(f.name, p)
-		r.soil(f)
+		scan.Mark.Racy = true // reported again until somebody mends it
 	}
 	return r.takeScan(ctx, f, scan.Entries, scan.Quiet)
 }
@@ -350,8 +361,13 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 				i++
 			}
 			if i < len(entries) && entries[i].Base == k.Name {
-				if !entries[i].Flags.Equal(k.LocalFlags) || k.LocalHeld {
-					now[k.ID] = entries[i]
+				e := entries[i]
+				if e.Unexplained {
+					// Its letters have lost their meaning; that takes no keyword from anybody.
+					e.Flags = e.Flags.Plus(k.LocalFlags.Minus(mail.SystemFlags(k.LocalFlags.System())))
+				}
+				if !e.Flags.Equal(k.LocalFlags) || k.LocalHeld {
+					now[k.ID] = e
 				}
 				i++
 				continue
@@ -421,12 +437,15 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 	if f.base.ID == 0 {
 		return nil
 	}
-	again := []string{string(plan.Refused), string(plan.Unreadable)}
+	again := []string{string(plan.Refused), string(plan.Unreadable), string(plan.NoFolder)}
 	if f.base.Filter != r.filter() {
-		again = append(again, string(plan.TooLarge), string(plan.TooOld), string(plan.OneWay), string(plan.NoFolder))
+		again = append(again, string(plan.TooLarge), string(plan.TooOld), string(plan.OneWay))
 	}
 	if f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly {
 		again = append(again, string(plan.ReadOnly))
+		if err := r.gatherWithheld(ctx, f); err != nil {
+			return err
+		}
 	}
 	var parked []state.Message
 	err := r.view(ctx, func(tx *state.Tx) error {
@@ -472,10 +491,18 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		return err
 	}
 	for _, m := range parked {
-		if p := f.pairs[m.ID]; p != nil && (p.Remote == plan.Gone || p.Local == plan.Gone || p.Remote == plan.Lost || p.Local == plan.Lost) {
-			continue // it is on neither side now
+		if p := f.pairs[m.ID]; p != nil {
+			if p.Remote == plan.Gone || p.Local == plan.Gone || p.Remote == plan.Lost || p.Local == plan.Lost {
+				continue // it is on neither side now
+			}
+			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
 		}
 		delete(f.pairs, m.ID)
+		if m.UID != 0 && m.Why == string(plan.ReadOnly) {
+			m.Why = ""
+			f.pair(m).Local = plan.Gone // deleted there, or moved away, while the server took no changes
+			continue
+		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m)
 		} else if err := r.newLocal(f, m.Name, m.LocalFlags, m.ID); err != nil {
@@ -485,16 +512,28 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 	return nil
 }
 
+// gatherWithheld has flags that were changed in the Maildir while the mailbox was read-only count as changed now.
+func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
+	return r.eachRow(ctx, f, func(m state.Message) {
+		if m.Why != "" || m.UID == 0 || m.Name == "" || m.RemoteFlags.Equal(m.LocalFlags) {
+			return
+		}
+		// A keyword that only the server has may be one that the Maildir has no letter for.
+		system := mail.SystemFlags(m.RemoteFlags.System())
+		f.pair(m).LocalFlags = m.LocalFlags.And(m.RemoteFlags).Plus(system)
+	})
+}
+
 // pair returns the planner's view of a row, both sides as the base has them unless something was noted.
 func (f *folder) pair(m state.Message) *plan.Pair {
 	if p := f.pairs[m.ID]; p != nil {
 		return p
 	}
 	p := &plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags}
-	// An agreed row without a name on one side is one whose rebinding was cut off.
+	// A row without a name on one side that it should be on is one whose rebinding was cut off.
 	if m.UID == 0 {
 		p.Remote = plan.Absent
-		if m.Why == "" {
+		if m.Why == "" || m.Name == "" {
 			p.Remote = plan.Lost
 		}
 	}

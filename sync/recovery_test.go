@@ -1,6 +1,8 @@
 package sync_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/model"
@@ -35,4 +37,24 @@ func TestUploadOfAMovedMessageIsCutOff(t *testing.T) {
 	w.sync()
 	w.want(map[string][]string{"INBOX": {}, "Lists": {`l7 \Answered`, `r6 \Seen`}})
 	w.quiet()
+}
+
+// TestFolderThatCantBeLookedInto: it is reported, and nothing is deleted because of it.
+func TestFolderThatCantBeLookedInto(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("A")
+	w.arrive("A", w.message("m"))
+	w.sync()
+	away := w.dir("A") + "-elsewhere"
+	w.must(os.Rename(w.dir("A"), filepath.Join(t.TempDir(), "A")))
+	w.must(os.Symlink(away, w.dir("A")))
+	for range 2 {
+		res := w.try()
+		if res.Fatal != nil || len(res.Errors) == 0 {
+			t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+		}
+		if n := len(w.serverTree()["A"]); n != 1 {
+			t.Fatalf("the server has %d messages in A", n)
+		}
+	}
 }

@@ -99,8 +99,9 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, ops []plan.Op) error {
 		r.lookAgain() // the next pass settles what has no answer
 		if remote.ClassOf(appendErr) == remote.Lost && ctx.Err() == nil {
 			r.log.Warn("the connection broke while uploading", "folder", f.name, "error", appendErr)
-			r.count(func(res *Result) { r.lostUploads++ })
-			if r.lostUploads <= maxPasses-1 {
+			lost := 0
+			r.count(func(*Result) { r.lostUploads++; lost = r.lostUploads })
+			if lost <= maxPasses-1 {
 				return nil
 			}
 		}
@@ -437,10 +438,10 @@ func (r *run) ensureMailbox(ctx context.Context, f *folder) error {
 	r.lookAgain()
 	return r.update(ctx, func(tx *state.Tx) error {
 		// A new mailbox counts its messages anew: old UIDs would be taken for new ones.
-		if err := dropUIDs(tx, f.base.ID); err != nil {
+		if err := dropUIDs(tx, f.base.ID, !r.merge); err != nil {
 			return err
 		}
-		f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, 0, 0, 0, 0
+		f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, st.UIDValidity, 0, 0, 0
 		f.base.MailboxID = st.MailboxID
 		return tx.PutFolder(&f.base)
 	})

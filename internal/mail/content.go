@@ -238,22 +238,21 @@ func (h *headerReader) finish(c *Content) {
 		h.hash.Sum(c.Header[:0])
 	}
 	c.HasMessageID = h.hasMsgID
-	if t, err := netmail.ParseDate(plainZone(h.date)); err == nil {
+	if t, err := netmail.ParseDate(plainDate(h.date)); err == nil {
 		c.Date = t.UTC()
 	}
 }
 
-// plainZone spells a zone that is a word at the end of a Date field in digits (RFC 5322, 4.3), which
-// would otherwise mean what it means where this program runs. A comment after it is left out.
-func plainZone(date string) string {
+// plainDate rewrites what netmail.ParseDate doesn't read or reads otherwise elsewhere: tabs become
+// spaces, a comment at the end is left out, and a zone that is a word is spelled in digits (RFC 5322,
+// 4.3), because it would mean what it means where this program runs.
+func plainDate(date string) string {
 	date, _, _ = strings.Cut(date, "(")
-	date = strings.TrimRight(date, " \t")
-	i := strings.LastIndexAny(date, " \t") + 1
+	date = strings.Join(strings.Fields(date), " ")
+	i := strings.LastIndexByte(date, ' ') + 1
 	zone := strings.ToUpper(date[i:])
-	for _, c := range []byte(zone) {
-		if c < 'A' || c > 'Z' {
-			return date
-		}
+	if strings.ContainsFunc(zone, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+		return date
 	}
 	offset := "-0000" // all others: nobody knows
 	switch zone {

@@ -337,6 +337,9 @@ func TestHeldDeletions(t *testing.T) {
 		s.agreed("b", "A") // both have UID 1
 		s.delete(Server, "a")
 		s.move(Maildir, "a", "A")
+		if p := s.plan(); kinds(p) != "rebind 1, hold maildir 1" || p.Ops[0].Folder != "A" || p.Ops[0].UID != 0 {
+			t.Errorf("planned %s", showOps(p.Ops))
+		}
 		s.sync().want(Maildir, "A: a b")
 		if p := s.plan(); p.Held["A"] != 1 {
 			t.Errorf("held %v", p.Held)

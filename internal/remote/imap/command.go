@@ -39,7 +39,7 @@ type command struct {
 
 	// What the data is given to, nil to ignore it.
 	opening  *selection // of SELECT: the mailbox that it opens
-	closing  bool       // of UNSELECT
+	closing  bool       // of what leaves the open mailbox
 	fetch    func(*fetched)
 	body     func(*fetched, *bodyReader) error
 	header   bool // of FETCH: header fields are wanted

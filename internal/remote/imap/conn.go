@@ -181,10 +181,11 @@ func protocolError(format string, args ...any) *remote.Error {
 
 // watch closes the connection when ctx ends. Call stop when the exchange is over.
 func (c *conn) watch(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
-		c.fail(&remote.Error{Class: remote.Lost, Op: "talking to the server", Err: context.Cause(ctx)})
-	})
+	return context.AfterFunc(ctx, func() { c.fail(ended(ctx)) })
 }
+
+// ended is the failure of a connection whose context has ended.
+func ended(ctx context.Context) *remote.Error { return lost(context.Cause(ctx)) }
 
 func (c *conn) traffic() remote.Traffic {
 	return remote.Traffic{BytesIn: c.in.Load(), BytesOut: c.out.Load(), RoundTrips: c.trips.Load()}

@@ -60,6 +60,9 @@ func NewDialer(cfg Config) *Dialer {
 
 // Dial connects and signs in.
 func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
+	if ctx.Err() != nil {
+		return nil, notLost(&remote.Error{Class: remote.Lost, Op: opSignIn, Err: context.Cause(ctx)})
+	}
 	nc, err := transport.Dial(ctx, d.cfg.Transport, startTLS)
 	if err != nil {
 		return nil, err

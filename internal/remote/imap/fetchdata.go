@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	goimap "github.com/emersion/go-imap/v2"
+
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
@@ -83,6 +85,9 @@ func (s *Session) fetchItem(p *response, f *fetched, c *command) (done bool, err
 		f.msg.ModSeq, err = p.number()
 		if err == nil && paren && !p.take(')') {
 			err = bad("MODSEQ without an end")
+		}
+		if !s.caps.has(goimap.CapCondStore) {
+			f.msg.ModSeq = 0 // as in SELECT and STATUS
 		}
 	case equalFold(name, "RFC822.SIZE"):
 		f.hasSize = true

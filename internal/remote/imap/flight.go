@@ -50,6 +50,10 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 		}
 		c.tag = tagOf(s.lastTag + 1 + i)
 	}
+	if ctx.Err() != nil {
+		// As if it had ended a moment later; watch alone may be too late to keep anything from being sent.
+		return s.during(op, s.conn.fail(ended(ctx)))
+	}
 	f.s, f.base = s, s.lastTag+1
 	f.change.L = &f.mu
 	s.lastTag += len(f.cmds)

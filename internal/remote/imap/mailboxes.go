@@ -86,7 +86,7 @@ func (l *lister) commands(withStatus bool) []*command {
 	s := l.s
 	var cmds []*command
 	if withStatus {
-		cmds = s.unselect() // RFC 3501, section 6.3.10: no STATUS of the open mailbox
+		cmds = s.leave()
 	}
 	patterns := []string{"*"}
 	if s.prefix != "" {
@@ -202,7 +202,7 @@ func (l *lister) askStatus(ctx context.Context) error {
 	if len(cmds) == 0 {
 		return nil
 	}
-	if err := l.s.run(ctx, opList, append(l.s.unselect(), cmds...)...); err != nil {
+	if err := l.s.run(ctx, opList, append(l.s.leave(), cmds...)...); err != nil {
 		return err
 	}
 	for i, m := range boxes {
@@ -252,10 +252,7 @@ func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, er
 				st = &got
 			}
 		}
-		cmds := []*command{c}
-		if s.isOpen(remote.Box{Name: mailbox}) { // RFC 3501, section 6.3.10: not of the open mailbox
-			cmds = append(s.unselect(), c)
-		}
+		cmds := append(s.leaveIf(func(open string) bool { return open == mailbox }), c)
 		if err := s.run(ctx, c.op, cmds...); err != nil {
 			return remote.Status{}, err
 		}
@@ -334,21 +331,11 @@ func (s *Session) Rename(ctx context.Context, from, to string) error {
 		newCommand("unsubscribing from "+readName(from), "UNSUBSCRIBE").str(from, s.caps))
 }
 
-// leave returns what leaves the open mailbox, which is to be changed: Courier renames no mailbox that is open, and has no UNSELECT.
-func (s *Session) leave(mailbox string) []*command {
-	if s.opened && !s.caps.has(goimap.CapUnselect) && canonical(mailbox) != inbox {
-		return s.selecting(inbox, "")
-	}
-	return s.unselect()
-}
-
 // change runs a command that takes the mailbox away from under its name; it is not left open.
 func (s *Session) change(ctx context.Context, mailbox string, c *command) error {
-	cmds := []*command{c}
-	if s.sel != nil && (s.sel.name == canonical(mailbox) || strings.HasPrefix(s.sel.name, mailbox)) {
-		cmds = append(s.leave(mailbox), c)
-		s.sel = nil
-	}
+	cmds := append(s.leaveIf(func(open string) bool {
+		return open == canonical(mailbox) || strings.HasPrefix(open, mailbox) // those below go with it
+	}), c)
 	if err := s.run(ctx, c.op, cmds...); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
@@ -22,28 +23,65 @@ func (s *Session) unselect() []*command {
 	return []*command{c}
 }
 
+// leave returns the commands by which a mailbox that may be open is open no more, before it is asked about or
+// changed: servers answer STATUS about the open one with what they told last (RFC 3501, section 6.3.10, says
+// not to ask), and refuse to rename it, or hang up. Without UNSELECT another one, or the same one afresh, is opened,
+// only to read and only to this end. CLOSE would expunge.
+func (s *Session) leave() []*command {
+	if !s.opened || s.caps.has(goimap.CapUnselect) {
+		return s.unselect()
+	}
+	c := newCommand("leaving the mailbox", "EXAMINE").str(inbox, s.caps)
+	c.opening, c.closing = &selection{name: inbox}, true
+	return []*command{c}
+}
+
+// leaveIf is leave if what is open may be a mailbox for which is true.
+func (s *Session) leaveIf(is func(name string) bool) []*command {
+	if s.open != "" && !is(s.open) {
+		return nil
+	}
+	return s.leave()
+}
+
 // selecting returns the commands that open a mailbox afresh; the last is the SELECT.
 func (s *Session) selecting(name, param string) []*command {
 	if param == "" && s.caps.has(goimap.CapCondStore) {
 		param = " (CONDSTORE)" // RFC 7162, section 3.1.8
 	}
 	c := newCommand("opening mailbox "+readName(name), "SELECT").str(name, s.caps).raw(param)
-	c.opening = &selection{name: name}
-	return append(s.unselect(), c)
+	opening := &selection{name: name}
+	c.opening = opening
+	if !s.noUIDNext {
+		return append(s.unselect(), c)
+	}
+	// Before, not after: a message that comes in between must not be below the mark.
+	ask := newCommand(c.op, "STATUS").str(name, s.caps).raw(" (UIDNEXT UIDVALIDITY)")
+	ask.status = func(about string, st remote.Status) {
+		if canonical(about) == name {
+			opening.before = st
+		}
+	}
+	return append(s.leaveIf(func(open string) bool { return open == name }), ask, c)
 }
 
 // Select opens a mailbox afresh and returns what the server says of it.
 func (s *Session) Select(ctx context.Context, mailbox string) (remote.Selected, error) {
 	mailbox = canonical(mailbox)
-	cmds := s.selecting(mailbox, "")
-	c := cmds[len(cmds)-1]
-	if err := s.run(ctx, c.op, cmds...); err != nil {
-		return remote.Selected{}, err
+	for {
+		asked := s.noUIDNext
+		cmds := s.selecting(mailbox, "")
+		c := cmds[len(cmds)-1]
+		if err := s.run(ctx, c.op, cmds...); err != nil {
+			return remote.Selected{}, err
+		}
+		if !c.result.ok() {
+			return remote.Selected{}, s.whyRefused(ctx, mailbox, c)
+		}
+		if s.noUIDNext == asked || s.sel == nil {
+			return c.opening.info, nil
+		}
 	}
-	if !c.result.ok() {
-		return remote.Selected{}, s.whyRefused(ctx, mailbox, c)
-	}
-	return s.sel.info, nil
 }
 
 // isOpen reports whether a box's mailbox is the selected one.
@@ -62,19 +100,26 @@ func (s *Session) check(box remote.Box) error {
 	return nil
 }
 
-// enter selects a box unless it is selected already.
-func (s *Session) enter(ctx context.Context, box remote.Box) error {
+// enter selects a box, unless it is selected already, so that the server knows the messages.
+func (s *Session) enter(ctx context.Context, box remote.Box, uids mail.UIDSet) error {
 	if !s.isOpen(box) {
 		if _, err := s.Select(ctx, box.Name); err != nil {
 			return err
 		}
+		return s.check(box)
+	}
+	if err := s.check(box); err != nil {
+		return err
+	}
+	if err := s.catchUp(ctx, "looking at mailbox "+readName(box.Name), box, uids); err != nil {
+		return err
 	}
 	return s.check(box)
 }
 
 // enterToWrite is enter for what changes the mailbox.
-func (s *Session) enterToWrite(ctx context.Context, box remote.Box) error {
-	if err := s.enter(ctx, box); err != nil {
+func (s *Session) enterToWrite(ctx context.Context, box remote.Box, uids mail.UIDSet) error {
+	if err := s.enter(ctx, box, uids); err != nil {
 		return err
 	}
 	if s.sel.info.ReadOnly {

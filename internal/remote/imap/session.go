@@ -45,9 +45,11 @@ type Session struct {
 	qresync    bool // ENABLED was heard
 	xguid      bool // STATUS knows X-GUID
 	noChanges  bool // the server refused SELECT (QRESYNC …)
+	noUIDNext  bool // SELECT does not tell UIDNEXT (Courier)
 
 	sel      *selection // the mailbox that is selected, as far as we can rely on it
 	opened   bool       // the server may have a mailbox selected
+	open     string     // which, empty if that is uncertain
 	bye      status
 	caughtUp *capSet // from the last CAPABILITY data
 	greeting *status // of the greeting, while it is awaited
@@ -66,6 +68,7 @@ var _ remote.Session = (*Session)(nil)
 type selection struct {
 	name   string
 	info   remote.Selected // as the SELECT said
+	before remote.Status   // as STATUS said right before it, if it was asked
 	exists uint32          // as of now
 }
 
@@ -214,16 +217,20 @@ func (s *Session) tagged(p *response, tag []byte) error {
 
 // settle draws the conclusions from an outcome that concern the session.
 func (s *Session) settle(c *command, result status) {
-	if c.closing && result.ok() {
-		s.sel, s.opened = nil, false
-	}
-	if c.opening == nil {
-		return
-	}
-	s.sel, s.opened = nil, true
-	if result.ok() {
-		s.sel = c.opening
-		s.sel.info.ReadOnly = result.code == "READ-ONLY"
+	switch {
+	case c.opening != nil:
+		s.sel, s.opened, s.open = nil, true, ""
+		if result.ok() {
+			s.open = c.opening.name
+		}
+		if result.ok() && !c.closing {
+			s.sel = c.opening
+			s.sel.info.ReadOnly = result.code == "READ-ONLY"
+			s.sel.fill()
+			s.noUIDNext = s.noUIDNext || s.sel.info.UIDNext == 0
+		}
+	case c.closing && result.ok():
+		s.sel, s.opened, s.open = nil, false, ""
 	}
 }
 
@@ -302,7 +309,7 @@ func (s *Session) status(st status) error {
 		c.code(st)
 	}
 	if c.opening != nil {
-		return c.opening.code(st)
+		return c.opening.code(st, s.caps)
 	}
 	if st.code == "UIDVALIDITY" && s.sel != nil {
 		// Not outside SELECT, RFC 3501 says; if it is another one, nothing known of the mailbox holds.
@@ -314,10 +321,11 @@ func (s *Session) status(st status) error {
 }
 
 // code takes what SELECT says of the mailbox (RFC 3501, section 6.3.1; RFC 7162, section 3.1.2).
-func (o *selection) code(st status) error {
+// What belongs to an extension that was not offered, or is hidden, counts as not said, as in STATUS, where it isn't asked for.
+func (o *selection) code(st status, caps *capSet) error {
 	switch st.code {
 	case "CLOSED": // RFC 7162, section 3.2.11: all before was about the mailbox that was open
-		*o = selection{name: o.name}
+		*o = selection{name: o.name, before: o.before}
 	case "PERMANENTFLAGS":
 		names, err := flagNames(st.arg)
 		if err != nil {
@@ -325,7 +333,17 @@ func (o *selection) code(st status) error {
 		}
 		o.info.Permanent, o.info.PermanentKnown = mail.NewFlags(names...), true
 		o.info.AnyKeyword = isSet(names, `\*`)
-	case "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ":
+		if len(names) == 1 && o.info.AnyKeyword {
+			// deviation: go-imap's server in memory names nothing but \* and keeps all. One that makes
+			// new keywords and keeps none of the system flags is not known.
+			o.info.Permanent = mail.SystemFlags(mail.Seen | mail.Answered | mail.Flagged | mail.Deleted | mail.Draft)
+		}
+	case "HIGHESTMODSEQ":
+		if !caps.has(goimap.CapCondStore) {
+			return nil
+		}
+		fallthrough
+	case "UIDVALIDITY", "UIDNEXT":
 		n, ok := parseNumber([]byte(st.arg))
 		if !ok {
 			return bad("%s is no number", st.code)
@@ -334,9 +352,19 @@ func (o *selection) code(st status) error {
 	case "NOMODSEQ":
 		o.info.HighestModSeq = 0
 	case "MAILBOXID": // RFC 8474, section 4
-		o.info.MailboxID = trimParens(st.arg)
+		if caps.has(goimap.CapObjectID) {
+			o.info.MailboxID = trimParens(st.arg)
+		}
 	}
 	return nil
+}
+
+// fill takes a UIDNEXT that SELECT did not tell from what STATUS said just before. It may be too low by now, which only
+// means that messages count as new that are; never too high.
+func (o *selection) fill() {
+	if o.info.UIDNext == 0 && o.before.UIDValidity == o.info.UIDValidity {
+		o.info.UIDNext = o.before.UIDNext
+	}
 }
 
 // setNumber sets a field of a mailbox's status by its IMAP name. Numbers that can't be right are unknown.

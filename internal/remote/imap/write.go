@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -19,7 +20,7 @@ func (s *Session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, a
 	if uids.IsEmpty() || len(names) == 0 {
 		return map[mail.UID]error{}, nil
 	}
-	if err := s.enterToWrite(ctx, box); err != nil {
+	if err := s.enterToWrite(ctx, box, uids); err != nil {
 		return nil, err
 	}
 	sign := "-"
@@ -27,17 +28,19 @@ func (s *Session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, a
 		sign = "+"
 	}
 	// Never FLAGS alone: others may have changed other flags meanwhile.
-	return s.store(ctx, "setting flags in "+readName(box.Name), uids, " "+sign+"FLAGS.SILENT ("+strings.Join(names, " ")+")")
+	return s.store(ctx, "setting flags in "+readName(box.Name), box, uids, " "+sign+"FLAGS.SILENT ("+strings.Join(names, " ")+")", func(*command) {})
 }
 
-// store runs UID STORE and narrows refusals down to single messages.
-func (s *Session) store(ctx context.Context, op string, uids mail.UIDSet, change string) (map[mail.UID]error, error) {
+// store runs UID STORE and narrows refusals down to single messages. Data that comes meanwhile goes to what hear sets.
+func (s *Session) store(ctx context.Context, op string, box remote.Box, uids mail.UIDSet, change string, hear func(*command)) (map[mail.UID]error, error) {
 	refused := map[mail.UID]error{}
 	budget := maxRetries
 	for sets := uids.Chunks(maxCommand, 0); len(sets) > 0; {
 		f := &flight{most: singles}
 		for _, set := range sets {
-			f.cmds = append(f.cmds, newCommand(op, "UID STORE "+set.String()+change))
+			c := newCommand(op, "UID STORE "+set.String()+change)
+			hear(c)
+			f.cmds = append(f.cmds, c)
 		}
 		if err := s.fly(ctx, op, f); err != nil {
 			return nil, err
@@ -51,12 +54,21 @@ func (s *Session) store(ctx context.Context, op string, uids mail.UIDSet, change
 			if concernsAll(c.result) {
 				return map[mail.UID]error{0: err}, nil
 			}
-			budget -= 2
-			if sets[i].Len() > 1 && budget > 0 {
-				again = append(again, halves(sets[i])...)
+			set, sure, lost := s.thoseThere(ctx, op, box, sets[i])
+			switch {
+			case lost != nil:
+				return nil, lost
+			case !sure:
+				return map[mail.UID]error{0: err}, nil
+			case set.IsEmpty(): // it was about nothing
 				continue
 			}
-			for u := range sets[i].All() {
+			budget -= 2
+			if set.Len() > 1 && budget > 0 {
+				again = append(again, halves(set)...)
+				continue
+			}
+			for u := range set.All() {
 				refused[u] = err
 			}
 		}
@@ -83,6 +95,8 @@ func concernsAll(st status) bool {
 // halves splits a set of several.
 func halves(set mail.UIDSet) []mail.UIDSet { return set.Chunks(0, (set.Len()+1)/2) }
 
+var errNotListed = errors.New("the server does not say which messages there are")
+
 // Move moves messages by MOVE, else copies them by COPY. Messages that are missing from the result were
 // not moved: they are gone, or a later part of a long list was refused (see Warnings).
 func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to string) (remote.Moved, error) {
@@ -90,7 +104,7 @@ func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 	if uids.IsEmpty() {
 		return moved, nil
 	}
-	if err := s.enterToCopy(ctx, box); err != nil {
+	if err := s.enterToCopy(ctx, box, uids); err != nil {
 		return moved, err
 	}
 	to = canonical(to)
@@ -102,7 +116,14 @@ func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 	if verb == "COPY" {
 		op = "copying messages from " + readName(box.Name) + " to " + readName(to)
 	}
-	for i, set := range uids.Chunks(maxCommand, maxMoved) {
+	there, sure, err := s.thoseThere(ctx, op, box, uids)
+	switch {
+	case err != nil:
+		return moved, err
+	case !sure:
+		return moved, &remote.Error{Class: remote.Refused, Op: op, Err: errNotListed}
+	}
+	for i, set := range there.Chunks(maxCommand, maxMoved) {
 		c := newCommand(op, "UID "+verb+" "+set.String()).str(to, s.caps)
 		var told status
 		c.code = func(st status) { // RFC 6851, section 4.3: before the EXPUNGEs
@@ -150,11 +171,11 @@ func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 const maxMoved = 100_000
 
 // enterToCopy is enterToWrite where MOVE takes the originals away; COPY reads only.
-func (s *Session) enterToCopy(ctx context.Context, box remote.Box) error {
+func (s *Session) enterToCopy(ctx context.Context, box remote.Box, uids mail.UIDSet) error {
 	if s.caps.has(goimap.CapMove) {
-		return s.enterToWrite(ctx, box)
+		return s.enterToWrite(ctx, box, uids)
 	}
-	return s.enter(ctx, box)
+	return s.enter(ctx, box, uids)
 }
 
 // copyUID reads "COPYUID uidvalidity from to" (RFC 4315, section 3): the n-th of one set became the n-th of the
@@ -209,93 +230,4 @@ func walk(ranges []mail.UIDRange) func() mail.UID {
 		}
 		return u
 	}
-}
-
-// Expunge removes messages for good.
-func (s *Session) Expunge(ctx context.Context, box remote.Box, uids mail.UIDSet) (pending mail.UIDSet, err error) {
-	if uids.IsEmpty() {
-		return mail.UIDSet{}, nil
-	}
-	if err := s.enterToWrite(ctx, box); err != nil {
-		return mail.UIDSet{}, err
-	}
-	op := "removing messages from " + readName(box.Name)
-	if s.caps.has(goimap.CapUIDPlus) {
-		if done, err := s.expungeAtOnce(ctx, op, uids); done || err != nil {
-			return mail.UIDSet{}, err
-		}
-	}
-	refused, err := s.store(ctx, op, uids, markDeleted)
-	if err != nil {
-		return mail.UIDSet{}, err
-	}
-	if err := refused[0]; err != nil {
-		return mail.UIDSet{}, err
-	}
-	var first error
-	for u, err := range refused {
-		uids, first = uids.Minus(mail.NewUIDSet(u)), err
-	}
-	if !uids.IsEmpty() {
-		if pending, err = s.expunge(ctx, op, uids); err != nil {
-			return pending, err
-		}
-	}
-	return pending, first
-}
-
-const markDeleted = ` +FLAGS.SILENT (\Deleted)`
-
-// expungeAtOnce marks and removes messages in one flight. A UID EXPUNGE after a STORE that was refused
-// removes nothing that was not to be removed: only what of the same messages is marked.
-func (s *Session) expungeAtOnce(ctx context.Context, op string, uids mail.UIDSet) (done bool, err error) {
-	var cmds []*command
-	for _, set := range uids.Chunks(maxCommand, 0) {
-		cmds = append(cmds, newCommand(op, "UID STORE "+set.String()+markDeleted), newCommand(op, "UID EXPUNGE "+set.String()))
-	}
-	if err := s.run(ctx, op, cmds...); err != nil {
-		return false, err
-	}
-	return firstRefused(cmds) == nil, nil
-}
-
-// expunge removes messages that are marked \Deleted.
-func (s *Session) expunge(ctx context.Context, op string, uids mail.UIDSet) (pending mail.UIDSet, err error) {
-	if s.caps.has(goimap.CapUIDPlus) {
-		var cmds []*command
-		for _, set := range uids.Chunks(maxCommand, 0) {
-			cmds = append(cmds, newCommand(op, "UID EXPUNGE "+set.String()))
-		}
-		if err := s.run(ctx, op, cmds...); err != nil {
-			return uids, err
-		}
-		refused := firstRefused(cmds)
-		if refused == nil {
-			return mail.UIDSet{}, nil
-		}
-		s.warn("%v", refused) // advertised and not there: go on as if it were not
-	}
-	search := newCommand(op, "UID SEARCH DELETED")
-	var marked mail.UIDSet
-	answers := 0
-	search.search = func(set mail.UIDSet) { marked, answers = marked.Union(set), answers+1 }
-	before := s.leftOut
-	if err := s.run(ctx, op, search); err != nil {
-		return uids, err
-	}
-	if err := search.refused(); err != nil || s.leftOut != before {
-		return uids, err
-	}
-	ours := intersect(uids, marked)
-	if answers != 1 || ours.IsEmpty() || !marked.Minus(ours).IsEmpty() {
-		return ours, nil // somebody else's would go with them
-	}
-	c := newCommand(op, "EXPUNGE")
-	if err := s.run(ctx, op, c); err != nil {
-		return ours, err
-	}
-	if err := c.refused(); err != nil {
-		return ours, err
-	}
-	return mail.UIDSet{}, nil
 }

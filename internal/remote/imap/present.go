@@ -1,0 +1,99 @@
+package imap
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+)
+
+// maxSpan is how many UIDs a set may name to be taken at its word, one UID for one message. A larger one may merely
+// span much, such as everything from a UID on: it is cut down to the messages there are before anything is
+// done that grows with it.
+const maxSpan = 10_000
+
+// present returns those of some UIDs that the server lists as being in the box, and match if that is not empty
+// (" DELETED"). It costs what the server lists, whatever uids spans. sure is false if the answers are no evidence
+// that the others are not there.
+//
+// What others removed counts only once the server has noticed; see refresh.
+func (s *Session) present(ctx context.Context, op string, box remote.Box, uids mail.UIDSet, match string) (there mail.UIDSet, sure bool, err error) {
+	var found uidRanges
+	answers := 0
+	f := &flight{}
+	for _, set := range uids.Chunks(maxCommand, 0) {
+		c := newCommand(op, "UID SEARCH UID "+set.String()+match)
+		c.search = func(listed mail.UIDSet) {
+			answers++
+			found.add(intersect(listed, uids).Ranges()...)
+		}
+		f.cmds = append(f.cmds, c)
+	}
+	cmds := f.cmds
+	if len(cmds) == 0 {
+		return mail.UIDSet{}, true, nil
+	}
+	before := s.leftOut
+	if err := s.runIn(ctx, op, box, f); err != nil {
+		return mail.UIDSet{}, false, err
+	}
+	there = found.set()
+	sure = firstRefused(cmds) == nil && s.leftOut == before && answers >= len(cmds) && there.Len() <= maxMessages
+	return there, sure, nil
+}
+
+// thoseThere cuts a set that spans much down to the messages there are.
+func (s *Session) thoseThere(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) (there mail.UIDSet, sure bool, err error) {
+	if uids.Len() <= maxSpan {
+		return uids, true, nil
+	}
+	return s.presentNow(ctx, op, box, uids)
+}
+
+// refresh lets the server notice what others did to the open mailbox. It is an exchange of its own, because
+// Dovecot notices nothing between commands that arrive together, and Courier only during NOOP.
+func (s *Session) refresh(ctx context.Context, op string, hear func(*command)) error {
+	c := newCommand(op, "NOOP")
+	hear(c)
+	if err := s.run(ctx, op, c); err != nil {
+		return err
+	}
+	if err := c.refused(); err != nil {
+		s.warn("%v", err)
+	}
+	return nil
+}
+
+// catchUp lets the server notice messages that came after the box was opened, if uids name any: those that it has
+// not noticed it passes over without a word.
+func (s *Session) catchUp(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) error {
+	r := uids.Ranges()
+	if len(r) == 0 || !s.isOpen(box) || r[len(r)-1].Last < s.sel.info.UIDNext {
+		return nil
+	}
+	return s.refresh(ctx, op, func(*command) {})
+}
+
+// presentNow is present for when it matters what others removed.
+func (s *Session) presentNow(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) (there mail.UIDSet, sure bool, err error) {
+	if s.isOpen(box) {
+		if err := s.refresh(ctx, op, func(*command) {}); err != nil {
+			return mail.UIDSet{}, false, err
+		}
+	}
+	return s.present(ctx, op, box, uids, "")
+}
+
+// unavailable is what Courier sends in place of a message that another session removed, as if it were the
+// message, until it has noticed. It may also be a message: some program before us believed it and stored it.
+const unavailable = "From: System Administrator <root@localhost>\r\nSubject: message unavailable\r\n\r\n" +
+	"This message is no longer available on the server.\r\n"
+
+// unavailableHeader is the digest of its header.
+func unavailableHeader() mail.Digest {
+	surveyor := mail.NewSurveyor()
+	_, _ = io.Copy(surveyor, strings.NewReader(unavailable)) // from memory: never fails
+	return surveyor.Content().Header
+}
