@@ -81,7 +81,7 @@ func TestPulledBytes(t *testing.T) {
 			}
 			taken[i] = m.name
 		}
-		if len(taken) < 18 {
+		if len(taken) < 17 {
 			t.Fatalf("the server took %d messages only", len(taken))
 		}
 		a.sync(0)
@@ -162,7 +162,7 @@ func tail(s string) string { return s[max(0, len(s)-60):] }
 func TestDates(t *testing.T) {
 	t.Parallel()
 	header := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
-	now := time.Now()
+	now := time.Now().Truncate(time.Second)
 	const undated = "From: ann@example.org\r\nSubject: undated\r\n\r\nbody\r\n"
 	for _, tt := range []struct {
 		name, text string
@@ -183,7 +183,7 @@ func TestDates(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			a := dovecot(t)
+			a := newAccount(t, servers.Courier(t, servers.Options{})) // Dovecot takes no date after now
 			check := func(what string, got time.Time) {
 				t.Helper()
 				if tt.want.IsZero() && (got.Before(now.Add(-time.Minute)) || got.After(time.Now().Add(time.Minute))) {
@@ -193,9 +193,9 @@ func TestDates(t *testing.T) {
 					t.Errorf("%s: %v, want %v", what, got, tt.want)
 				}
 			}
-			a.client().Create("Pull")
+			a.client().Create(a.mailbox("Pull"))
 			if !tt.pushOnly {
-				a.client().Append("Pull", tt.text, flags(), tt.given)
+				a.client().Append(a.mailbox("Pull"), tt.text, flags(), tt.given)
 			}
 			a.putAt("Push", onDisk(tt.text), "S", tt.given)
 			a.sync(0)
@@ -205,13 +205,46 @@ func TestDates(t *testing.T) {
 				a.check(err)
 				check("the file's time", info.ModTime())
 			}
-			check("INTERNALDATE", a.client().Index("Push")[0].Date)
+			check("INTERNALDATE", a.client().Index(a.mailbox("Push"))[0].Date)
 			// Later changes to the time mean nothing.
 			f, _ := a.only("Push")
 			later := received.AddDate(1, 1, 1)
 			a.check(os.Chtimes(f.Path, later, later))
 			a.quiet()
-			check("INTERNALDATE afterwards", a.client().Index("Push")[0].Date)
+			check("INTERNALDATE afterwards", a.client().Index(a.mailbox("Push"))[0].Date)
+		})
+	}
+}
+
+// TestRewrittenWithoutUIDs: a message that the server changes, and whose UID it does not tell, is not sent twice.
+func TestRewrittenWithoutUIDs(t *testing.T) {
+	t.Parallel()
+	without := servers.Options{Without: []string{"UIDPLUS"}}
+	const head = "From: ann@example.org\nSubject: odd\nMessage-ID: <odd@example.org>\n"
+	for name, tt := range map[string]struct {
+		start func(testing.TB, servers.Options) *servers.Server
+		text  string
+	}{
+		"NUL on Dovecot":            {servers.Dovecot, head + "\na\x00b\n"},
+		"line ends on Dovecot":      {servers.Dovecot, head + "\na\r\nb\nc\n"},
+		"8-bit header on Cyrus":     {servers.Cyrus, "X-Odd: \xfcml\xe4ut\n" + head + "\nbody\n"},
+		"final line end on Courier": {servers.Courier, head + "\nbody"},
+		"CR on Courier":             {servers.Courier, head + "\nbo\rdy\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t, tt.start(t, without))
+			a.put("INBOX", tt.text, "S")
+			a.put("INBOX", onDisk(letter("plain")), "S")
+			for range 3 {
+				a.sync(0)
+			}
+			if n, m := a.client().Count("INBOX"), len(a.files("INBOX")); n != 2 || m != 2 {
+				t.Errorf("%d messages on the server and %d in the Maildir, want 2 each", n, m)
+			}
+			if o := a.run("verify", "--deep"); o.Code != 0 || !strings.Contains(o.Stdout, "of 1 message the server keeps other bytes") {
+				t.Error(o)
+			}
 		})
 	}
 }

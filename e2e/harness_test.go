@@ -180,7 +180,6 @@ const runPatience = 2 * time.Minute
 
 // command is the program, ready to be started.
 func (a *account) command(ctx context.Context, args ...string) *exec.Cmd {
-	a.t.Helper()
 	bin := a.Program
 	if bin == "" {
 		bin = satchel
@@ -197,28 +196,30 @@ func (a *account) command(ctx context.Context, args ...string) *exec.Cmd {
 // run runs the program to its end.
 func (a *account) run(args ...string) outcome {
 	a.t.Helper()
+	o, err := a.try(args...)
+	a.check(err)
+	return o
+}
+
+// try is run for other goroutines than the test's. The error is that the program could not be run, or broke.
+func (a *account) try(args ...string) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runPatience)
 	defer cancel()
 	cmd := a.command(ctx, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	return a.outcome(cmd, err, &stdout, &stderr)
-}
-
-func (a *account) outcome(cmd *exec.Cmd, err error, stdout, stderr *bytes.Buffer) outcome {
-	a.t.Helper()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		a.t.Fatalf("running the program: %v", err)
+		return outcome{}, fmt.Errorf("running the program: %w", err)
 	}
-	o := outcome{Args: cmd.Args[3:], Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+	o := outcome{Args: args, Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		o.MaxRSS = u.Maxrss << 10 // in KiB, getrusage(2)
 	}
-	if strings.Contains(o.Stderr, "DATA RACE") || strings.Contains(o.Stderr, "goroutine ") {
-		a.t.Fatalf("the program broke: %v", o)
+	if strings.Contains(o.Stderr, "DATA RACE") || strings.Contains(o.Stderr, "goroutine ") || o.Code == -1 {
+		return o, fmt.Errorf("the program broke: %v", o)
 	}
-	return o
+	return o, nil
 }
 
 // counts are the changes on one side, as --json has them.

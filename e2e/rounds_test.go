@@ -60,7 +60,9 @@ func newRounds(t *testing.T, seed uint64, s *servers.Server) *rounds {
 	return r
 }
 
-func (r *rounds) note(format string, args ...any) { r.log = append(r.log, fmt.Sprintf(format, args...)) }
+func (r *rounds) note(format string, args ...any) {
+	r.log = append(r.log, fmt.Sprintf(format, args...))
+}
 
 func (r *rounds) fatalf(format string, args ...any) {
 	r.t.Helper()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,8 @@ type run struct {
 	caps    remote.Capabilities
 	folders []*folder // sorted by name
 	byName  map[mail.FolderName]*folder
-	again   bool // this pass made something that the next one must look at
+	hidden  mail.FolderName // a folder of the state that the Maildir can't look into, empty if there is none
+	again   bool            // this pass made something that the next one must look at
 
 	lostUploads int // connections that broke while uploading
 
@@ -201,7 +203,7 @@ func (r *run) openReading(ctx context.Context) error {
 	if errors.Is(err, state.ErrNoState) {
 		db, err = r.emptyState(ctx)
 	}
-	if err == nil && !r.opt.Rebind && db.Owner() != r.set.Owner {
+	if err == nil && !r.opt.Rebind && !sameOwner(db.Owner(), r.set.Owner) {
 		err = fmt.Errorf("the Maildir belongs to %s at %s, the configuration says %s at %s; if that is the same mailbox under a new name, run sync once with --rebind",
 			db.Owner().User, db.Owner().Host, r.set.Owner.User, r.set.Owner.Host)
 	}
@@ -211,6 +213,11 @@ func (r *run) openReading(ctx context.Context) error {
 	}
 	r.md, r.db = md, db
 	return nil
+}
+
+// sameOwner compares as opening for writing does: hosts have no case.
+func sameOwner(a, b state.Owner) bool {
+	return a.Kind == b.Kind && strings.EqualFold(a.Host, b.Host) && a.User == b.User
 }
 
 // emptyState makes a state that nothing was ever recorded in, away from the Maildir.
@@ -254,9 +261,6 @@ func (r *run) all(ctx context.Context) error {
 		if err := r.md.Clean(); err != nil {
 			r.log.Warn("removing left-over temporary files", "error", err)
 		}
-		if err := r.settleLocal(ctx); err != nil {
-			return err
-		}
 	}
 	for pass := 1; ; pass++ {
 		r.again = false
@@ -277,7 +281,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.countDeferred(ctx); err != nil {
 		return err
 	}
-	if r.merge && len(r.res.Errors) == 0 {
+	if r.merge && r.compared() {
 		if err := r.db.Adopt(ctx); err != nil {
 			return fmt.Errorf("state database: %w", err)
 		}
@@ -288,6 +292,12 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// compared reports whether this run has looked at everything and dealt with what it found. Messages that one side
+// refuses are dealt with: the state knows them.
+func (r *run) compared() bool {
+	return len(r.opt.Targets) == 0 && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.failed != nil || f.dirty })
 }
 
 // countDeferred counts the messages that wait for a larger limit.
@@ -311,6 +321,11 @@ func (r *run) countDeferred(ctx context.Context) error {
 // pass looks at both sides once and carries out what follows from it.
 func (r *run) pass(ctx context.Context) error {
 	r.phase("looking")
+	if !r.opt.DryRun {
+		if err := r.settleLocal(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.probe(ctx); err != nil {
 		return err
 	}
@@ -340,20 +355,20 @@ func (r *run) pass(ctx context.Context) error {
 		r.res.Plan = p.Ops
 		return nil
 	}
-	if removes(p) {
+	if r.presumes(p) {
 		unread := r.unread()
 		stable := false
-		if unread == nil {
+		if unread == "" {
 			if stable, err = r.stable(ctx); err != nil {
 				return err
 			}
 			r.again = r.again || !stable
 		} else {
-			r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread.name)
+			r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
 		}
 		if !stable {
-			r.log.Debug("something changed while looking, or could not be looked at: removals wait")
-			dropRemovals(&p)
+			r.log.Debug("something changed while looking, or could not be looked at: what follows from something missing waits")
+			r.dropPresumed(&p)
 			for _, f := range r.folders {
 				f.dirty = true
 			}

@@ -60,10 +60,27 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
-// removes reports whether a plan takes anything away because it is missing on the other side.
-func removes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, isRemoval) }
+// presumes reports whether a plan does anything because a message is missing somewhere: takes it away on the other
+// side, or transfers it again, though it may have moved there.
+func (r *run) presumes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, r.presumed) }
 
-func dropRemovals(p *plan.Plan) { p.Ops = slices.DeleteFunc(p.Ops, isRemoval) }
+// dropPresumed leaves out of a plan what presumes that a missing message is nowhere. Rows are not forgotten either: those
+// that would have to make room do so when they are in the way.
+func (r *run) dropPresumed(p *plan.Plan) {
+	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool { return r.presumed(op) || op.Kind == plan.Forget })
+}
+
+func (r *run) presumed(op plan.Op) bool {
+	if isRemoval(op) || op.Row == 0 || op.Kind != plan.Upload && op.Kind != plan.Download {
+		return isRemoval(op)
+	}
+	for _, f := range r.folders {
+		if p := f.pairs[op.Row]; p != nil {
+			return p.Why == plan.Agreed && (op.Kind == plan.Upload && p.Remote == plan.Gone || op.Kind == plan.Download && p.Local == plan.Gone)
+		}
+	}
+	return false
+}
 
 func isRemoval(op plan.Op) bool {
 	return op.Kind == plan.Delete || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
@@ -145,16 +162,15 @@ func sameNames(a, b []maildir.Entry) bool {
 	return !slices.ContainsFunc(b, func(e maildir.Entry) bool { return !names[e.Base] })
 }
 
-// unread returns a folder that was synchronised before and could not be read in this pass, nil if there is
+// unread returns a folder that was synchronised before and could not be read in this pass, empty if there is
 // none. What is missing elsewhere may have moved there.
-func (r *run) unread() *folder {
-	i := slices.IndexFunc(r.folders, func(f *folder) bool {
-		return f.failed != nil && (f.base.UIDNext != 0 || len(f.base.LocalMark) > 0)
-	})
-	if i < 0 {
-		return nil
+func (r *run) unread() mail.FolderName {
+	for _, f := range r.folders {
+		if f.failed != nil && (f.base.UIDNext != 0 || len(f.base.LocalMark) > 0) {
+			return f.name
+		}
 	}
-	return r.folders[i]
+	return r.hidden
 }
 
 // known carries out the operations that only the state takes part in.
@@ -300,6 +316,9 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 		}
 	}
 	m.Folder, m.Why, m.Text = f.base.ID, string(op.Why), op.Reason
+	if err := clearParked(tx, f, m.UID, m.Name, m.ID); err != nil {
+		return err
+	}
 	return tx.PutMessage(&m)
 }
 

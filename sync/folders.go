@@ -71,7 +71,7 @@ func (r *run) readTrees(ctx context.Context) (*trees, error) {
 		}
 		for _, p := range problems {
 			r.fail(p.Folder, p)
-			if p.Folder != "" {
+			if p.Folder != "" && !slices.ContainsFunc(t.local, func(f maildir.Folder) bool { return f.Name == p.Folder }) {
 				t.hidden = append(t.hidden, p.Folder)
 			}
 		}
@@ -340,7 +340,16 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 				return err
 			}
 		}
-		return r.pool.with(ctx, func(s remote.Session) error { return s.Create(ctx, box) })
+		return r.pool.with(ctx, func(s remote.Session) error {
+			err := s.Create(ctx, box)
+			if remote.ClassOf(err) == remote.Refused {
+				// It may be there by now: a rename of the folder above it has taken it along.
+				if _, there := s.Status(ctx, box); there == nil {
+					return nil
+				}
+			}
+			return err
+		})
 	case op.Kind == plan.RenameFolder && op.Side == plan.Maildir:
 		if err := r.md.RenameFolder(op.From, op.Folder); err != nil {
 			return err
@@ -443,7 +452,12 @@ func dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
 // makeFolders makes r.folders from the trees and gives each folder its row in the state.
 func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	sc := r.scope(t)
-	r.folders, r.byName = nil, map[mail.FolderName]*folder{}
+	r.folders, r.byName, r.hidden = nil, map[mail.FolderName]*folder{}, ""
+	for _, b := range t.base {
+		if t.isHidden(b.Name) {
+			r.hidden = b.Name
+		}
+	}
 	get := func(name mail.FolderName) *folder {
 		f := r.byName[name]
 		if f == nil {

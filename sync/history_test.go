@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -25,11 +26,13 @@ type history struct {
 	folders []string
 	deleted map[string]int // how many copies of each text somebody deleted
 	made    map[string]int // and how many were made
-	log     []string
+	// fresh says on which side a text is new since the last sync: what is new on both is one message.
+	fresh map[string]string
+	log   []string
 }
 
 func newHistory(t testing.TB, seed uint64, o model.Options) *history {
-	h := &history{world: newWorld(t, o), rng: rand.New(rand.NewPCG(seed, 1)), deleted: map[string]int{}, made: map[string]int{}}
+	h := &history{world: newWorld(t, o), rng: rand.New(rand.NewPCG(seed, 1)), deleted: map[string]int{}, made: map[string]int{}, fresh: map[string]string{}}
 	h.mkfolder("INBOX")
 	h.set.Policy.Guard.ByShare = false // histories delete freely; the guard has tests of its own
 	h.folders = []string{"INBOX", "Work", "Work/Old", "Lists"}
@@ -37,6 +40,16 @@ func newHistory(t testing.TB, seed uint64, o model.Options) *history {
 		h.server.CreateMailbox(f)
 	}
 	return h
+}
+
+// make counts a text that is made on a side, or reports that it would be the other side's new message.
+func (h *history) make(text, side string) bool {
+	if was := h.fresh[text]; was != "" && was != side {
+		return false
+	}
+	h.fresh[text] = side
+	h.made[text]++
+	return true
 }
 
 func (h *history) note(format string, args ...any) {
@@ -71,22 +84,23 @@ func (h *history) remoteAct() {
 	}
 	switch h.rng.IntN(11) {
 	case 8:
-		if m, ok := pick(); ok {
+		if m, ok := pick(); ok && h.make(strings.ReplaceAll(m.Raw, "\r\n", "\n"), "server") {
 			to := snap.Mailboxes[h.rng.IntN(len(snap.Mailboxes))].Name
 			h.server.Copy(box.Name, to, m.UID)
-			h.made[strings.ReplaceAll(m.Raw, "\r\n", "\n")]++
 			h.note("server: copy %s from %s to %s", subjectOf(m.Raw), box.Name, to)
 		}
 	case 9:
 		h.remoteFolderAct(box)
 	case 0, 1, 2:
 		text := h.text("r")
+		if !h.make(text, "server") {
+			return
+		}
 		var flags []string
 		if h.rng.IntN(2) == 0 {
 			flags = append(flags, flagNames[h.rng.IntN(len(flagNames))])
 		}
 		h.arrive(box.Name, text, flags...)
-		h.made[text]++
 		h.note("server: new %s in %s", subjectOf(text), box.Name)
 	case 3, 4:
 		if m, ok := pick(); ok {
@@ -125,17 +139,21 @@ func (h *history) localAct() {
 		if len(files) > 0 {
 			f := files[h.rng.IntN(len(files))]
 			text := h.read(f)
+			if !h.make(text, "maildir") {
+				return
+			}
 			to := h.pickLocal()
 			h.put(to, text, "S")
-			h.made[text]++
 			h.note("maildir: copy %s from %s to %s", subjectOf(text), folder, to)
 		}
 	case 9:
 		h.localFolderAct(folder)
 	case 0, 1, 2:
 		text := h.text("l")
+		if !h.make(text, "maildir") {
+			return
+		}
 		h.put(folder, text, letters[h.rng.IntN(len(letters))])
-		h.made[text]++
 		h.note("maildir: new %s in %s", subjectOf(text), folder)
 	case 3, 4:
 		if len(files) > 0 {
@@ -157,9 +175,25 @@ func (h *history) localAct() {
 			to := h.pickLocal()
 			if to != folder {
 				h.note("maildir: move %s from %s to %s", subjectOf(h.read(f)), folder, to)
+				h.explain(folder, to)
 				h.move(f, to)
 			}
 		}
+	}
+}
+
+// explain lists in a folder the keyword letters of another, as a client does that moves messages with keywords. They
+// are the same in all folders, so the longer list is right for both.
+func (h *history) explain(from, to string) {
+	list := func(folder string) []byte {
+		b, err := os.ReadFile(filepath.Join(h.dir(folder), "dovecot-keywords"))
+		if !os.IsNotExist(err) {
+			h.must(err)
+		}
+		return b
+	}
+	if here, there := list(from), list(to); len(here) > len(there) {
+		h.must(os.WriteFile(filepath.Join(h.dir(to), "dovecot-keywords"), here, 0o600))
 	}
 }
 
@@ -184,6 +218,7 @@ func (h *history) settle() {
 	for range 6 {
 		res := h.sync()
 		if res.ToMaildir == (mailsync.Count{}) && res.ToServer == (mailsync.Count{}) {
+			clear(h.fresh)
 			return
 		}
 	}
@@ -373,7 +408,10 @@ func TestInterrupted(t *testing.T) {
 					at := h.server.Steps() + 1 + h.rng.IntN(40)
 					kind := kinds[h.rng.IntN(len(kinds))]
 					after := h.rng.IntN(2) == 0
+					var mu sync.Mutex
 					h.server.SetFault(func(s model.Step) model.Action {
+						mu.Lock() // the hook is called by all of the run's workers
+						defer mu.Unlock()
 						if s.N >= at && s.After == after || s.N >= at+10 {
 							at = 1 << 60
 							h.note("fault %d at %s", kind, s)

@@ -111,20 +111,27 @@ func (r *run) doomed(ctx context.Context, ops []plan.Op) ([]state.Message, error
 		for i, op := range ops {
 			f := r.byName[op.Folder]
 			m, err := rowFor(tx, f, op)
-			elsewhere := m.Folder != f.base.ID && !op.Expunge
-			otherUID := op.Side == plan.Server && op.UID != 0 && op.UID != m.UID && !op.Expunge
-			if errors.Is(err, state.ErrNotFound) || (err == nil && (elsewhere || otherUID)) {
+			// One that was moved on the side that still has it is not in the row's folder.
+			elsewhere := err == nil && m.Folder != f.base.ID
+			otherUID := op.Side == plan.Server && op.UID != m.UID && (op.UID == 0 && elsewhere || op.UID != 0 && !elsewhere && !op.Expunge)
+			if errors.Is(err, state.ErrNotFound) || (err == nil && otherUID) {
 				r.doubt(f)
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			if op.Expunge && op.Side == plan.Server {
+			switch {
+			case op.Side == plan.Server && (op.Expunge || elsewhere):
 				m.UID = op.UID
-			}
-			if op.Side == plan.Maildir && op.Name != "" {
+				if !op.Expunge {
+					m.Name = "" // which it had in the other folder
+				}
+			case op.Side == plan.Maildir && op.Name != "":
 				m.Name = op.Name
+				if elsewhere {
+					m.UID = 0
+				}
 			}
 			rows[i] = m
 		}
@@ -322,7 +329,12 @@ func (r *run) restoreAside(ctx context.Context, boxes []remote.Mailbox) (renamed
 			continue
 		}
 		if err := r.pool.with(ctx, func(s remote.Session) error { return s.Rename(ctx, b.Name, was) }); err != nil {
-			return renamed, fmt.Errorf("giving mailbox %s its name back: %w", was, err)
+			err = fmt.Errorf("giving mailbox %s its name back, which it bore until it was to be deleted: %w", was, err)
+			if remote.ClassOf(err) != remote.Refused {
+				return renamed, err
+			}
+			r.fail("", err) // the name is taken: it goes on as a folder under the other one
+			continue
 		}
 		if err := r.update(ctx, func(tx *state.Tx) error { return tx.Set(asideKey(b.Name), "") }); err != nil {
 			return renamed, err

@@ -55,6 +55,13 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 		if err != nil || !ok || f.ID != in.To || m.Folder == in.To {
 			return err
 		}
+		to := &folder{base: f}
+		if other, err := claimed(tx, to, in.Message.UID, m.Name, m.ID); other || err != nil {
+			return err // the file that bears the name there is another message's: the comparison finds out
+		}
+		if err := clearParked(tx, to, in.Message.UID, m.Name, m.ID); err != nil {
+			return err
+		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
 		return tx.PutMessage(&m)
 	}
@@ -75,22 +82,30 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 	if err != nil {
 		return err
 	}
-	rows, err := tx.ByUIDs(row.Folder, mail.NewUIDSet(row.UID))
-	if err != nil {
+	to := &folder{base: f}
+	if other, err := claimed(tx, to, row.UID, row.Name, row.ID); other || err != nil {
+		return err // already recorded, or paired with another message since
+	}
+	if err := clearParked(tx, to, row.UID, row.Name, row.ID); err != nil {
 		return err
 	}
-	for _, other := range rows {
-		if other.ID == row.ID {
-			continue
-		}
-		if other.Why == "" {
-			return nil // already recorded
-		}
-		if err := tx.DeleteMessage(other.ID); err != nil {
-			return err
+	return tx.PutMessage(&row)
+}
+
+// claimed reports whether another row that is on both sides has the UID or the name.
+func claimed(tx *state.Tx, f *folder, uid mail.UID, name string, but int64) (bool, error) {
+	var rows []state.Message
+	if uid != 0 {
+		var err error
+		if rows, err = tx.ByUIDs(f.base.ID, mail.NewUIDSet(uid)); err != nil {
+			return false, err
 		}
 	}
-	return tx.PutMessage(&row)
+	m, ok, err := tx.ByName(f.base.ID, name)
+	if ok {
+		rows = append(rows, m)
+	}
+	return slices.ContainsFunc(rows, func(m state.Message) bool { return m.ID != but && m.Why == "" }), err
 }
 
 func (r *run) intents(ctx context.Context, kinds ...state.IntentKind) ([]state.Intent, error) {
@@ -163,6 +178,13 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 			}
 			continue
 		}
+		if in.UIDValidity != f.validity() {
+			// Another mailbox by now: what the comparison finds in it is paired by content.
+			if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) }); err != nil {
+				return err
+			}
+			continue
+		}
 		from = min(from, max(in.UIDNext, 1))
 		open = append(open, in)
 	}
@@ -207,6 +229,11 @@ func (f *folder) mayBeGhost(m remote.Message) bool {
 
 // settleOne looks for the message of one unanswered intent.
 func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *candidates, in *state.Intent) error {
+	if in.Kind == state.Upload {
+		if settled, err := r.pairedMeanwhile(ctx, in); settled || err != nil {
+			return err
+		}
+	}
 	m, found, err := cand.take(ctx, in)
 	if err != nil {
 		return err
@@ -215,9 +242,6 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 		return r.settleMove(ctx, s, f, in, m, found)
 	}
 	if !found {
-		if settled, err := r.pairedMeanwhile(ctx, in); settled || err != nil {
-			return err
-		}
 		// Not there (yet). The file counts as new, and is sent again under the same intent; what the dead
 		// connection had sent may still arrive.
 		if r.now().Sub(in.Started) > ghostTime {
@@ -228,6 +252,7 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
 	in.Message.UID, in.Message.RemoteSize, in.Message.EmailID = m.UID, m.Size, m.EmailID
 	in.Message.RemoteFlags = in.Message.RemoteFlags.And(m.Flags)
+	f.base.LocalMark = nil // its file may be gone since, or have other flags
 	r.count(func(res *Result) { res.ToServer.New++ })
 	return r.update(ctx, func(tx *state.Tx) error { return r.adopt(tx, f, in) })
 }
@@ -240,10 +265,13 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 		row, _, err = tx.ByName(in.Message.Folder, in.Message.Name)
 		return err
 	})
-	if err != nil || row.UID == 0 || row.UID < in.UIDNext {
+	if err != nil || row.UID == 0 {
 		return false, err
 	}
-	in.Message, in.Settled = row, true
+	in.Settled = true
+	if row.UID < in.UIDNext {
+		in.Sends++ // it is none of them: all may still come
+	}
 	return true, r.update(ctx, func(tx *state.Tx) error {
 		if in.Sends <= 1 {
 			return tx.DeleteIntent(in.ID)
@@ -298,11 +326,15 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 			return err
 		}
 		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
-		if _, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID)); err != nil {
+		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID))
+		if err != nil {
 			return err
 		}
 		in.Sends--
 		err = r.update(ctx, func(tx *state.Tx) error {
+			if err := parkPending(tx, f.base.ID, pending); err != nil {
+				return err
+			}
 			if in.Sends <= 1 {
 				return tx.DeleteIntent(in.ID)
 			}
@@ -378,6 +410,22 @@ func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message
 // takeTwin is take for ghosts, which also have the INTERNALDATE that we sent.
 func (c *candidates) takeTwin(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	return c.find(ctx, in, true)
+}
+
+// takeChanged finds the message that the server made of an upload which it took and did not keep as it was
+// sent: the first between two UIDs with the INTERNALDATE that we gave it, and with the same Date.
+func (c *candidates) takeChanged(in *state.Intent, sent mail.Content, after, before mail.UID) (remote.Message, bool) {
+	for _, uid := range c.order {
+		m, ok := c.free[uid]
+		if !ok || uid < in.UIDNext || uid <= after || uid >= before || m.Header == nil {
+			continue
+		}
+		if m.Header.HasMessageID == sent.HasMessageID && m.Header.Date.Equal(sent.Date) && m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
+			delete(c.free, uid)
+			return m, true
+		}
+	}
+	return remote.Message{}, false
 }
 
 func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (remote.Message, bool, error) {

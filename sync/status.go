@@ -53,8 +53,20 @@ type ParkedMessage struct {
 // maxParkedListed bounds how many parked messages of a folder are listed one by one.
 const maxParkedListed = 1000
 
+// statusAttempts bounds how often the state is read again because a sync that ended changed it meanwhile.
+const statusAttempts = 5
+
 // Status reads the state and the Maildir, never the network.
 func Status(ctx context.Context, set Settings, w World) (*AccountStatus, error) {
+	for attempt := 1; ; attempt++ {
+		out, err := status(ctx, set, w)
+		if !errors.Is(err, state.ErrChanged) || attempt == statusAttempts {
+			return out, err
+		}
+	}
+}
+
+func status(ctx context.Context, set Settings, w World) (*AccountStatus, error) {
 	out := &AccountStatus{Account: set.Account}
 	if _, err := os.Stat(set.StatePathOrDefault()); errors.Is(err, fs.ErrNotExist) {
 		out.Never = true

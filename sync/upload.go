@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -176,6 +177,9 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops [
 			continue
 		}
 		in := earlier[op.Name]
+		if in.ID != 0 && in.UIDValidity != sel.UIDValidity {
+			in.UIDNext = 0 // of another mailbox
+		}
 		in.Kind, in.Started, in.UIDValidity = state.Upload, r.now(), sel.UIDValidity
 		if in.ID == 0 || in.UIDNext == 0 {
 			in.UIDNext = sel.UIDNext
@@ -208,13 +212,15 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 		}
 	}
 	box := remote.Box{Name: f.mailbox, UIDValidity: sel.UIDValidity}
+	var odd, doubtful mail.UIDSet
 	if unnamed {
-		if err := r.findUploads(ctx, s, f, box, batch); err != nil {
+		var err error
+		if odd, err = r.findUploads(ctx, s, f, box, batch); err != nil {
 			return err
 		}
 	}
 	if uids.IsEmpty() {
-		return nil
+		return r.learnRewritten(ctx, s, box, odd, batch)
 	}
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, EmailID: true})
 	if err != nil {
@@ -224,15 +230,28 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 	for _, m := range ms {
 		seen[m.UID] = m
 	}
-	var odd mail.UIDSet
 	for _, b := range batch {
 		m, ok := seen[b.result.UID]
 		if !ok || b.result.UID == 0 {
 			continue
 		}
 		b.taken(m)
-		if m.Size != b.upload.Size || b.content.NUL {
+		switch {
+		case m.Size != b.upload.Size || b.content.NUL:
 			odd.Add(m.UID)
+		case b.content.RawHeader: // Cyrus puts an X for every such byte
+			doubtful.Add(m.UID)
+		}
+	}
+	if !doubtful.IsEmpty() {
+		headers, err := s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+		if err != nil {
+			return err
+		}
+		for _, m := range headers {
+			if i := slices.IndexFunc(batch, func(b *sending) bool { return b.result.UID == m.UID }); i >= 0 && m.Header != nil && m.Header.Header != batch[i].content.Header {
+				odd.Add(m.UID)
+			}
 		}
 	}
 	return r.learnRewritten(ctx, s, box, odd, batch)
@@ -250,7 +269,7 @@ func (r *run) learnRewritten(ctx context.Context, s remote.Session, box remote.B
 	}
 	for _, b := range batch {
 		m := &b.intent.Message
-		if c, ok := found[m.UID]; ok && m.UID != 0 && c.Digest != m.Digest {
+		if c, ok := found[m.UID]; ok && m.UID != 0 && (c.Digest != m.Digest || c.Size != b.upload.Size) {
 			m.RemoteDigest, m.Header, m.HasMessageID = c.Digest, c.Header, c.HasMessageID
 		}
 	}
@@ -264,30 +283,68 @@ func (b *sending) taken(m remote.Message) {
 	b.intent.Message.RemoteSize, b.intent.Message.EmailID = m.Size, m.EmailID
 }
 
-// findUploads finds messages that the server took without telling their UIDs.
-func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending) error {
+// findUploads finds messages that the server took without telling their UIDs. It returns those that the server may not
+// have kept as they were sent.
+func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending) (mail.UIDSet, error) {
+	var odd mail.UIDSet
 	from := ^mail.UID(0)
 	for _, b := range batch {
 		from = min(from, max(b.intent.UIDNext, 1))
 	}
 	found, err := r.candidates(ctx, s, f, box, from)
 	if err != nil {
-		return err
+		return odd, err
+	}
+	name := func(b *sending, m remote.Message) {
+		b.taken(m)
+		b.result.UID = m.UID
+		if m.Size != b.upload.Size {
+			odd.Add(m.UID)
+		}
 	}
 	for _, b := range batch {
-		if !b.answered || b.result.Err != nil || b.result.UID != 0 {
-			continue
-		}
-		m, ok, err := found.take(ctx, b.intent)
-		if err != nil {
-			return err
-		}
-		if ok {
-			b.taken(m)
-			b.result.UID = m.UID
+		if b.unnamed() {
+			m, ok, err := found.take(ctx, b.intent)
+			if err != nil {
+				return odd, err
+			}
+			if ok {
+				name(b, m)
+			}
 		}
 	}
-	return nil
+	// What is still missing was changed on the way in. UIDs ascend as the messages were sent.
+	for i, b := range batch {
+		if b.unnamed() {
+			if m, ok := found.takeChanged(b.intent, b.content, uidBefore(batch[:i]), uidAfter(batch[i:])); ok {
+				name(b, m)
+				odd.Add(m.UID)
+			}
+		}
+	}
+	return odd, nil
+}
+
+// unnamed reports whether the server took the message and its UID is not known.
+func (b *sending) unnamed() bool { return b.answered && b.result.Err == nil && b.result.UID == 0 }
+
+// uidBefore is the highest UID of messages that were sent before, uidAfter the lowest of those sent after.
+func uidBefore(batch []*sending) mail.UID {
+	var uid mail.UID
+	for _, b := range batch {
+		uid = max(uid, b.result.UID)
+	}
+	return uid
+}
+
+func uidAfter(batch []*sending) mail.UID {
+	uid := ^mail.UID(0)
+	for _, b := range batch {
+		if b.result.UID != 0 {
+			uid = min(uid, b.result.UID)
+		}
+	}
+	return uid
 }
 
 // recordUploads commits the fate of each upload.

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	netmail "net/mail"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,6 +40,8 @@ type Content struct {
 	CRLF, BareLF, CRCRLF int64
 	// NUL reports a zero byte, which IMAP literals can't hold (RFC 9051, section 4.3).
 	NUL bool
+	// RawHeader reports a header with bytes above 0x7F, which servers without RFC 6855 may rewrite.
+	RawHeader bool
 }
 
 // WireSize is the size that a file with this content has as an IMAP literal: a file that holds
@@ -65,7 +68,7 @@ type Surveyor struct {
 	all     hash.Hash
 	header  headerReader
 	held    bool // a CR was read and not passed on yet: an LF may follow
-	doubled bool // the byte before it was a CR too
+	doubled bool // the byte before the CR that is held was a CR too
 	buf     []byte
 }
 
@@ -103,10 +106,8 @@ func (s *Surveyor) lfForm(p []byte) []byte {
 		s.content.BareLF += int64(bytes.Count(p, []byte{'\n'}))
 		return p
 	}
-	if s.buf == nil {
-		s.buf = make([]byte, 0, surveyBlock+1) // and the CR held before
-	}
-	out := s.buf[:0]
+	out := slices.Grow(s.buf[:0], len(p)+1) // and the CR held before
+	s.buf = out
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
@@ -122,7 +123,7 @@ func (s *Surveyor) lfForm(p []byte) []byte {
 		default:
 			s.content.BareLF++
 		}
-		s.held, s.doubled = false, false
+		s.held = false
 		out = append(out, '\n')
 		p = p[i+1:]
 	}
@@ -139,7 +140,6 @@ func (s *Surveyor) text(out, p []byte) []byte {
 	}
 	last := len(p) - 1
 	if s.held = p[last] == '\r'; !s.held {
-		s.doubled = false
 		return append(out, p...)
 	}
 	s.doubled = before
@@ -177,6 +177,7 @@ type headerReader struct {
 	field    []byte // the beginning of the current field, unfolded
 	date     string
 	hasMsgID bool
+	raw      bool
 }
 
 // maxField bounds how much of one header field is kept for parsing, in bytes: RFC 5322, 2.1.1 allows
@@ -210,6 +211,7 @@ func (h *headerReader) text(p []byte) {
 		h.ended = false
 	}
 	h.hash.Write(p)
+	h.raw = h.raw || slices.ContainsFunc(p, func(c byte) bool { return c > 0x7f })
 	if !h.inLine && p[0] != ' ' && p[0] != '\t' {
 		h.endField()
 	}
@@ -237,8 +239,13 @@ func (h *headerReader) finish(c *Content) {
 	if h.any {
 		h.hash.Sum(c.Header[:0])
 	}
-	c.HasMessageID = h.hasMsgID
-	if t, err := netmail.ParseDate(plainDate(h.date)); err == nil {
+	c.HasMessageID, c.RawHeader = h.hasMsgID, h.raw
+	date := plainDate(h.date)
+	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", date) // as nearly all are; ParseDate comes to it late
+	if err != nil {
+		t, err = netmail.ParseDate(date)
+	}
+	if err == nil {
 		c.Date = t.UTC()
 	}
 }

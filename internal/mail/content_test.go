@@ -73,6 +73,9 @@ func checkContent(t interface{ Errorf(string, ...any) }, b []byte, c Content) {
 		c.CRCRLF != count("\r\r\n") || c.NUL != (count("\x00") > 0) {
 		t.Errorf("%.200q is said to be %+v", b, c)
 	}
+	if want := bytes.ContainsFunc(head, func(r rune) bool { return r > 0x7f }); c.RawHeader != want {
+		t.Errorf("%.200q: RawHeader = %v", b, c.RawHeader)
+	}
 	if c.Digest != sha256.Sum256(lfOf(b)) {
 		t.Errorf("%.200q has another digest than its LF form", b)
 	}

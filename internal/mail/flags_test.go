@@ -25,7 +25,7 @@ type model map[string]bool
 
 // accepted says by its own words which names a set takes.
 func accepted(name string) bool {
-	if slices.ContainsFunc(systemNames[:], func(s string) bool { return strings.ToLower(s) == strings.ToLower(name) && len(s) == len(name) }) {
+	if slices.ContainsFunc(systemNames[:], func(s string) bool { return strings.EqualFold(s, name) && len(s) == len(name) }) {
 		return true
 	}
 	return name != "" && len(name) < 256 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&'+,-./:;<=>?@[]^_`|}~") == ""

@@ -86,6 +86,9 @@ func EscapeComponent(name, also string) string {
 // UnescapeComponent undoes EscapeComponent. A name that EscapeComponent can't have written is
 // meant literally.
 func UnescapeComponent(name, also string) string {
+	if !strings.Contains(name, "%") {
+		return name
+	}
 	var b strings.Builder
 	rest := name
 	for {

@@ -28,8 +28,8 @@ func (s *Session) Bodies(ctx context.Context, box remote.Box, uids mail.UIDSet, 
 	if uids.IsEmpty() {
 		return map[mail.UID]error{}, nil
 	}
-	d := &delivery{s: s, op: "fetching messages from " + readName(box.Name), box: box, deliver: deliver, aside: map[mail.UID]remote.Message{}, refused: map[mail.UID]error{},
-		unsure: map[mail.UID]remote.Message{}}
+	d := &delivery{s: s, op: "fetching messages from " + readName(box.Name), box: box, deliver: deliver,
+		aside: map[mail.UID]remote.Message{}, refused: map[mail.UID]error{}, unsure: map[mail.UID]remote.Message{}}
 	if err := s.catchUp(ctx, d.op, box, uids); err != nil {
 		return nil, err
 	}

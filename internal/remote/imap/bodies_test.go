@@ -70,6 +70,7 @@ func TestBodyBeforeItsUID(t *testing.T) {
 		p.say("* 1 FETCH (BODY[] {4}\r\nfive UID 5 FLAGS (\\Seen) INTERNALDATE \"07-Aug-2019 06:05:04 +0000\")",
 			fmt.Sprintf("* 2 FETCH (BODY[] {%d}\r\n%s UID 6 FLAGS (\\Flagged) INTERNALDATE \"07-Aug-2019 06:05:04 +0000\")", len(large), large),
 			bodyLine(3, 7, "seven"), "$2 OK done")
+		p.sayWhatIsThere("6", "6")
 		p.expect("UID FETCH 6" + askBodies)
 		p.say(fmt.Sprintf("* 2 FETCH (BODY[] {%d}\r\n%s UID 6 FLAGS (\\Flagged) INTERNALDATE NIL)", len(large), large), "$1 OK done")
 	})
@@ -97,6 +98,7 @@ func TestLargeBodyOfAnotherMessageIsNotTaken(t *testing.T) {
 	s := preauth(t, "IMAP4rev1", Config{}, func(p *script) {
 		p.openBoxWith("UID FETCH 6" + askBodies)
 		p.say(answer(6), "$2 OK done")
+		p.sayWhatIsThere("6", "6")
 		p.expect("UID FETCH 6" + askBodies)
 		p.say(answer(8), "$1 OK done")
 	})
@@ -113,10 +115,10 @@ func TestNilBodyIsMissing(t *testing.T) {
 	s := preauth(t, "IMAP4rev1", Config{}, func(p *script) {
 		p.openBoxWith("UID FETCH 5" + askBodies)
 		p.say("* 1 FETCH (UID 5 FLAGS () INTERNALDATE NIL BODY[] NIL)", "$2 OK done")
+		p.sayWhatIsThere("5", "5")
 		p.expect("UID FETCH 5" + askBodies)
 		p.say("* 1 FETCH (UID 5 FLAGS () INTERNALDATE NIL BODY[] NIL)", "$1 OK done")
-		p.expect("UID SEARCH UID 5")
-		p.say("* SEARCH 5", "$1 OK done")
+		p.sayWhatIsThere("5", "5")
 	})
 	got, missing := bodiesOf(t, s, box7(), 5)
 	if len(got) != 0 || remote.ClassOf(missing[5]) != remote.Refused {
@@ -150,15 +152,15 @@ func TestBodyNobodyAskedForIsSkipped(t *testing.T) {
 
 func TestMissingBodiesAreAskedForOnceMoreAndExplained(t *testing.T) {
 	s := preauth(t, "IMAP4rev1", Config{}, func(p *script) {
-		p.openBoxWith("UID FETCH 4:7" + askBodies)
+		p.openBoxWith("UID FETCH 4:8" + askBodies)
 		p.say(bodyLine(1, 4, "four"), "$2 NO [UNAVAILABLE] not all")
+		p.sayWhatIsThere("5:8", "5 6 7")
 		p.expect("UID FETCH 5"+askBodies, "UID FETCH 6"+askBodies, "UID FETCH 7"+askBodies)
 		p.say("$1 NO [UNAVAILABLE] never", bodyLine(2, 6, "six"), "$2 OK done", "$3 OK done")
-		p.expect("UID SEARCH UID 5,7")
-		p.say("* SEARCH 5", "$1 OK done")
+		p.sayWhatIsThere("5,7", "5")
 	})
-	got, missing := bodiesOf(t, s, box7(), 4, 5, 6, 7)
-	if got[4] != "four" || got[6] != "six" || len(missing) != 2 {
+	got, missing := bodiesOf(t, s, box7(), 4, 5, 6, 7, 8)
+	if got[4] != "four" || got[6] != "six" || len(missing) != 3 || !errors.Is(missing[8], remote.ErrGone) {
 		t.Errorf("got %v, missing %v", got, missing)
 	}
 	if e, ok := errors.AsType[*remote.Error](missing[5]); !ok || e.Class != remote.Refused || e.Code != "UNAVAILABLE" {
@@ -173,10 +175,10 @@ func TestGarbledSearchIsNoEvidenceThatAMessageIsGone(t *testing.T) {
 	s := preauth(t, "IMAP4rev1", Config{}, func(p *script) {
 		p.openBoxWith("UID FETCH 5" + askBodies)
 		p.say("$2 OK done")
+		p.sayWhatIsThere("5", "five")
 		p.expect("UID FETCH 5" + askBodies)
 		p.say("$1 OK done")
-		p.expect("UID SEARCH UID 5")
-		p.say("* SEARCH five", "$1 OK done")
+		p.sayWhatIsThere("5", "five")
 	})
 	_, missing := bodiesOf(t, s, box7(), 5)
 	if errors.Is(missing[5], remote.ErrGone) || missing[5] == nil {

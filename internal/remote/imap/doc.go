@@ -15,7 +15,9 @@
 //
 // Rules that hold everywhere: messages are named by UID only, sequence numbers are read and forgotten;
 // a response code is believed only where its command's answer can carry it; FETCH data is an
-// observation under its UID, whoever asked; a set of UIDs that the server names is never expanded;
+// observation under its UID, whoever asked; a set of UIDs, whether the server or the caller names it, is never expanded
+// beyond the messages there are; an open mailbox is a view that the server brings up to date when it pleases, so
+// that what matters is asked after a NOOP of its own, or of a mailbox that is not open;
 // mailbox names are the server's bytes, and go back as they came; nothing from the server gets
 // into a command except inside a quoted string or literal.
 package imap

@@ -58,6 +58,7 @@ func TestOddFetchLines(t *testing.T) {
 				p.say(selected(2, 3, 0)...)
 				p.say("$1 OK open", tc.line, "* 2 FETCH (UID 2 FLAGS (good))", "$2 OK done")
 				if tc.flags == "-" {
+					p.sayWhatIsThere("1", "1")
 					p.expect("UID FETCH 1 (UID FLAGS)")
 					p.say(tc.line, "$1 OK done")
 				}
@@ -192,8 +193,10 @@ func TestLongListsOfNumbersAreRead(t *testing.T) {
 		line.WriteString(" " + itoa(1_000_000+2*i))
 	}
 	s := preauth(t, bare, Config{Trace: func(byte, string) {}}, func(p *script) {
-		p.openBox(1, 2)
+		p.openBox(n, 2_000_000)
 		p.expect("UID STORE 1000002 +FLAGS.SILENT (\\Deleted)")
+		p.say("$1 OK done")
+		p.expect("NOOP")
 		p.say("$1 OK done")
 		p.expect("UID SEARCH DELETED")
 		p.say(line.String(), "$1 OK done")

@@ -44,12 +44,12 @@ func (s *Session) present(ctx context.Context, op string, box remote.Box, uids m
 	return there, sure, nil
 }
 
-// thoseThere cuts a set that spans much down to the messages there are.
+// thoseThere cuts a set that spans much down to the messages there are, as far as the server has noticed: after catchUp.
 func (s *Session) thoseThere(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) (there mail.UIDSet, sure bool, err error) {
 	if uids.Len() <= maxSpan {
 		return uids, true, nil
 	}
-	return s.presentNow(ctx, op, box, uids)
+	return s.present(ctx, op, box, uids, "")
 }
 
 // refresh lets the server notice what others did to the open mailbox. It is an exchange of its own, because

@@ -176,6 +176,14 @@ func (p *script) openBox(exists, next int) {
 	p.say("$1 OK [READ-WRITE] open")
 }
 
+// sayWhatIsThere answers the question which of some UIDs are there.
+func (p *script) sayWhatIsThere(asked, there string) {
+	p.expect("NOOP")
+	p.say("$1 OK done")
+	p.expect("UID SEARCH UID " + asked)
+	p.say("* SEARCH "+there, "$1 OK done")
+}
+
 // knownUIDs makes a mark with these UIDs known.
 func knownUIDs(modseq uint64, next mail.UID, uids ...mail.UID) remote.Since {
 	set := mail.NewUIDSet(uids...)

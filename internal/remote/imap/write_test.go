@@ -171,10 +171,11 @@ func TestPermanentFlags(t *testing.T) {
 		{"* OK [PERMANENTFLAGS ()] ok", ""}, {"* OK [PERMANENTFLAGS NIL] ok", ""}, {`* OK [PERMANENTFLAGS ( \Seen  )] ok`, `\Seen`},
 		{`* OK [PERMANENTFLAGS ("\\Seen")] ok`, `\Seen`},
 		{`* OK [PERMANENTFLAGS \Seen] odd`, all.String()}, // not understood, so not known
+		{`* OK [PERMANENTFLAGS (\*)] ok`, all.String()},   // go-imap's server in memory means everything
 	} {
 		s := preauth(t, bare, Config{}, func(p *script) {
 			p.expect(`SELECT "INBOX"`)
-			p.say("* 1 EXISTS", "* OK [UIDVALIDITY 7] x")
+			p.say("* 1 EXISTS", "* OK [UIDVALIDITY 7] x", "* OK [UIDNEXT 2] x")
 			if tc.code != "" {
 				p.say(tc.code)
 			}
@@ -248,7 +249,20 @@ func TestMove(t *testing.T) {
 }
 
 func TestExpunge(t *testing.T) {
-	const store = `UID STORE 1:2 +FLAGS.SILENT (\Deleted)`
+	store := func(p *script, uids string) {
+		p.expect(`UID STORE ` + uids + ` +FLAGS.SILENT (\Deleted)`)
+		p.say("$1 OK done")
+	}
+	uidExpunge := func(p *script, uids string, answers ...string) {
+		p.expect("UID EXPUNGE " + uids)
+		p.say(append(answers, "$1 OK done")...)
+	}
+	search := func(p *script, answers ...string) {
+		p.expect("NOOP")
+		p.say("$1 OK done")
+		p.expect("UID SEARCH DELETED")
+		p.say(append(answers, "$1 OK done")...)
+	}
 	for _, tc := range []struct {
 		name, caps string
 		play       func(p *script)
@@ -256,58 +270,110 @@ func TestExpunge(t *testing.T) {
 		class      remote.Class
 	}{
 		{"with UIDPLUS", "UIDPLUS", func(p *script) {
-			p.expect(store, "UID EXPUNGE 1:2")
-			p.say("$1 OK done", "* 1 EXPUNGE", "* 1 EXPUNGE", "$2 OK done")
+			store(p, "1:2")
+			uidExpunge(p, "1:2", "* 1 EXPUNGE", "* 1 EXPUNGE")
+			p.sayWhatIsThere("1:2", "")
 		}, "", 0},
+		{"told by UID", "UIDPLUS", func(p *script) {
+			p.expect(`UID STORE 1:2 +FLAGS.SILENT (\Deleted)`)
+			p.say("* VANISHED 2", "$1 OK done")
+			uidExpunge(p, "1:2", "* VANISHED 1")
+		}, "", 0},
+		{"told of some", "UIDPLUS", func(p *script) {
+			store(p, "1:2")
+			uidExpunge(p, "1:2", "* VANISHED (EARLIER) 2", "* VANISHED 1")
+			p.sayWhatIsThere("2", "")
+		}, "", 0},
+		{"the server forgets one", "UIDPLUS", func(p *script) {
+			store(p, "1:2")
+			uidExpunge(p, "1:2", "* 1 EXPUNGE")
+			p.sayWhatIsThere("1:2", "2")
+			store(p, "2")
+			uidExpunge(p, "2", "* 1 EXPUNGE")
+			p.sayWhatIsThere("2", "")
+		}, "", 0},
+		{"the server keeps one", "UIDPLUS", func(p *script) {
+			store(p, "1:2")
+			uidExpunge(p, "1:2", "* 1 EXPUNGE")
+			p.sayWhatIsThere("1:2", "2")
+			store(p, "2")
+			uidExpunge(p, "2")
+			p.sayWhatIsThere("2", "2")
+			p.expect("UID SEARCH UID 2 DELETED")
+			p.say("* SEARCH 2", "$1 OK done")
+		}, "2", 0},
+		{"the server marks nothing", "UIDPLUS", func(p *script) {
+			for range 2 {
+				store(p, "1:2")
+				uidExpunge(p, "1:2")
+				p.sayWhatIsThere("1:2", "1 2")
+			}
+			p.expect("UID SEARCH UID 1:2 DELETED")
+			p.say("* SEARCH", "$1 OK done")
+		}, "", remote.Refused},
+		{"no word of what is there", "UIDPLUS", func(p *script) {
+			for range 2 {
+				store(p, "1:2")
+				uidExpunge(p, "1:2")
+				p.sayWhatIsThere("1:2", "nonsense")
+			}
+			p.expect("UID SEARCH UID 1:2 DELETED")
+			p.say("$1 NO later")
+		}, "", remote.Refused},
 		{"only ours are marked", "", func(p *script) {
-			p.expect(store)
-			p.say("$1 OK done")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH 2 1", "$1 OK done")
+			store(p, "1:2")
+			search(p, "* SEARCH 2 1")
 			p.expect("EXPUNGE")
 			p.say("* 1 EXPUNGE", "* 1 EXPUNGE", "$1 OK done")
+			p.sayWhatIsThere("1:2", "")
 		}, "", 0},
 		{"another one is marked", "", func(p *script) {
-			p.expect(store)
-			p.say("$1 OK done")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH 2 1 3", "$1 OK done")
+			store(p, "1:2")
+			search(p, "* SEARCH 2 1 3")
 		}, "1:2", 0},
 		{"one of ours is gone", "", func(p *script) {
-			p.expect(store)
-			p.say("$1 OK done")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH 2", "$1 OK done")
+			store(p, "1:2")
+			search(p, "* SEARCH 2")
 			p.expect("EXPUNGE")
 			p.say("$1 OK done")
+			p.sayWhatIsThere("1:2", "")
 		}, "", 0},
+		{"one of ours is gone and another one is marked", "", func(p *script) {
+			store(p, "1:2")
+			search(p, "* SEARCH 2 3")
+			p.sayWhatIsThere("1", "")
+		}, "2", 0},
 		{"all are gone", "", func(p *script) {
-			p.expect(store)
-			p.say("$1 OK done")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH", "$1 OK done")
+			store(p, "1:2")
+			search(p, "* SEARCH")
+			p.sayWhatIsThere("1:2", "")
 		}, "", 0},
 		{"garbled search", "", func(p *script) {
-			p.expect(store)
-			p.say("$1 OK done")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH 1 2 three", "$1 OK done")
+			store(p, "1:2")
+			search(p, "* SEARCH 1 2 three")
 		}, "1:2", 0},
+		{"EXPUNGE refused", "", func(p *script) {
+			store(p, "1:2")
+			search(p, "* SEARCH 1 2")
+			p.expect("EXPUNGE")
+			p.say("$1 NO [NOPERM] never")
+		}, "1:2", remote.Refused},
 		{"UID EXPUNGE advertised and missing", "UIDPLUS", func(p *script) {
-			p.expect(store, "UID EXPUNGE 1:2")
-			p.say("$1 OK done", "$2 BAD unknown command")
-			p.expect(store)
-			p.say("$1 OK done")
+			store(p, "1:2")
 			p.expect("UID EXPUNGE 1:2")
 			p.say("$1 BAD unknown command")
-			p.expect("UID SEARCH DELETED")
-			p.say("* SEARCH 1 2 3", "$1 OK done")
+			search(p, "* SEARCH 1 2 3")
 		}, "1:2", 0},
 		{"marking refused", "UIDPLUS", func(p *script) {
-			p.expect(store, "UID EXPUNGE 1:2")
-			p.say("$1 NO [NOPERM] never", "$2 OK done")
-			p.expect(store)
+			p.expect(`UID STORE 1:2 +FLAGS.SILENT (\Deleted)`)
 			p.say("$1 NO [NOPERM] never")
+		}, "", remote.Refused},
+		{"marking one refused", "UIDPLUS", func(p *script) {
+			p.expect(`UID STORE 1:2 +FLAGS.SILENT (\Deleted)`)
+			p.say("$1 NO [UNAVAILABLE] not all")
+			p.expect(`UID STORE 1 +FLAGS.SILENT (\Deleted)`, `UID STORE 2 +FLAGS.SILENT (\Deleted)`)
+			p.say("$1 NO [UNAVAILABLE] not this", "$2 OK done")
+			uidExpunge(p, "2", "* VANISHED 2")
 		}, "", remote.Refused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 // TestModelIsHonest puts the model and real servers through the same random histories.
 func TestModelIsHonest(t *testing.T) {
+	t.Parallel()
 	full := model.Full()
 	for _, c := range []struct {
 		name string

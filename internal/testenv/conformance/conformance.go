@@ -43,6 +43,8 @@ type Deviations struct {
 	RenameLeavesChildren bool
 	// InboxCanBeDeleted: DELETE INBOX is obeyed.
 	InboxCanBeDeleted bool
+	// CostsSpans: what is done with a set of UIDs takes as long as the set spans.
+	CostsSpans bool
 }
 
 // Other is what a second client does and sees. Mailboxes are named as in remote.Mailbox.Name. A failure
@@ -104,6 +106,10 @@ func Run(t *testing.T, fresh func(t *testing.T) Account) {
 		{"move keeps content, flags and date", move},
 		{"a refused move moves nothing", moveRefused},
 		{"expunge removes nobody else's message", expunge},
+		{"expunge makes sure of what others change meanwhile", expungeChanged},
+		{"messages that came after the mailbox was opened are reached", cameLater},
+		{"a set that spans everything costs what is there", spans},
+		{"the open mailbox can be asked about, renamed and deleted", openMailbox},
 		{"another UIDVALIDITY stops everything", uidValidity},
 		{"a refusal does not end the session", refusal},
 		{"the end of the context ends the session", cancelled},

@@ -19,6 +19,7 @@ import (
 // TestDovecot runs the suite on Dovecot: by TCP, TLS, STARTTLS and tunnel, in its mailbox formats and
 // namespaces, and with the extensions taken away one by one and all together.
 func TestDovecot(t *testing.T) {
+	t.Parallel()
 	type variant struct {
 		name    string
 		options servers.Options
@@ -45,6 +46,7 @@ func TestDovecot(t *testing.T) {
 }
 
 func TestCyrus(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]servers.Options{
 		"as it is":        {},
 		"INBOX. and dots": {Separator: ".", Prefix: "INBOX."},
@@ -61,6 +63,7 @@ func TestCyrus(t *testing.T) {
 }
 
 func TestCourier(t *testing.T) {
+	t.Parallel()
 	for name, without := range map[string][]string{"as it is": nil, "bare": {"UIDPLUS", "IDLE", "ACL", "QUOTA"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +77,7 @@ func TestCourier(t *testing.T) {
 
 // TestMemory runs the suite on the server of the demo.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	conformance.Run(t, func(t *testing.T) conformance.Account {
 		return account(t, memory(t), plain, conformance.Deviations{EndsHeaders: true, RenameLeavesChildren: true, InboxCanBeDeleted: true})
 	})

@@ -9,6 +9,7 @@ import (
 
 // TestModel runs the suite on the model, with all that it can do, with nothing, and in between.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	full := model.Full()
 	for name, o := range map[string]model.Options{
 		"full":            full,
@@ -19,9 +20,10 @@ func TestModel(t *testing.T) {
 		"INBOX. and dots": {CondStore: true, UIDPlus: true, Move: true, Delimiter: ".", Prefix: "INBOX."},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			conformance.Run(t, func(t *testing.T) conformance.Account {
 				s := model.New(o)
-				return conformance.Account{Dialer: s, Other: modelOther{s}}
+				return conformance.Account{Dialer: s, Other: modelOther{s}, Deviations: conformance.Deviations{CostsSpans: true}}
 			})
 		})
 	}
