@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test servers toolchain format vet staticcheck unit cross
+.PHONY: build test servers programs toolchain format vet staticcheck unit cross
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -13,12 +13,16 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o satchel ./cmd/satchel
 
 # The tests come last, so that the last lines are go's own summary.
-test: servers toolchain format vet staticcheck cross unit
+test: servers programs toolchain format vet staticcheck cross unit
 
 # Fetches Dovecot, Cyrus and Courier as Debian packages and unpacks them into a cache folder; it
 # installs nothing. What can't be had is named and its tests are skipped; with CI=true it is a failure.
 servers:
 	@internal/testenv/servers/fetch.sh || [ "$${CI:-}" != true ]
+
+# One test works with mutt in a terminal multiplexer. Without them it is skipped; with CI=true that is a failure.
+programs:
+	@{ command -v mutt && command -v tmux; } >/dev/null || tools/apt-install mutt tmux || [ "$${CI:-}" != true ]
 
 # The race detector needs a C compiler.
 toolchain:

@@ -72,6 +72,7 @@ type run struct {
 	hidden  mail.FolderName // a folder of the state that the Maildir can't look into, empty if there is none
 	again   bool            // this pass made something that the next one must look at
 
+	passes      int // the number of this pass, from 1
 	lostUploads int // connections that broke while uploading
 
 	mu       sync.Mutex // guards res, again, progress, lostUploads and folder.dirty
@@ -263,7 +264,7 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	for pass := 1; ; pass++ {
-		r.again = false
+		r.again, r.passes = false, pass
 		if err := r.pass(ctx); err != nil {
 			return err
 		}
@@ -354,6 +355,9 @@ func (r *run) pass(ctx context.Context) error {
 	if r.opt.DryRun {
 		r.res.Plan = p.Ops
 		return nil
+	}
+	if err := r.dropUnsureUploads(ctx, &p); err != nil {
+		return err
 	}
 	if r.presumes(p) {
 		unread := r.unread()

@@ -109,22 +109,8 @@ func (r *run) stable(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	sc := r.scope(t)
-	for _, f := range r.folders {
-		if f.failed != nil {
-			continue
-		}
-		now := sc.locals[f.name]
-		if (now == nil) != (f.local == nil) || (now != nil && !now.Mark.Equal(f.local.Mark)) {
-			return false, nil
-		}
-		if now != nil && f.scanned != nil && f.scanned.Mark.Racy {
-			// Its times are too young to show a change: compare the names.
-			scan, err := r.md.Scan(ctx, f.name)
-			if err != nil || !sameNames(scan.Entries, f.scanned.Entries) {
-				return false, err
-			}
-		}
+	if same, err := r.sameLocals(ctx, t.local); !same || err != nil {
+		return false, err
 	}
 	byName := map[string]*remote.Mailbox{}
 	for i := range t.boxes {
@@ -149,6 +135,58 @@ func (r *run) stable(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// sameLocals reports whether the Maildir's directories are still as they were read.
+func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, error) {
+	locals := make(map[mail.FolderName]*maildir.Folder, len(local))
+	for i := range local {
+		locals[local[i].Name] = &local[i]
+	}
+	for _, f := range r.folders {
+		if f.failed != nil {
+			continue
+		}
+		now := locals[f.name]
+		if (now == nil) != (f.local == nil) || (now != nil && !now.Mark.Equal(f.local.Mark)) {
+			return false, nil
+		}
+		if now != nil && f.scanned != nil && f.scanned.Mark.Racy {
+			// Its times are too young to show a change: compare the names.
+			scan, err := r.md.Scan(ctx, f.name)
+			if err != nil {
+				r.log.Debug("a folder can't be read again", "folder", f.name, "error", err)
+				return false, context.Cause(ctx)
+			}
+			if !sameNames(scan.Entries, f.scanned.Entries) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// dropUnsureUploads leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
+// folder may have come from another that was read before it went. If it never rests, they are uploaded all the same.
+func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
+	isNew := func(op plan.Op) bool { return op.Kind == plan.Upload && op.Row == 0 }
+	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
+		return nil
+	}
+	local, _, err := r.md.Folders()
+	if err != nil {
+		return fmt.Errorf("reading the Maildir: %w", err)
+	}
+	if same, err := r.sameLocals(ctx, local); same || err != nil {
+		return err
+	}
+	r.log.Debug("the Maildir changed while it was read: uploads wait for another look")
+	p.Ops = slices.DeleteFunc(p.Ops, isNew)
+	r.again = true
+	for _, f := range r.folders {
+		f.dirty = true
+	}
+	return nil
 }
 
 func sameNames(a, b []maildir.Entry) bool {

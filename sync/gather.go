@@ -130,6 +130,17 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	var ch remote.Changes
 	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
 		ch, err = s.Changes(ctx, box, since)
+		if !errors.Is(err, remote.ErrUIDValidity) || since.UIDNext != 0 || f.base.UIDNext != 0 {
+			return err
+		}
+		// Courier tells another UIDVALIDITY whenever it is asked about a mailbox that nobody has opened yet. By now it
+		// was opened, and nothing is known that could be taken for something else.
+		st, err := s.Status(ctx, f.mailbox)
+		if err != nil {
+			return err
+		}
+		f.remote.Status, box.UIDValidity = &st, st.UIDValidity
+		ch, err = s.Changes(ctx, box, since)
 		return err
 	})
 	if errors.Is(err, remote.ErrNoMailbox) {

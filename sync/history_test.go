@@ -3,6 +3,7 @@ package sync_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -183,17 +184,20 @@ func (h *history) localAct() {
 }
 
 // explain lists in a folder the keyword letters of another, as a client does that moves messages with keywords. They
-// are the same in all folders, so the longer list is right for both.
+// are the same in all folders.
 func (h *history) explain(from, to string) {
-	list := func(folder string) []byte {
+	list := func(folder string) []string {
 		b, err := os.ReadFile(filepath.Join(h.dir(folder), "dovecot-keywords"))
 		if !os.IsNotExist(err) {
 			h.must(err)
 		}
-		return b
+		return slices.Collect(strings.Lines(string(b)))
 	}
-	if here, there := list(from), list(to); len(here) > len(there) {
-		h.must(os.WriteFile(filepath.Join(h.dir(to), "dovecot-keywords"), here, 0o600))
+	there := list(to)
+	all := append(list(from), there...)
+	slices.Sort(all)
+	if all = slices.Compact(all); len(all) > len(there) {
+		h.must(os.WriteFile(filepath.Join(h.dir(to), "dovecot-keywords"), []byte(strings.Join(all, "")), 0o600))
 	}
 }
 
@@ -236,6 +240,12 @@ func (h *history) check() {
 	if a, b := h.serverTree().String(), h.localTree().String(); a != b {
 		h.fatalf("the sides differ")
 	}
+	h.checkCounts()
+}
+
+// checkCounts fails if a message is lost or doubled.
+func (h *history) checkCounts() {
+	h.t.Helper()
 	count := map[string]int{}
 	for _, messages := range h.serverTree() {
 		for _, m := range messages {
@@ -413,7 +423,7 @@ func TestInterrupted(t *testing.T) {
 						mu.Lock() // the hook is called by all of the run's workers
 						defer mu.Unlock()
 						if s.N >= at && s.After == after || s.N >= at+10 {
-							at = 1 << 60
+							at = math.MaxInt
 							h.note("fault %d at %s", kind, s)
 							return model.Action{Kind: kind}
 						}

@@ -117,7 +117,9 @@ func (r *run) moveLocal(ctx context.Context, op plan.Op) error {
 		return fmt.Errorf("making the move durable: %w", err)
 	}
 	moved.Name = entry.Base
-	moved.LocalFlags = op.LocalSeen.And(entry.Flags)
+	// A keyword may have no letter there. Another flag that is missing was removed by somebody while we looked.
+	lost := op.LocalSeen.Minus(entry.Flags)
+	moved.LocalFlags = op.LocalSeen.Minus(lost.Minus(mail.SystemFlags(lost.System())))
 	err = r.update(ctx, func(tx *state.Tx) error {
 		if err := clearParked(tx, to, moved.UID, moved.Name, moved.ID); err != nil {
 			return err

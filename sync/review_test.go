@@ -499,3 +499,46 @@ func TestMapReplaced(t *testing.T) {
 		}
 	}
 }
+
+// TestUploadMovedAwayAtOnce: another client moves a message between its upload and the look at it.
+func TestUploadMovedAwayAtOnce(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+		w.server.CreateMailbox("Rules")
+		w.put("INBOX", w.message("mine"), "S")
+		w.put("INBOX", w.message("other"), "S")
+		moved := false
+		w.server.SetFault(func(s model.Step) model.Action {
+			switch {
+			case s.Op == "append" && s.After && s.Index == 1:
+				w.server.Move("INBOX", "Rules", 1)
+				moved = true
+			case moved && cut:
+				cut = false
+				return model.Action{Kind: model.Drop}
+			}
+			return model.Action{}
+		})
+		w.try()
+		w.server.SetFault(nil)
+		w.sync()
+		if tree := w.serverTree(); len(tree["INBOX"]) != 1 || len(tree["Rules"]) != 1 {
+			t.Fatalf("lost or doubled\n%s", w)
+		}
+		w.same()
+		w.quiet()
+	}
+}
+
+// TestFlagRemovedWhileMoved: a mail reader takes a flag away between the reading of a folder and the move that follows
+// the server's.
+func TestFlagRemovedWhileMoved(t *testing.T) {
+	w := newPairWorld(t, `\Answered`)
+	w.server.Move("A", "B", w.uid)
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "fetch" && s.After },
+		func() model.Action { w.reflag(w.file(), ""); return model.Action{} }))
+	w.sync()
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"m"}}))
+}

@@ -234,7 +234,11 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 			return err
 		}
 	}
-	m, found, err := cand.take(ctx, in)
+	m, found := cand.named(in)
+	var err error
+	if !found {
+		m, found, err = cand.take(ctx, in)
+	}
 	if err != nil {
 		return err
 	}
@@ -405,6 +409,20 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 // take finds the message of an intent: equal header nominates, equal bytes decide.
 func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	return c.find(ctx, in, false)
+}
+
+// named is the message of an upload of which the server has told the UID, whatever became of it since.
+func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
+	uid := in.Message.UID
+	if in.Kind != state.Upload || uid == 0 {
+		return remote.Message{}, false
+	}
+	m, ok := c.free[uid]
+	if !ok {
+		m = remote.Message{UID: uid, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags, EmailID: in.Message.EmailID}
+	}
+	delete(c.free, uid)
+	return m, true
 }
 
 // takeTwin is take for ghosts, which also have the INTERNALDATE that we sent.

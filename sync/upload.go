@@ -232,6 +232,12 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 	}
 	for _, b := range batch {
 		m, ok := seen[b.result.UID]
+		if !ok && uids.Contains(b.result.UID) {
+			// Another client has moved or deleted it in between: that is for the next pass to see.
+			b.taken(remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags})
+			r.soil(f)
+			r.lookAgain()
+		}
 		if !ok || b.result.UID == 0 {
 			continue
 		}
@@ -350,6 +356,12 @@ func uidAfter(batch []*sending) mail.UID {
 // recordUploads commits the fate of each upload.
 func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) error {
 	n := 0
+	for _, b := range batch {
+		if b.answered && b.result.Err == nil && b.intent.Message.UID == 0 {
+			r.soil(f)
+			r.lookAgain()
+		}
+	}
 	err := r.update(ctx, func(tx *state.Tx) error {
 		for _, b := range batch {
 			switch {
@@ -359,7 +371,13 @@ func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) er
 				}
 				n++
 			case b.answered && b.result.Err == nil:
-				// Taken, but not found yet: the intent is settled by the next pass.
+				// Taken, but not looked at yet: the intent is settled by the next pass. The UID counts if it was told.
+				if in := b.intent; b.result.UID >= in.UIDNext && b.result.UIDValidity == in.UIDValidity {
+					in.Message.UID = b.result.UID
+					if err := tx.PutIntent(in); err != nil {
+						return err
+					}
+				}
 			case b.answered:
 				if err := r.refusedUpload(tx, f, b); err != nil {
 					return err
@@ -372,12 +390,6 @@ func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) er
 		}
 		return nil
 	})
-	for _, b := range batch {
-		if b.answered && b.result.Err == nil && b.intent.Message.UID == 0 {
-			r.soil(f)
-			r.lookAgain()
-		}
-	}
 	r.count(func(res *Result) { res.ToServer.New += n })
 	return err
 }
@@ -395,8 +407,12 @@ func (r *run) adopt(tx *state.Tx, f *folder, in *state.Intent) error {
 			return err
 		}
 	}
-	if err := tx.PutMessage(&row); err != nil {
+	if other, err := claimed(tx, f, row.UID, row.Name, row.ID); err != nil {
 		return err
+	} else if !other { // else it was paired meanwhile
+		if err := tx.PutMessage(&row); err != nil {
+			return err
+		}
 	}
 	if in.Sends <= 1 {
 		return tx.DeleteIntent(in.ID)
