@@ -127,6 +127,9 @@ func (s *Store) Close() error {
 // Local reports whether marks can be trusted: false on NFS, SMB and FUSE, and where it is not known.
 func (s *Store) Local() bool { return s.fs.Kind().Local }
 
+// RootInode identifies the root directory: another one under the same path is another disk, or a copy.
+func (s *Store) RootInode() uint64 { return s.rootInfo.Inode }
+
 // Lock keeps every other Satchel off this Maildir until Close; a *LockedError says who has it.
 func (s *Store) Lock() error {
 	if err := s.writable(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +73,14 @@ type run struct {
 	hidden  mail.FolderName // a folder of the state that the Maildir can't look into, empty if there is none
 	again   bool            // this pass made something that the next one must look at
 
-	passes      int // the number of this pass, from 1
+	passes int // the number of this pass, from 1
+	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
+	// operations of a dry run; nil otherwise.
+	dryRemote map[string]mail.FolderName
+	dryLocal  map[mail.FolderName]mail.FolderName
+
+	boxes []remote.Mailbox // all that the server listed
+
 	lostUploads int // connections that broke while uploading
 
 	mu       sync.Mutex // guards res, again, progress, lostUploads and folder.dirty
@@ -148,6 +156,9 @@ func (r *run) open(ctx context.Context) error {
 		r.mergeIf(r.opt.Rebind)
 		return nil
 	}
+	if err := r.rootGone(); err != nil {
+		return r.setupError(err)
+	}
 	md, err := maildir.Open(r.set.Root, r.set.Layout, r.w.Maildir)
 	if err != nil {
 		return r.setupError(err)
@@ -167,8 +178,62 @@ func (r *run) open(ctx context.Context) error {
 		return r.setupError(err)
 	}
 	r.md, r.db = md, db
-	r.mergeIf(db.Copied() || r.opt.Rebind)
+	replaced, err := r.rootReplaced(ctx)
+	if err != nil {
+		r.close()
+		return err
+	}
+	r.mergeIf(db.Copied() || r.opt.Rebind || replaced)
 	return nil
+}
+
+// rootGone refuses to make a Maildir anew of which a state database that lies elsewhere knows.
+func (r *run) rootGone() error {
+	if r.set.StatePath == "" || r.w.Maildir.FS != nil {
+		return nil
+	}
+	if _, err := os.Stat(r.set.StatePath); err != nil {
+		return nil // there is nothing to contradict; other errors are met again when it is opened
+	}
+	if _, err := os.Stat(r.set.Root); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("the Maildir %s is missing, and the state database %s knows it (not mounted?); "+
+		"to download everything anew, rename the state database away", r.set.Root, r.set.StatePath)
+}
+
+// rootKey is where the state keeps which directory the root was.
+const rootKey = "root"
+
+// rootReplaced reports whether the root is another directory than the one that the state knows. If none of the
+// known folders is in it, it is taken for a disk that is not mounted, and refused.
+func (r *run) rootReplaced(ctx context.Context) (bool, error) {
+	now := strconv.FormatUint(r.md.RootInode(), 10)
+	var was string
+	known, messages := map[mail.FolderName]bool{}, 0
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if was, _, err = tx.Get(rootKey); err != nil || was == now {
+			return err
+		}
+		all, err := tx.Folders()
+		for _, f := range all {
+			n, cerr := tx.Agreed(f.ID)
+			known[f.Name], messages, err = f.OnDisk, messages+n, errors.Join(err, cerr)
+		}
+		return err
+	})
+	if err != nil || was == now || was == "" {
+		return false, err
+	}
+	folders, _, err := r.md.Folders()
+	if err != nil {
+		return false, fmt.Errorf("reading the Maildir: %w", err)
+	}
+	if messages > 0 && !slices.ContainsFunc(folders, func(f maildir.Folder) bool { return known[f.Name] }) {
+		return false, r.setupError(fmt.Errorf("the Maildir %s is another directory than at the last sync, and none of its folders with %d messages is there "+
+			"(not mounted?); to download everything anew, rename the state database %s away", r.set.Root, messages, r.set.StatePathOrDefault()))
+	}
+	return true, nil
 }
 
 // mergeIf makes this a run that compares everything and deletes nothing.
@@ -179,7 +244,7 @@ func (r *run) mergeIf(copied bool) {
 	case r.opt.Rebind:
 		r.note("the Maildir is bound to %s at %s now: everything is compared, and nothing is deleted on either side in this run", r.set.Owner.User, r.set.Owner.Host)
 	default:
-		r.note("the state database was copied or restored from a backup: everything is compared, and nothing is deleted on either side in this run")
+		r.note("the Maildir or its state database was copied or restored from a backup: everything is compared, and nothing is deleted on either side in this run")
 	}
 	r.merge = true
 }
@@ -282,10 +347,8 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.countDeferred(ctx); err != nil {
 		return err
 	}
-	if r.merge && r.compared() {
-		if err := r.db.Adopt(ctx); err != nil {
-			return fmt.Errorf("state database: %w", err)
-		}
+	if err := r.adoptPlace(ctx); err != nil {
+		return err
 	}
 	if r.set.Undo > 0 {
 		if err := r.md.PurgeUndo(r.now().Add(-r.set.Undo)); err != nil {
@@ -293,6 +356,24 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// adoptPlace records where Maildir and state lie, once what the state says has been compared with them.
+func (r *run) adoptPlace(ctx context.Context) error {
+	if r.merge && !r.compared() {
+		return nil
+	}
+	if r.merge {
+		if err := r.db.Adopt(ctx); err != nil {
+			return &stateError{err}
+		}
+	}
+	now := strconv.FormatUint(r.md.RootInode(), 10)
+	var was string
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { was, _, err = tx.Get(rootKey); return err }); err != nil || was == now {
+		return err
+	}
+	return r.update(ctx, func(tx *state.Tx) error { return tx.Set(rootKey, now) })
 }
 
 // compared reports whether this run has looked at everything and dealt with what it found. Messages that one side

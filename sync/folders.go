@@ -104,7 +104,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		}
 		if r.opt.DryRun {
 			r.res.FolderPlan = ops
-			dryFolders(ops, t, in)
+			r.dryFolders(ops, t, in)
 			break
 		}
 		if len(ops) == 0 || round == 3 {
@@ -151,6 +151,9 @@ func (r *run) scope(t *trees) scope {
 			}
 			continue
 		}
+		if to, ok := r.dryRemote[b.Name]; ok {
+			name = to
+		}
 		if t.isHidden(name) || !r.names.wants(b.Display, b.Path, b.SpecialUse) || (r.set.Subscribed && !b.Subscribed && name != mail.Inbox) {
 			sc.outer[name] = true
 			continue
@@ -169,18 +172,22 @@ func (r *run) scope(t *trees) scope {
 	}
 	for i := range t.local {
 		f := &t.local[i]
-		if sc.outer[f.Name] || t.isHidden(f.Name) {
+		name := f.Name
+		if to, ok := r.dryLocal[name]; ok {
+			name = to
+		}
+		if sc.outer[name] || t.isHidden(name) {
 			continue
 		}
-		if _, ok := sc.names[f.Name]; !ok {
+		if _, ok := sc.names[name]; !ok {
 			// Only the Maildir has it: the patterns apply to the name that it would have on the server.
-			path := f.Name.Path()
+			path := name.Path()
 			if !r.names.wants(strings.Join(path, "/"), path, nil) {
-				sc.outer[f.Name] = true
+				sc.outer[name] = true
 				continue
 			}
 		}
-		sc.locals[f.Name] = f
+		sc.locals[name] = f
 	}
 	return sc
 }
@@ -413,8 +420,9 @@ func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
 	})
 }
 
-// dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would.
-func dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
+// dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would: each
+// folder gets the name that it would have, and is read where it is.
+func (r *run) dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
 	renamed := func(name, from, to mail.FolderName) mail.FolderName {
 		switch {
 		case name == from:
@@ -424,26 +432,41 @@ func dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
 		}
 		return name
 	}
+	r.dryRemote, r.dryLocal = map[string]mail.FolderName{}, map[mail.FolderName]mail.FolderName{}
+	for _, f := range in.Remote {
+		r.dryRemote[f.Mailbox] = f.Name
+	}
+	for _, f := range t.local {
+		r.dryLocal[f.Name] = f.Name
+	}
 	for _, op := range ops {
 		if op.Kind == plan.CreateFolder {
 			continue
 		}
-		for i := range t.base {
-			was := t.base[i].Name
-			t.base[i].Name = renamed(was, op.From, op.Folder)
-			if was == op.From && op.Mailbox != "" {
-				t.base[i].Mailbox = op.Mailbox
-			}
+		for box, name := range r.dryRemote {
 			if op.Kind == plan.RenameFolder && op.Side == plan.Server {
-				continue
-			}
-			if j := slices.IndexFunc(in.Remote, func(f plan.RemoteFolder) bool { return f.Name == t.base[i].Name }); j >= 0 {
-				t.base[i].Mailbox = in.Remote[j].Mailbox
+				r.dryRemote[box] = renamed(name, op.From, op.Folder)
 			}
 		}
-		for i := range t.local {
+		for disk, name := range r.dryLocal {
 			if op.Kind == plan.RenameFolder && op.Side == plan.Maildir {
-				t.local[i].Name = renamed(t.local[i].Name, op.From, op.Folder)
+				r.dryLocal[disk] = renamed(name, op.From, op.Folder)
+			}
+		}
+		from := op.From
+		for _, b := range t.base {
+			if b.ID == op.Base {
+				from = b.Name // which a rename on the other side may have told apart from op.From
+			}
+		}
+		for i := range t.base {
+			t.base[i].Name = renamed(t.base[i].Name, from, op.Folder)
+		}
+	}
+	for i := range t.base {
+		for _, b := range t.boxes { // where the server has it now
+			if r.dryRemote[b.Name] == t.base[i].Name {
+				t.base[i].Mailbox = b.Name
 			}
 		}
 	}
@@ -452,7 +475,7 @@ func dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
 // makeFolders makes r.folders from the trees and gives each folder its row in the state.
 func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	sc := r.scope(t)
-	r.folders, r.byName, r.hidden = nil, map[mail.FolderName]*folder{}, ""
+	r.folders, r.byName, r.hidden, r.boxes = nil, map[mail.FolderName]*folder{}, "", t.boxes
 	for _, b := range t.base {
 		if t.isHidden(b.Name) {
 			r.hidden = b.Name
@@ -510,7 +533,11 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	}
 	for _, target := range r.opt.Targets {
 		if r.byName[target] == nil && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.target && f.name.Under(target) }) {
-			r.fail(target, errors.New("there is no such folder, neither on the server nor in the Maildir"))
+			why := "there is no such folder, neither on the server nor in the Maildir"
+			if sc.outer[target] {
+				why = "this folder is left out by include, exclude or subscribed in the configuration"
+			}
+			r.fail(target, errors.New(why))
 		}
 	}
 	r.res.Folders = len(r.folders)

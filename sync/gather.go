@@ -335,7 +335,7 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	if r.sameLocal(f) {
 		return nil
 	}
-	scan, err := r.md.Scan(ctx, f.name)
+	scan, err := r.md.Scan(ctx, f.local.Name)
 	if err != nil {
 		return err
 	}
@@ -385,7 +385,7 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 			}
 			if !quiet {
 				// Somebody renames while we read: only a look at the file itself can tell.
-				switch _, err := r.md.Stat(f.name, k.Name); {
+				switch _, err := r.md.Stat(f.local.Name, k.Name); {
 				case err == nil:
 					continue
 				case !errors.Is(err, maildir.ErrNotFound):
@@ -427,7 +427,7 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 
 // newLocal notes a file that the state does not know, or knows as parked.
 func (r *run) newLocal(f *folder, name string, flags mail.Flags, row int64) error {
-	info, err := r.md.Stat(f.name, name)
+	info, err := r.md.Stat(f.local.Name, name)
 	if errors.Is(err, maildir.ErrNotFound) {
 		r.soil(f) // it went away while we looked; the next run sees what became of it
 		return nil
@@ -677,7 +677,7 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 		for _, q := range questions {
 			if q.Side == plan.Maildir {
 				m := locals[key{folder: q.Folder, name: q.Name}]
-				c, info, err := r.md.Survey(ctx, q.Folder, q.Name)
+				c, info, err := r.md.Survey(ctx, r.byName[q.Folder].local.Name, q.Name)
 				switch {
 				case errors.Is(err, maildir.ErrNotFound):
 					m.Unknowable = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -59,14 +60,29 @@ func (r *run) moves(ctx context.Context, ops []plan.Op) error {
 	return nil
 }
 
-// newFolder adds a folder that exists nowhere yet: the trash, before the first message goes there.
+// newFolder adds a folder that this run knows nothing of: the trash, if it does not exist yet or is left out by the
+// configuration.
 func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, error) {
 	box, err := r.names.mailbox(name)
 	if err != nil {
 		return nil, err
 	}
 	f := &folder{name: name, target: true, mailbox: box, pairs: map[int64]*plan.Pair{}, base: state.Folder{Name: name}}
-	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutFolder(&f.base) }); err != nil {
+	if i := slices.IndexFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == box && b.Selectable }); i >= 0 {
+		f.remote = &r.boxes[i]
+	}
+	err = r.update(ctx, func(tx *state.Tx) error {
+		known, ok, err := tx.FolderByName(name)
+		if ok {
+			f.base = known
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return tx.PutFolder(&f.base)
+	})
+	if err != nil {
 		return nil, err
 	}
 	r.byName[name] = f

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // TestUploadOfAMovedMessageIsCutOff: the message left INBOX on both sides, and its upload into its new folder is
@@ -57,4 +59,140 @@ func TestFolderThatCantBeLookedInto(t *testing.T) {
 			t.Fatalf("the server has %d messages in A", n)
 		}
 	}
+}
+
+// TestMovedAwayAndBackIsNoGhost: an upload was sent twice, its one copy is moved away and back by a person, and has
+// another UID now. It is the message, not a ghost of it.
+func TestMovedAwayAndBackIsNoGhost(t *testing.T) {
+	for _, back := range []string{"before the next run", "after one"} {
+		t.Run(back, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("Lists")
+			w.sync()
+			w.put("INBOX", w.message("m"), "S")
+			dropped := false
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "append" && !s.After && !dropped {
+					dropped = true
+					return model.Action{Kind: model.Drop}
+				}
+				return model.Action{}
+			})
+			w.try()
+			w.server.SetFault(nil)
+			w.sync()
+			box, _ := w.server.Snapshot().Mailbox("INBOX")
+			to := w.server.Move("INBOX", "Lists", box.Messages[0].UID)
+			if back == "after one" {
+				w.sync()
+			}
+			w.server.Move("Lists", "INBOX", to[0])
+			w.sync()
+			w.want(map[string][]string{"INBOX": {`m \Seen`}, "Lists": {}})
+			w.quiet()
+		})
+	}
+}
+
+// TestRootReplaced: with the state elsewhere, a Maildir that is missing or empty is taken for a disk that is not
+// mounted, and one that was copied is compared.
+func TestRootReplaced(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.set.StatePath = filepath.Join(t.TempDir(), "state.db")
+	text := w.message("m")
+	w.arrive("INBOX", text)
+	w.sync()
+	away := filepath.Join(t.TempDir(), "away")
+	refused := func() {
+		t.Helper()
+		var setup *mailsync.SetupError
+		if res := w.try(); !asSetup(res.Fatal, &setup) {
+			t.Errorf("fatal = %v", res.Fatal)
+		}
+		if n := len(w.serverTree()["INBOX"]); n != 1 {
+			t.Fatalf("the server has %d messages", n)
+		}
+	}
+	w.must(os.Rename(w.root, away))
+	refused()
+	if _, err := os.Stat(w.root); err == nil {
+		t.Error("the root was made anew")
+	}
+	w.must(os.Mkdir(w.root, 0o700))
+	refused()
+	w.must(os.RemoveAll(w.root))
+	w.must(os.CopyFS(w.root, os.DirFS(away)))
+	w.must(os.Remove(w.file("INBOX", text)))
+	if res := w.sync(); len(res.Notes) == 0 {
+		t.Error("it does not say that the Maildir was replaced")
+	}
+	w.want(map[string][]string{"INBOX": {"m"}})
+	w.quiet()
+}
+
+// TestDryRunOfARename shows the rename alone, and changes nothing.
+func TestDryRunOfARename(t *testing.T) {
+	start := func(t *testing.T) *world {
+		w := newWorld(t, model.Full())
+		w.server.CreateMailbox("A/B")
+		w.server.CreateMailbox("A")
+		w.arrive("A", w.message("a"))
+		w.arrive("A/B", w.message("b"))
+		w.sync()
+		return w
+	}
+	dry := func(t *testing.T, w *world) {
+		t.Helper()
+		before := w.String()
+		w.opt.DryRun = true
+		res := w.sync()
+		w.opt.DryRun = false
+		for _, op := range res.Plan {
+			if op.Kind != plan.SetFlags {
+				t.Errorf("planned: %+v", op)
+			}
+		}
+		if len(res.FolderPlan) == 0 {
+			t.Error("the rename is not planned")
+		}
+		if after := w.String(); after != before {
+			t.Errorf("it changed something:\n%s\n%s", before, after)
+		}
+		w.sync()
+		w.same()
+	}
+	t.Run("in the Maildir", func(t *testing.T) {
+		w := start(t)
+		w.must(os.Rename(w.dir("A"), w.dir("Z")))
+		w.reflag(w.files("Z")[0], "S")
+		dry(t, w)
+	})
+	t.Run("on the server", func(t *testing.T) {
+		w := start(t)
+		w.server.RenameMailbox("A", "Z")
+		w.reflag(w.files("A")[0], "S")
+		dry(t, w)
+	})
+}
+
+// TestTrashIsExcluded: the trash folder was synchronised once, and is left out since. Deletions still go there.
+func TestTrashIsExcluded(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Trash")
+	a, b := w.message("a"), w.message("b")
+	w.arrive("INBOX", a)
+	w.arrive("INBOX", b)
+	w.arrive("Trash", w.message("old"))
+	w.set.Policy.Trash = "Trash"
+	w.sync()
+	w.set.Exclude = []string{"Trash"}
+	w.must(os.Remove(w.file("INBOX", a)))
+	w.sync()
+	if got := w.serverTree().subjects(); got != "INBOX: b\nTrash: a, old\n" {
+		t.Errorf("server: %s", got)
+	}
+	w.set.Exclude = nil
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"b"}, "Trash": {"a", "old"}})
+	w.quiet()
 }

@@ -272,7 +272,7 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 	if err != nil || row.UID == 0 {
 		return false, err
 	}
-	in.Settled = true
+	in.Settled, in.Message.UID = true, row.UID
 	if row.UID < in.UIDNext {
 		in.Sends++ // it is none of them: all may still come
 	}
@@ -321,13 +321,21 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	})
 }
 
-// removeGhosts removes further copies of an upload that was sent more than once: the same bytes and the same
-// INTERNALDATE from the recorded UIDNEXT on, no more than there were sends without an answer.
+// removeGhosts removes further copies of an upload that was sent more than once: the same bytes, INTERNALDATE and
+// flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer. It is a copy
+// only while the message itself is where it was stored: a person may have moved it away and back.
 func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
 	for in.Settled && in.Sends > 1 {
 		m, found, err := cand.takeTwin(ctx, in)
 		if err != nil || !found {
 			return err
+		}
+		own, err := s.Fetch(ctx, box, mail.NewUIDSet(in.Message.UID), remote.FetchItems{})
+		if err != nil {
+			return err
+		}
+		if in.Message.UID == 0 || len(own) == 0 {
+			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
 		}
 		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
 		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID))
@@ -452,7 +460,7 @@ func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (rem
 		if !ok || uid < in.UIDNext || m.Header == nil || m.Header.Header != in.Message.Header {
 			continue
 		}
-		if twin && !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
+		if twin && !(m.Date.Equal(in.Message.Date.Truncate(time.Second)) && m.Flags.Equal(in.Message.RemoteFlags)) {
 			continue
 		}
 		content, ok := c.content[uid]
