@@ -1,0 +1,214 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// input makes the planner's input of all that was gathered, and answers its questions.
+func (r *run) input(ctx context.Context) (plan.Input, error) {
+	in := plan.Input{Policy: r.set.Policy}
+	if r.merge {
+		in.Policy.RestoreHeld = true
+	}
+	var agreed map[int64]int
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { agreed, err = tx.AgreedAll(); return err }); err != nil {
+		return in, err
+	}
+	changed := 0
+	for _, f := range r.folders {
+		if f.failed != nil {
+			continue
+		}
+		if f.readRemote || f.readLocal {
+			changed++
+		}
+		in.Folders = append(in.Folders, plan.Folder{
+			Name: f.name, OnServer: f.remote != nil, InMaildir: f.local != nil,
+			WasOnServer: f.base.Mailbox != "", WasInMaildir: f.base.OnDisk,
+			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), Agreed: agreed[f.base.ID], Target: f.target,
+		})
+		for _, id := range sortedIDs(f.pairs) {
+			in.Pairs = append(in.Pairs, *f.pairs[id])
+		}
+		in.Remote = append(in.Remote, f.remoteNew...)
+		in.Local = append(in.Local, f.localNew...)
+	}
+	r.count(func(res *Result) { res.FoldersChanged = max(res.FoldersChanged, changed) })
+	if err := r.answer(ctx, &in); err != nil {
+		return in, err
+	}
+	// What was learnt is wanted again when the operations are carried out.
+	remotes, locals := in.Remote, in.Local
+	for _, f := range r.folders {
+		if f.failed == nil {
+			n, m := len(f.remoteNew), len(f.localNew)
+			copy(f.remoteNew, remotes[:n])
+			copy(f.localNew, locals[:m])
+			remotes, locals = remotes[n:], locals[m:]
+		}
+	}
+	return in, nil
+}
+
+func (f *folder) readOnly() bool {
+	if f.selected != nil {
+		return f.selected.ReadOnly
+	}
+	return f.base.ReadOnly
+}
+
+func sortedIDs(m map[int64]*plan.Pair) []int64 {
+	ids := make([]int64, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// maxRounds bounds how often the planner may ask; it needs three.
+const maxRounds = 10
+
+// answer looks at the messages that the planner must know more about.
+func (r *run) answer(ctx context.Context, in *plan.Input) error {
+	type key struct {
+		folder mail.FolderName
+		uid    mail.UID
+		name   string
+	}
+	remotes, locals := map[key]*plan.RemoteMessage{}, map[key]*plan.LocalMessage{}
+	for i := range in.Remote {
+		m := &in.Remote[i]
+		remotes[key{folder: m.Folder, uid: m.UID}] = m
+	}
+	for i := range in.Local {
+		m := &in.Local[i]
+		locals[key{folder: m.Folder, name: m.Name}] = m
+	}
+	for range maxRounds {
+		questions := plan.Questions(*in)
+		if len(questions) == 0 {
+			return nil
+		}
+		type ask struct {
+			folder mail.FolderName
+			whole  bool
+		}
+		byFolder := map[ask]*mail.UIDSet{}
+		for _, q := range questions {
+			if q.Side == plan.Maildir {
+				m := locals[key{folder: q.Folder, name: q.Name}]
+				c, info, err := r.md.Survey(ctx, r.byName[q.Folder].local.Name, q.Name)
+				switch {
+				case errors.Is(err, maildir.ErrNotFound):
+					m.Unknowable = true
+					r.soil(r.byName[q.Folder])
+				case err != nil:
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					m.Unknowable = true
+					r.fail(q.Folder, fmt.Errorf("reading message file %s: %w", q.Name, err))
+				default:
+					m.Content, m.FileSize, m.Inode = &c, info.Size, info.Inode
+				}
+				continue
+			}
+			a := ask{q.Folder, q.Whole}
+			if byFolder[a] == nil {
+				byFolder[a] = &mail.UIDSet{}
+			}
+			byFolder[a].Add(q.UID)
+		}
+		for a, uids := range byFolder {
+			f := r.byName[a.folder]
+			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+			var err error
+			found := map[mail.UID]mail.Content{}
+			if a.whole {
+				found, err = r.readBodies(ctx, box, *uids)
+			} else {
+				found, err = r.readHeaders(ctx, box, *uids)
+			}
+			if err != nil && !r.ofFolder(ctx, err) {
+				return err
+			}
+			if err != nil {
+				r.fail(f.name, fmt.Errorf("comparing messages: %w", err))
+				r.soil(f)
+			}
+			for u := range uids.All() {
+				m := remotes[key{folder: a.folder, uid: u}]
+				c, ok := found[u]
+				switch {
+				case !ok:
+					m.Unknowable = true
+					r.soil(f)
+				case a.whole:
+					m.Digest = &c.Digest
+					fallthrough
+				default:
+					m.Header = &plan.Header{Digest: c.Header, HasMessageID: c.HasMessageID}
+				}
+			}
+		}
+	}
+	return errors.New("the planner asks without end; this is a fault of the program, nothing was changed")
+}
+
+// validity is the UIDVALIDITY that this pass saw.
+func (f *folder) validity() uint64 {
+	if f.selected != nil {
+		return f.selected.UIDValidity
+	}
+	if f.remote != nil && f.remote.Status != nil {
+		return f.remote.Status.UIDValidity
+	}
+	return f.base.UIDValidity
+}
+
+func (r *run) readHeaders(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	found := map[mail.UID]mail.Content{}
+	err := r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Header: true})
+		for _, m := range ms {
+			if m.Header != nil {
+				found[m.UID] = *m.Header
+			}
+		}
+		return err
+	})
+	return found, err
+}
+
+func (r *run) readBodies(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	var found map[mail.UID]mail.Content
+	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
+		found, err = bodiesOf(ctx, s, box, uids)
+		return err
+	})
+	return found, err
+}
+
+// bodiesOf reads messages whole and keeps what they say.
+func bodiesOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	found := map[mail.UID]mail.Content{}
+	_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
+		c, err := mail.Survey(body)
+		if err == nil {
+			found[m.UID] = c
+		}
+		return err
+	})
+	return found, err
+}

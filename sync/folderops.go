@@ -1,0 +1,240 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// answerFolders finds out how much of a base folder's messages its rename candidates hold.
+func (r *run) answerFolders(ctx context.Context, in *plan.FolderInput) error {
+	in.RemoteSame, in.LocalSame = map[plan.FolderQuestion]float64{}, map[plan.FolderQuestion]float64{}
+	for range 3 {
+		questions := plan.FolderQuestions(*in)
+		if len(questions) == 0 {
+			return nil
+		}
+		for _, q := range questions {
+			share, err := r.sameMessages(ctx, q, in)
+			if err != nil {
+				return err
+			}
+			if q.Side == plan.Server {
+				in.RemoteSame[q] = share
+			} else {
+				in.LocalSame[q] = share
+			}
+		}
+	}
+	return nil
+}
+
+// sameMessages is the share of a base folder's messages that a candidate holds.
+func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.FolderInput) (float64, error) {
+	if q.Side == plan.Maildir {
+		scan, err := r.md.Scan(ctx, q.Candidate)
+		if err != nil {
+			r.fail(q.Candidate, err)
+			return 0, nil
+		}
+		there := map[string]bool{}
+		for _, e := range scan.Entries {
+			there[e.Base] = true
+		}
+		var known []state.Name
+		if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.Names(q.Base); return err }); err != nil {
+			return 0, err
+		}
+		same := 0
+		for _, n := range known {
+			if there[n.Name] {
+				same++
+			}
+		}
+		if len(known) == 0 {
+			return 0, nil
+		}
+		return float64(same) / float64(len(known)), nil
+	}
+	i := slices.IndexFunc(in.Remote, func(f plan.RemoteFolder) bool { return f.Name == q.Candidate })
+	if i < 0 {
+		return 0, nil
+	}
+	var known, there mail.UIDSet
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(q.Base); return err }); err != nil {
+		return 0, err
+	}
+	err := r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, remote.Box{Name: in.Remote[i].Mailbox, UIDValidity: in.Remote[i].UIDValidity}, known, remote.FetchItems{})
+		there = mail.UIDSet{}
+		for _, m := range ms {
+			there.Add(m.UID)
+		}
+		return err
+	})
+	if err != nil || known.IsEmpty() {
+		return 0, err
+	}
+	return float64(known.Len()-known.Minus(there).Len()) / float64(known.Len()), nil
+}
+
+// applyFolders carries out folder operations. One that fails is reported, and its folder waits for the next run.
+func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
+	for _, op := range ops {
+		if ctx.Err() != nil {
+			return
+		}
+		r.log.Info("folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "why", op.Reason)
+		if err := r.applyFolder(ctx, op); err != nil {
+			r.fail(op.Folder, fmt.Errorf("%s on the %s: %w", folderWords[op.Kind], op.Side, err))
+		}
+	}
+}
+
+var folderWords = map[plan.FolderKind]string{
+	plan.RenameFolder: "renaming the folder",
+	plan.FollowFolder: "following a rename",
+	plan.CreateFolder: "creating the folder",
+}
+
+func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
+	switch {
+	case op.Kind == plan.CreateFolder && op.Side == plan.Maildir:
+		return r.md.CreateFolder(op.Folder)
+	case op.Kind == plan.CreateFolder:
+		box := op.Mailbox
+		if box == "" {
+			var err error
+			if box, err = r.names.mailbox(op.Folder); err != nil {
+				return err
+			}
+		}
+		return r.pool.with(ctx, func(s remote.Session) error {
+			err := s.Create(ctx, box)
+			if remote.ClassOf(err) == remote.Refused {
+				// It may be there by now: a rename of the folder above it has taken it along.
+				if _, there := s.Status(ctx, box); there == nil {
+					return nil
+				}
+			}
+			return err
+		})
+	case op.Kind == plan.RenameFolder && op.Side == plan.Maildir:
+		if err := r.md.RenameFolder(op.From, op.Folder); err != nil {
+			return err
+		}
+		return r.renameState(ctx, op)
+	case op.Kind == plan.RenameFolder:
+		var from string
+		err := r.view(ctx, func(tx *state.Tx) error {
+			f, err := tx.Folder(op.Base)
+			from = f.Mailbox
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		box := op.Mailbox
+		if box == "" {
+			if box, err = r.names.mailbox(op.Folder); err != nil {
+				return err
+			}
+		}
+		if err := r.pool.with(ctx, func(s remote.Session) error { return s.Rename(ctx, from, box) }); err != nil {
+			return err
+		}
+		return r.renameState(ctx, op)
+	default:
+		return r.renameState(ctx, op)
+	}
+}
+
+// renameState gives a folder and all below it their new names in the state. The server's names are
+// read anew by the probe that follows.
+func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
+	return r.update(ctx, func(tx *state.Tx) error {
+		all, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			to := mail.FolderName("")
+			switch {
+			case f.ID == op.Base || f.Name == op.From:
+				to = op.Folder
+			case f.Name.Under(op.From):
+				to = op.Folder + f.Name[len(op.From):]
+			default:
+				continue
+			}
+			box := f.Mailbox
+			if n, err := r.names.mailbox(to); err == nil {
+				box = n
+			}
+			if f.ID == op.Base && op.Mailbox != "" {
+				box = op.Mailbox
+			}
+			if err := tx.RenameFolder(f.ID, to, box); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would: each
+// folder gets the name that it would have, and is read where it is.
+func (r *run) dryFolders(ops []plan.FolderOp, t *trees, in plan.FolderInput) {
+	renamed := func(name, from, to mail.FolderName) mail.FolderName {
+		switch {
+		case name == from:
+			return to
+		case name.Under(from):
+			return to + name[len(from):]
+		}
+		return name
+	}
+	r.dryRemote, r.dryLocal = map[string]mail.FolderName{}, map[mail.FolderName]mail.FolderName{}
+	for _, f := range in.Remote {
+		r.dryRemote[f.Mailbox] = f.Name
+	}
+	for _, f := range t.local {
+		r.dryLocal[f.Name] = f.Name
+	}
+	for _, op := range ops {
+		if op.Kind == plan.CreateFolder {
+			continue
+		}
+		for box, name := range r.dryRemote {
+			if op.Kind == plan.RenameFolder && op.Side == plan.Server {
+				r.dryRemote[box] = renamed(name, op.From, op.Folder)
+			}
+		}
+		for disk, name := range r.dryLocal {
+			if op.Kind == plan.RenameFolder && op.Side == plan.Maildir {
+				r.dryLocal[disk] = renamed(name, op.From, op.Folder)
+			}
+		}
+		from := op.From
+		for _, b := range t.base {
+			if b.ID == op.Base {
+				from = b.Name // which a rename on the other side may have told apart from op.From
+			}
+		}
+		for i := range t.base {
+			t.base[i].Name = renamed(t.base[i].Name, from, op.Folder)
+		}
+	}
+	for i := range t.base {
+		for _, b := range t.boxes { // where the server has it now
+			if r.dryRemote[b.Name] == t.base[i].Name {
+				t.base[i].Mailbox = b.Name
+			}
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+)
+
+// StatePathOrDefault is where the account's state database lies.
+func (s Settings) StatePathOrDefault() string {
+	if s.StatePath != "" {
+		return s.StatePath
+	}
+	return filepath.Join(s.Root, ".satchel.db")
+}
+
+// open locks the account and opens the local side. A dry run opens it for looking only.
+func (r *run) open(ctx context.Context) error {
+	if r.opt.DryRun {
+		if err := r.openReading(ctx); err != nil {
+			return err
+		}
+		r.mergeIf(r.opt.Rebind)
+		return nil
+	}
+	if err := r.rootGone(); err != nil {
+		return r.setupError(err)
+	}
+	md, err := maildir.Open(r.set.Root, r.set.Layout, r.w.Maildir)
+	if err != nil {
+		return r.setupError(err)
+	}
+	if err := md.Lock(); err != nil {
+		_ = md.Close()
+		if errors.Is(err, maildir.ErrLocked) {
+			return fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		return r.setupError(err)
+	}
+	db, err := state.Open(ctx, r.set.StatePathOrDefault(), state.Options{
+		Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: md.Local(), Now: r.now,
+	})
+	if err != nil {
+		_ = md.Close()
+		return r.setupError(err)
+	}
+	r.md, r.db = md, db
+	replaced, err := r.rootReplaced(ctx)
+	if err != nil {
+		r.close()
+		return err
+	}
+	r.mergeIf(db.Copied() || r.opt.Rebind || replaced)
+	return nil
+}
+
+// rootGone refuses to make a Maildir anew of which a state database that lies elsewhere knows.
+func (r *run) rootGone() error {
+	if r.set.StatePath == "" || r.w.Maildir.FS != nil {
+		return nil
+	}
+	if _, err := os.Stat(r.set.StatePath); err != nil {
+		return nil // there is nothing to contradict; other errors are met again when it is opened
+	}
+	if _, err := os.Stat(r.set.Root); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("the Maildir %s is missing, and the state database %s knows it (not mounted?); "+
+		"to download everything anew, rename the state database away", r.set.Root, r.set.StatePath)
+}
+
+// rootKey is where the state keeps which directory the root was.
+const rootKey = "root"
+
+// rootReplaced reports whether the root is another directory than the one that the state knows. If none of the
+// known folders is in it, it is taken for a disk that is not mounted, and refused.
+func (r *run) rootReplaced(ctx context.Context) (bool, error) {
+	now := strconv.FormatUint(r.md.RootInode(), 10)
+	var was string
+	known, messages := map[mail.FolderName]bool{}, 0
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if was, _, err = tx.Get(rootKey); err != nil || was == now {
+			return err
+		}
+		all, err := tx.Folders()
+		for _, f := range all {
+			n, cerr := tx.Agreed(f.ID)
+			known[f.Name], messages, err = f.OnDisk, messages+n, errors.Join(err, cerr)
+		}
+		return err
+	})
+	if err != nil || was == now || was == "" {
+		return false, err
+	}
+	folders, _, err := r.md.Folders()
+	if err != nil {
+		return false, fmt.Errorf("reading the Maildir: %w", err)
+	}
+	if messages > 0 && !slices.ContainsFunc(folders, func(f maildir.Folder) bool { return known[f.Name] }) {
+		return false, r.setupError(fmt.Errorf("the Maildir %s is another directory than at the last sync, and none of its folders with %d messages is there "+
+			"(not mounted?); to download everything anew, rename the state database %s away", r.set.Root, messages, r.set.StatePathOrDefault()))
+	}
+	return true, nil
+}
+
+// mergeIf makes this a run that compares everything and deletes nothing.
+func (r *run) mergeIf(copied bool) {
+	switch {
+	case !copied:
+		return
+	case r.opt.Rebind:
+		r.note("the Maildir is bound to %s at %s now: everything is compared, and nothing is deleted on either side in this run", r.set.Owner.User, r.set.Owner.Host)
+	default:
+		r.note("the Maildir or its state database was copied or restored from a backup: everything is compared, and nothing is deleted on either side in this run")
+	}
+	r.merge = true
+}
+
+// openReading opens the local side for looking only; what is not there yet is empty.
+func (r *run) openReading(ctx context.Context) error {
+	o := r.w.Maildir
+	o.ReadOnly = true
+	md, err := maildir.Open(r.set.Root, r.set.Layout, o)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, maildir.ErrNotMounted) {
+		// The first sync would make it.
+		var dir string
+		if dir, err = r.scratchDir(); err == nil {
+			o.ReadOnly = false
+			md, err = maildir.Open(filepath.Join(dir, "mail"), r.set.Layout, o)
+		}
+	}
+	if err != nil {
+		return r.setupError(err)
+	}
+	db, err := state.OpenReader(ctx, r.set.StatePathOrDefault())
+	if errors.Is(err, state.ErrNoState) {
+		db, err = r.emptyState(ctx)
+	}
+	if err == nil && !r.opt.Rebind && !sameOwner(db.Owner(), r.set.Owner) {
+		err = fmt.Errorf("the Maildir belongs to %s at %s, the configuration says %s at %s; if that is the same mailbox under a new name, run sync once with --rebind",
+			db.Owner().User, db.Owner().Host, r.set.Owner.User, r.set.Owner.Host)
+	}
+	if err != nil {
+		_ = md.Close()
+		return r.setupError(err)
+	}
+	r.md, r.db = md, db
+	return nil
+}
+
+// sameOwner compares as opening for writing does: hosts have no case.
+func sameOwner(a, b state.Owner) bool {
+	return a.Kind == b.Kind && strings.EqualFold(a.Host, b.Host) && a.User == b.User
+}
+
+// emptyState makes a state that nothing was ever recorded in, away from the Maildir.
+func (r *run) emptyState(ctx context.Context) (*state.DB, error) {
+	dir, err := r.scratchDir()
+	if err != nil {
+		return nil, err
+	}
+	return state.Open(ctx, filepath.Join(dir, "state.db"), state.Options{Owner: r.set.Owner, LocalFS: true, Now: r.now})
+}
+
+func (r *run) scratchDir() (string, error) {
+	if r.scratch != "" {
+		return r.scratch, nil
+	}
+	var err error
+	r.scratch, err = os.MkdirTemp("", "satchel-")
+	return r.scratch, err
+}
+
+func (r *run) setupError(err error) error {
+	return &SetupError{fmt.Errorf("account %s: %w", r.set.Account, err)}
+}
+
+func (r *run) close() {
+	r.pool.close()
+	if err := r.db.Close(); err != nil {
+		r.fail("", fmt.Errorf("closing the state database: %w", err))
+	}
+	if err := r.md.Close(); err != nil {
+		r.log.Debug("closing the Maildir", "error", err)
+	}
+	if r.scratch != "" {
+		_ = os.RemoveAll(r.scratch)
+	}
+}
+
+// adoptPlace records where Maildir and state lie, once what the state says has been compared with them.
+func (r *run) adoptPlace(ctx context.Context) error {
+	if r.merge && !r.compared() {
+		return nil
+	}
+	if r.merge {
+		if err := r.db.Adopt(ctx); err != nil {
+			return &stateError{err}
+		}
+	}
+	now := strconv.FormatUint(r.md.RootInode(), 10)
+	var was string
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { was, _, err = tx.Get(rootKey); return err }); err != nil || was == now {
+		return err
+	}
+	return r.update(ctx, func(tx *state.Tx) error { return tx.Set(rootKey, now) })
+}
+
+// compared reports whether this run has looked at everything and dealt with what it found. Messages that one side
+// refuses are dealt with: the state knows them.
+func (r *run) compared() bool {
+	return len(r.opt.Targets) == 0 && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.failed != nil || f.dirty })
+}

@@ -1,0 +1,158 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+func (r *run) failFolder(f *folder, err error) {
+	r.mu.Lock()
+	f.failed, f.dirty = err, true
+	r.mu.Unlock()
+	r.fail(f.name, err)
+}
+
+// fail reports an error that does not stop the rest.
+func (r *run) fail(f mail.FolderName, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := FolderError{f, err}
+	if slices.ContainsFunc(r.res.Errors, func(o FolderError) bool { return o.Error() == e.Error() }) {
+		return // a later pass met it again
+	}
+	r.log.Warn("failed", "folder", f, "error", err)
+	r.res.Errors = append(r.res.Errors, e)
+}
+
+func (r *run) soil(f *folder) {
+	r.mu.Lock()
+	f.dirty = true
+	r.mu.Unlock()
+}
+
+// doubt is soil for a folder of which the state turned out to be wrong: that its marks are unchanged means nothing.
+func (r *run) doubt(f *folder) {
+	r.mu.Lock()
+	f.dirty, f.doubted = true, true
+	r.mu.Unlock()
+}
+
+// link notes which folders hang together by the plan: if what is planned in one fails, the others' marks
+// can't be committed either.
+func (r *run) link(ops []plan.Op) {
+	at := map[int64]*folder{}
+	for _, f := range r.folders {
+		for id := range f.pairs {
+			at[id] = f
+		}
+	}
+	join := func(a, b *folder) {
+		if a != nil && b != nil && a != b {
+			a.linked, b.linked = append(a.linked, b), append(b.linked, a)
+		}
+	}
+	for _, op := range ops {
+		f := r.byName[op.Folder]
+		join(f, r.byName[op.From])
+		if op.Row != 0 {
+			join(f, at[op.Row])
+		}
+	}
+}
+
+// spread makes every folder dirty that hangs together with a dirty one.
+func (r *run) spread() {
+	var todo []*folder
+	for _, f := range r.folders {
+		if f.dirty {
+			todo = append(todo, f)
+		}
+	}
+	for len(todo) > 0 {
+		f := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, o := range f.linked {
+			if !o.dirty {
+				o.dirty = true
+				todo = append(todo, o)
+			}
+		}
+	}
+}
+
+func (r *run) lookAgain() {
+	r.mu.Lock()
+	r.again = true
+	r.mu.Unlock()
+}
+
+func (r *run) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	if !slices.Contains(r.res.Notes, n) {
+		r.res.Notes = append(r.res.Notes, n)
+	}
+}
+
+func (r *run) phase(name string) { r.tell(func(p *Progress) { p.Phase = name }) }
+
+func (r *run) tell(change func(*Progress)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.progress)
+	if r.w.Progress != nil {
+		r.w.Progress(r.progress)
+	}
+}
+
+// count changes the figures of the result.
+func (r *run) count(change func(*Result)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(r.res)
+}
+
+// record keeps for `status` how the run went.
+func (r *run) record(ctx context.Context, start time.Time) {
+	if r.opt.DryRun {
+		return
+	}
+	run := state.Run{Start: start, End: r.now()}
+	if r.res.Fatal != nil {
+		run.Error = r.res.Fatal.Error()
+	} else if len(r.res.Errors) > 0 {
+		run.Error = r.res.Errors[0].Error()
+	}
+	err := r.update(ctx, func(tx *state.Tx) error {
+		byFolder := map[mail.FolderName]string{}
+		for _, e := range slices.Backward(r.res.Errors) {
+			byFolder[e.Folder] = e.Err.Error()
+		}
+		for _, f := range r.folders {
+			if f.base.ID == 0 || (f.base.LastError == byFolder[f.name]) {
+				continue
+			}
+			base, err := tx.Folder(f.base.ID)
+			if errors.Is(err, state.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			base.LastError = byFolder[f.name]
+			if err := tx.PutFolder(&base); err != nil {
+				return err
+			}
+		}
+		return tx.PutRun(run)
+	})
+	if err != nil && r.res.Fatal == nil {
+		r.res.Fatal = err
+	}
+}
