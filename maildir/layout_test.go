@@ -320,6 +320,9 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(filepath.Join(dir, "missing", "Mail"), Nested, Options{}); !errors.Is(err, ErrNotMounted) {
 		t.Errorf("parent missing: %v", err)
 	}
+	if _, err := Open(filepath.Join(dir, "missing", "Mail"), Nested, Options{}); !strings.HasSuffix(err.Error(), "on a first run: mkdir -p "+filepath.Join(dir, "missing")) {
+		t.Errorf("the advice is missing: %v", err)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "missing")); err == nil {
 		t.Error("the parent was made")
 	}

@@ -37,7 +37,7 @@ const (
 
 var (
 	// ErrNotMounted: the root is missing and so is its parent.
-	ErrNotMounted = errors.New("the Maildir and the directory above it are missing (not mounted?)")
+	ErrNotMounted = errors.New("neither it nor the directory above it exists")
 	// ErrReadOnly: nothing can be written below the root.
 	ErrReadOnly = errors.New("the Maildir can't be written to")
 	// ErrLayout: the root's directories show the other layout.

@@ -82,9 +82,10 @@ func openRoot(root string, readOnly bool) (FS, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fsys, err
 	}
-	if _, statErr := os.Stat(filepath.Dir(filepath.Clean(root))); statErr != nil {
+	parent := filepath.Dir(filepath.Clean(root))
+	if _, statErr := os.Stat(parent); statErr != nil {
 		if errors.Is(statErr, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", root, ErrNotMounted)
+			return nil, fmt.Errorf("%s: %w; if it is on a disk that is not mounted, mount it; on a first run: mkdir -p %s", root, ErrNotMounted, parent)
 		}
 		return nil, statErr
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -122,10 +123,17 @@ func address(acc config.Account) string {
 }
 
 func maildirState(root string) string {
-	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-		return " (the first sync makes it)"
+	missing := func(dir string) bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, fs.ErrNotExist)
 	}
-	return ""
+	switch {
+	case !missing(root):
+		return ""
+	case missing(filepath.Dir(filepath.Clean(root))):
+		return " (missing, and so is the directory above it: make that one first)"
+	}
+	return " (the first sync makes it)"
 }
 
 func spelling(c checked) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
@@ -41,6 +42,17 @@ func (e *ranError) Unwrap() error { return e.err }
 type reported struct{ code int }
 
 func (e *reported) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// spell is an error's text for people.
+func spell(err error) string {
+	if locked, ok := errors.AsType[*maildir.LockedError](err); ok && errors.Is(err, mailsync.ErrLocked) && locked.PID != 0 {
+		return fmt.Sprintf("another Satchel (process %d) is working on this account", locked.PID)
+	}
+	if errors.Is(err, mailsync.ErrLocked) {
+		return mailsync.ErrLocked.Error()
+	}
+	return err.Error()
+}
 
 // exitOf maps one error to its exit code.
 func exitOf(err error) int {

@@ -62,7 +62,7 @@ func accountLine(r *mailsync.Result) jsonAccount {
 func jsonErrors(errs []mailsync.FolderError, fatal error) []jsonError {
 	out := []jsonError{}
 	if fatal != nil {
-		out = append(out, jsonError{Error: clean(fatal.Error())})
+		out = append(out, jsonError{Error: clean(spell(fatal))})
 	}
 	for _, e := range errs {
 		out = append(out, jsonError{Folder: string(e.Folder), Error: clean(e.Err.Error())})

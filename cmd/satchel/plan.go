@@ -60,6 +60,64 @@ func sentence(op plan.Op) string {
 	return cleanLine(b.String() + because(op.Reason))
 }
 
+// planned counts what a dry run would do to each side.
+func planned(r *mailsync.Result) string {
+	var maildir, server tally
+	of := map[plan.Side]*tally{plan.Maildir: &maildir, plan.Server: &server}
+	for _, op := range r.FolderPlan {
+		t, ok := of[op.Side]
+		switch {
+		case !ok:
+		case op.Kind == plan.CreateFolder:
+			t.created++
+		case op.Kind == plan.RenameFolder:
+			t.renamed++
+		}
+	}
+	for _, op := range r.Plan {
+		t, ok := of[op.Side]
+		switch {
+		case !ok:
+		case op.Kind == plan.Download, op.Kind == plan.Upload:
+			t.New++
+		case op.Kind == plan.SetFlags && op.Add.String()+op.Remove.String() != "":
+			t.Flags++
+		case op.Kind == plan.Move:
+			t.Moved++
+		case op.Kind == plan.Delete:
+			t.Deleted++
+		case op.Kind == plan.DeleteFolder:
+			t.gone++
+		}
+	}
+	return "to the Maildir " + maildir.String() + "; to the server " + server.String()
+}
+
+// tally counts changes on one side, folders included.
+type tally struct {
+	mailsync.Count
+	created, renamed, gone int // folders
+}
+
+func (t tally) String() string {
+	var parts []string
+	if c := changes(t.Count); c != "" {
+		parts = append(parts, c)
+	}
+	for _, f := range []struct {
+		n    int
+		what string
+	}{{t.created, "created"}, {t.renamed, "renamed"}, {t.gone, "deleted"}} {
+		if f.n > 0 {
+			parts = append(parts, count(f.n, "folder", "folders")+" "+f.what)
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ", ")
+}
+
 func on(s plan.Side) string {
 	switch s {
 	case plan.Server:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -121,7 +122,7 @@ func (d *display) draw() {
 	for _, t := range d.tracks {
 		t.sample(now)
 		if len(lines) < height-1 {
-			lines = append(lines, fit(t.line(), min(width-1, maxWidth)))
+			lines = append(lines, t.line(min(width-1, maxWidth)))
 		}
 	}
 	d.mu.Unlock()
@@ -149,26 +150,49 @@ func (t *track) rate() (messages, bytes float64) {
 	return float64(last.messages-first.messages) / seconds, float64(last.bytes-first.bytes) / seconds
 }
 
-// line is what is shown of the account.
-func (t *track) line() string {
-	parts := []string{fmt.Sprintf("%s: %s", t.Account, t.Phase)}
+// line is what is shown of the account, in at most width columns. Where they are too few, what says least goes first; the
+// rate and the time left stay.
+func (t *track) line(width int) string {
+	var folders, phase, volume, messages, tail string
+	phase = t.Phase
 	if t.Folders > 0 {
-		parts = append(parts, fmt.Sprintf("%s of %s", number(int64(min(t.FoldersDone, t.Folders))), count(t.Folders, "folder", "folders")))
+		folders = fmt.Sprintf("%s of %s", number(int64(min(t.FoldersDone, t.Folders))), count(t.Folders, "folder", "folders"))
 	}
 	if t.MessagesAll > 0 {
-		parts = append(parts, fmt.Sprintf("%s of %s", number(t.Messages), count(max(t.MessagesAll, t.Messages), "message", "messages")))
+		messages = fmt.Sprintf("%s of %s", number(t.Messages), count(max(t.MessagesAll, t.Messages), "message", "messages"))
 		if t.BytesAll > 0 {
-			parts = append(parts, fmt.Sprintf("%s of %s", size(t.Bytes), size(max(t.BytesAll, t.Bytes))))
+			volume = fmt.Sprintf("%s of %s", size(t.Bytes), size(max(t.BytesAll, t.Bytes)))
 		}
-		messages, bytes := t.rate()
-		if bytes > 0 {
-			parts = append(parts, size(int64(bytes))+"/s")
-		}
-		if left, ok := remaining(t.Progress, messages, bytes); ok {
-			parts = append(parts, clock(left)+" left")
-		}
+		tail = t.speed()
 	}
-	return cleanLine(strings.Join(parts, ", "))
+	name := cleanLine(t.Account)
+	parts := func() []string {
+		return slices.DeleteFunc([]string{phase, folders, messages, volume, tail}, func(p string) bool { return p == "" })
+	}
+	rest := func() string { return ": " + cleanLine(strings.Join(parts(), ", ")) }
+	for _, least := range []*string{&folders, &phase, &volume, &messages} {
+		if text.StringWidth(name+rest()) <= width || len(parts()) == 1 {
+			break
+		}
+		*least = ""
+	}
+	if tail != "" {
+		name = fit(name, width-text.StringWidth(rest()))
+	}
+	return fit(name+rest(), width)
+}
+
+// speed is how fast the account moves and how long the rest takes, as far as that is known.
+func (t *track) speed() string {
+	var parts []string
+	messages, bytes := t.rate()
+	if bytes > 0 {
+		parts = append(parts, size(int64(bytes))+"/s")
+	}
+	if left, ok := remaining(t.Progress, messages, bytes); ok {
+		parts = append(parts, clock(left)+" left")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // remaining is how long the rest takes at the given rates, false if that can't be said.

@@ -16,7 +16,7 @@ func TestProgressLine(t *testing.T) {
 	tr := &track{Progress: p}
 	expect := func(want string) {
 		t.Helper()
-		if got := tr.line(); got != want {
+		if got := tr.line(1000); got != want {
 			t.Errorf("%q\nwant %q", got, want)
 		}
 	}
@@ -41,6 +41,36 @@ func TestProgressLine(t *testing.T) {
 	// More than was announced is not more than all.
 	tr = &track{Progress: mailsync.Progress{Account: "x\x1b[2J", Phase: "p", Messages: 7, MessagesAll: 5, Bytes: 9, BytesAll: 8, Folders: 1, FoldersDone: 2}}
 	expect("x[2J: p, 1 of 1 folder, 7 of 7 messages, 9 bytes of 9 bytes")
+}
+
+// On a narrow terminal what says least goes first; the rate and the time left stay.
+func TestProgressLineFits(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tr := &track{Progress: mailsync.Progress{Account: "personal", Phase: "transferring", Folders: 50, FoldersDone: 12, MessagesAll: 5000, BytesAll: 120_000_000}}
+	tr.sample(start)
+	tr.Messages, tr.Bytes = 1234, 30_000_000
+	tr.sample(start.Add(10 * time.Second))
+	for width, want := range map[int]string{
+		103: "personal: transferring, 12 of 50 folders, 1,234 of 5,000 messages, 30 MB of 120 MB, 3.0 MB/s, 0:30 left",
+		86:  "personal: transferring, 1,234 of 5,000 messages, 30 MB of 120 MB, 3.0 MB/s, 0:30 left",
+		79:  "personal: 1,234 of 5,000 messages, 30 MB of 120 MB, 3.0 MB/s, 0:30 left",
+		60:  "personal: 1,234 of 5,000 messages, 3.0 MB/s, 0:30 left",
+		40:  "personal: 3.0 MB/s, 0:30 left",
+		25:  "pers: 3.0 MB/s, 0:30 left",
+	} {
+		if got := tr.line(width); got != want {
+			t.Errorf("in %d columns: %q\nwant %q", width, got, want)
+		}
+	}
+	calm := &track{Progress: tr.Progress} // nothing known of its rate
+	if got, want := calm.line(79), "personal: transferring, 1,234 of 5,000 messages, 30 MB of 120 MB"; got != want {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	for width := range 120 {
+		if got := tr.line(width); len(got) > width {
+			t.Errorf("%q has more than %d columns", got, width)
+		}
+	}
 }
 
 func TestRemaining(t *testing.T) {

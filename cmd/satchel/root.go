@@ -26,6 +26,7 @@ func newApp(s streams) *app {
 }
 
 func newRoot(a *app) *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "satchel",
 		Short: "Keep a mail account and a Maildir the same, in both directions",
@@ -46,6 +47,9 @@ $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
+			if version {
+				return a.runs(a.version)(cmd, args)
+			}
 			return errors.New("name a command; these are the usual ones: check, sync, status; \"satchel help\" lists all")
 		},
 	}
@@ -58,8 +62,9 @@ $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
 	f := root.PersistentFlags()
 	f.StringVarP(&a.configPath, "config", "c", "", "read the configuration from `FILE`")
 	f.BoolVar(&a.ui.json, "json", false, "print one JSON object per line, and messages to stderr")
-	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "print nothing but errors, and JSON if asked for")
+	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "print nothing but errors and held-back deletions,\nand JSON if asked for")
 	f.CountVarP(&a.verbose, "verbose", "v", "say what is done; -vv shows the protocol, redacted")
+	root.Flags().BoolVar(&version, "version", false, "print the version, as \"satchel version\" does")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newSync(a), newStatus(a), newCheck(a), newVerify(a), newDemo(a), newVersion(a), newCompletion(a))

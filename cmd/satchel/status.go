@@ -69,12 +69,15 @@ func (a *app) showStatus(j job, s *mailsync.AccountStatus, now time.Time) {
 
 	a.ui.result("%s", cleanLine(statusHead(j, s, now)))
 	if len(s.Folders) > 0 {
-		a.ui.result("%s", statusTable(s.Folders, now))
+		a.ui.result("%s", statusTable(s, now))
 	}
 	for _, f := range s.Folders {
-		for _, line := range remarks(s.Account, f) {
+		for _, line := range remarks(f) {
 			a.ui.result("  %s", cleanLine(line))
 		}
+	}
+	if line := heldRemark(s); line != "" {
+		a.ui.result("  %s", line)
 	}
 }
 
@@ -99,7 +102,7 @@ func owner(j job) string {
 }
 
 // statusTable has a line for each folder.
-func statusTable(folders []mailsync.FolderStatus, now time.Time) string {
+func statusTable(s *mailsync.AccountStatus, now time.Time) string {
 	t := table.NewWriter()
 	t.SetStyle(plainTable())
 	t.AppendHeader(table.Row{"FOLDER", "SERVER", "MAILDIR", "WAITING", "HELD", "NOT SENT", "LAST SYNC"})
@@ -108,14 +111,14 @@ func statusTable(folders []mailsync.FolderStatus, now time.Time) string {
 		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(columns)
-	for _, f := range folders {
+	for _, f := range s.Folders {
 		oneSided := 0
 		for _, n := range f.ByWhy {
 			oneSided += n
 		}
 		t.AppendRow(table.Row{
 			cleanLine(string(f.Name)), number(int64(f.OnServer)), number(int64(f.InMaildir)),
-			blank(f.Waiting), blank(f.Held), blank(oneSided), ago(f.LastSync, now),
+			blank(f.Waiting), blank(f.Held), blank(oneSided), ago(lastSync(s, f), now),
 		})
 	}
 	lines := strings.Split(t.Render(), "\n")
@@ -123,6 +126,16 @@ func statusTable(folders []mailsync.FolderStatus, now time.Time) string {
 		lines[i] = strings.TrimRight(l, " ")
 	}
 	return strings.Join(lines, "\n")
+}
+
+// lastSync is when a folder was last known to be the same on both sides. The state keeps when there was last something to
+// do in it; a later run of the account that went well has looked at it too.
+func lastSync(s *mailsync.AccountStatus, f mailsync.FolderStatus) time.Time {
+	at := f.LastSync
+	if f.LastError == "" && s.LastRun.Error == "" && !at.IsZero() && s.LastRun.End.After(at) {
+		at = s.LastRun.End
+	}
+	return at
 }
 
 // plainTable has columns and no lines, so that it can be read, copied and searched.
@@ -143,7 +156,7 @@ func blank(n int) string {
 }
 
 // remarks are what there is to say of a folder besides figures.
-func remarks(account string, f mailsync.FolderStatus) []string {
+func remarks(f mailsync.FolderStatus) []string {
 	var lines []string
 	add := func(format string, args ...any) {
 		lines = append(lines, fmt.Sprintf("%s: "+format, append([]any{f.Name}, args...)...))
@@ -153,10 +166,6 @@ func remarks(account string, f mailsync.FolderStatus) []string {
 	}
 	if f.ReadOnly {
 		add("read-only on the server; local changes stay local")
-	}
-	if f.Held > 0 {
-		add("%s held back; satchel sync --allow-deletes %s carries them out, --restore-held brings the messages back",
-			count(f.Held, "deletion is", "deletions are"), account)
 	}
 	if f.KeptBack > 0 {
 		add("%s a flag or keyword that the other side can't keep", count(f.KeptBack, "message has", "messages have"))
@@ -173,6 +182,21 @@ func remarks(account string, f mailsync.FolderStatus) []string {
 		add("  and %s more; satchel status --json lists them", number(int64(more)))
 	}
 	return lines
+}
+
+// heldRemark says what the guard holds back in an account and what can be done, empty if nothing.
+func heldRemark(s *mailsync.AccountStatus) string {
+	n, folders := 0, 0
+	for _, f := range s.Folders {
+		if f.Held > 0 {
+			n, folders = n+f.Held, folders+1
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s held back in %s; satchel sync --allow-deletes %s carries them out, --restore-held brings the messages back",
+		count(n, "deletion is", "deletions are"), count(folders, "folder", "folders"), s.Account)
 }
 
 func message(p mailsync.ParkedMessage) string {

@@ -82,7 +82,7 @@ func (a *app) showSync(r *mailsync.Result, dryRun bool) {
 	if r.Fatal == nil {
 		a.ui.result("%s: %s", r.Account, summary(r, dryRun))
 		if r.HeldBack > 0 {
-			a.ui.result("%s", held(r))
+			a.ui.warn("%s", held(r))
 		}
 	}
 	a.ui.object(accountLine(r))
@@ -107,7 +107,7 @@ func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal erro
 	case strings.HasPrefix(fatal.Error(), "account "+account):
 		a.ui.fail("%v", fatal)
 	default:
-		a.ui.fail("%s: %v", account, fatal)
+		a.ui.fail("%s: %s", account, spell(fatal))
 	}
 }
 
@@ -121,13 +121,13 @@ func summary(r *mailsync.Result, dryRun bool) string {
 		parts = append(parts, "to the server: "+c)
 	}
 	if r.Deferred > 0 {
-		parts = append(parts, number(int64(r.Deferred))+" left out by the size or age limit")
+		parts = append(parts, number(int64(r.Deferred))+" left out by max_message_size")
 	}
 	what := strings.Join(parts, "; ")
 	switch {
 	case what != "":
 	case dryRun && len(r.Plan)+len(r.FolderPlan) > 0:
-		what = "would do the above"
+		what = "would do the above: " + planned(r)
 	case dryRun:
 		what = "there is nothing to do"
 	case len(r.Errors) > 0:

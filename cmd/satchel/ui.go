@@ -4,7 +4,7 @@ package main
 //
 //   - Results go to standard output, messages and errors to standard error. With --json standard output holds
 //     JSON only, and results for people go to standard error.
-//   - With --quiet only errors and JSON are printed.
+//   - With --quiet only errors, what is as good as one (held-back deletions, differences) and JSON are printed.
 //   - Errors begin with "satchel: ", then the account and folder, what failed and why, what to do.
 //   - Everything passes through clean: names, error texts and answers of servers come from outside and must not
 //     reach the terminal as commands to it.
@@ -56,6 +56,15 @@ func (u *ui) result(format string, args ...any) {
 		return
 	}
 	u.write([]byte(line))
+}
+
+// warn prints a result that the person must know of even with --quiet, where it is an error.
+func (u *ui) warn(format string, args ...any) {
+	if u.quiet {
+		u.fail(format, args...)
+		return
+	}
+	u.result(format, args...)
 }
 
 // say prints a message beside the results.

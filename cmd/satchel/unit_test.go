@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -344,15 +345,118 @@ func TestSummary(t *testing.T) {
 	}{
 		{with(func(*mailsync.Result) {}), false, "nothing changed"},
 		{with(func(*mailsync.Result) {}), true, "there is nothing to do"},
-		{with(func(r *mailsync.Result) { r.Plan = make([]plan.Op, 1) }), true, "would do the above"},
+		{with(func(r *mailsync.Result) { r.Plan = make([]plan.Op, 1) }), true, "would do the above: to the Maildir nothing; to the server nothing"},
+		{with(func(r *mailsync.Result) { r.Plan, r.FolderPlan = somePlan() }), true,
+			"would do the above: to the Maildir 2 new, 1 flagged, 1 folder created; to the server 1 new, 1 moved, 1 deleted, 1 folder renamed, 1 folder deleted"},
 		{with(func(r *mailsync.Result) { r.Errors = make([]mailsync.FolderError, 1) }), false, "nothing else changed"},
 		{with(func(r *mailsync.Result) { r.ToMaildir.New, r.ToServer.Moved, r.Deferred = 3, 2, 1 }), false,
-			"to the Maildir: 3 new; to the server: 2 moved; 1 left out by the size or age limit"},
+			"to the Maildir: 3 new; to the server: 2 moved; 1 left out by max_message_size"},
 		{with(func(r *mailsync.Result) { r.ToServer = mailsync.Count{New: 1, Flags: 2, Moved: 3, Deleted: 4000} }), false,
 			"to the server: 1 new, 2 flagged, 3 moved, 4,000 deleted"},
 	} {
 		if got := summary(c.r, c.dry); got != c.want+tail {
 			t.Errorf("%q, want %q", got, c.want+tail)
+		}
+	}
+}
+
+// somePlan has operations that count, and some that change neither side.
+func somePlan() ([]plan.Op, []plan.FolderOp) {
+	ops := []plan.Op{
+		{Kind: plan.Pairing}, {Kind: plan.Download, Side: plan.Maildir}, {Kind: plan.Download, Side: plan.Maildir}, {Kind: plan.Upload, Side: plan.Server},
+		{Kind: plan.Move, Side: plan.Server}, {Kind: plan.Rebind}, {Kind: plan.SetFlags, Side: plan.Maildir, Remove: mail.NewFlags(`\Seen`)},
+		{Kind: plan.SetFlags, Side: plan.Server}, {Kind: plan.Delete, Side: plan.Server}, {Kind: plan.DeleteFolder, Side: plan.Server},
+		{Kind: plan.Forget}, {Kind: plan.Park, Side: plan.Server}, {Kind: plan.Hold, Side: plan.Maildir},
+	}
+	return ops, []plan.FolderOp{{Kind: plan.RenameFolder, Side: plan.Server}, {Kind: plan.FollowFolder}, {Kind: plan.CreateFolder, Side: plan.Maildir}}
+}
+
+// Who has the lock is said once, in words.
+func TestSpellLocked(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("%w: %w", mailsync.ErrLocked, &maildir.LockedError{PID: 16289}), "another Satchel (process 16289) is working on this account"},
+		{fmt.Errorf("%w: %w", mailsync.ErrLocked, &maildir.LockedError{}), "another Satchel is working on this account"},
+		{mailsync.ErrLocked, "another Satchel is working on this account"},
+		{io.ErrUnexpectedEOF, "unexpected EOF"},
+	} {
+		if got := spell(c.err); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+// What the person must know is said in spite of --quiet, on standard error; the rest is not.
+func TestQuietWarns(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		show     func(*app)
+		out, err string
+	}{
+		{"held", func(a *app) { a.showSync(&mailsync.Result{Account: "a", HeldBack: 12}, false) }, "", "satchel: a: 12 deletions are held back\n  if they are meant"},
+		{"nothing held", func(a *app) { a.showSync(&mailsync.Result{Account: "a"}, false) }, "", ""},
+		{"differences", func(a *app) {
+			a.showVerification(&mailsync.Verification{Account: "a", Differences: []mailsync.Difference{{}, {}}}, false)
+		}, "", "satchel: a: 0 messages in 0 folders compared by header, flags and recorded digest: 2 differences\n"},
+		{"no difference", func(a *app) { a.showVerification(&mailsync.Verification{Account: "a"}, false) }, "", ""},
+	} {
+		var out, msg bytes.Buffer
+		a := newApp(streams{out: &out, err: &msg, env: func(string) string { return "" }})
+		a.ui.quiet = true
+		c.show(a)
+		if out.String() != c.out || !strings.HasPrefix(msg.String(), c.err) || (c.err == "" && msg.Len() > 0) {
+			t.Errorf("%s: %q on standard output, %q on standard error", c.name, out.String(), msg.String())
+		}
+	}
+}
+
+// A folder that every run finds unchanged was synchronised by the last that went well.
+func TestLastSync(t *testing.T) {
+	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	run := then.Add(500 * time.Hour)
+	for _, c := range []struct {
+		name          string
+		folder        time.Time
+		failed, fatal string
+		want          time.Time
+	}{
+		{"unchanged since", then, "", "", run},
+		{"failed in the folder", then, "x", "", then},
+		{"the run failed", then, "", "x", then},
+		{"never", time.Time{}, "", "", time.Time{}},
+		{"worked on later", run.Add(time.Hour), "", "", run.Add(time.Hour)},
+	} {
+		s := &mailsync.AccountStatus{}
+		s.LastRun.End, s.LastRun.Error = run, c.fatal
+		if got := lastSync(s, mailsync.FolderStatus{LastSync: c.folder, LastError: c.failed}); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// What the guard holds is said once for an account.
+func TestHeldRemark(t *testing.T) {
+	s := &mailsync.AccountStatus{Account: "a", Folders: []mailsync.FolderStatus{{Held: 2}, {}, {Held: 10}}}
+	if got, want := heldRemark(s), "12 deletions are held back in 2 folders; satchel sync --allow-deletes a carries them out, --restore-held brings the messages back"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := heldRemark(&mailsync.AccountStatus{Account: "a", Folders: []mailsync.FolderStatus{{}}}); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// The state of the Maildir's root, and of the directory above it.
+func TestMaildirState(t *testing.T) {
+	dir := t.TempDir()
+	for root, want := range map[string]string{
+		dir:                                "",
+		filepath.Join(dir, "Mail"):         " (the first sync makes it)",
+		filepath.Join(dir, "Mail", "home"): " (missing, and so is the directory above it: make that one first)",
+	} {
+		if got := maildirState(root); got != want {
+			t.Errorf("%s: %q, want %q", root, got, want)
 		}
 	}
 }
@@ -366,9 +470,9 @@ func TestRemarks(t *testing.T) {
 		f.Parked = append(f.Parked, mailsync.ParkedMessage{UID: 7, Why: w, Text: "because"}, mailsync.ParkedMessage{Name: "1.2.3", Why: w})
 	}
 	f.Parked = append(f.Parked, mailsync.ParkedMessage{UID: 8, Why: plan.Refused})
-	all := strings.Join(remarks("a", f), "\n")
+	all := strings.Join(remarks(f), "\n")
 	for _, want := range []string{
-		"INBOX: the last sync failed here: broke", "read-only", "1 deletion is held back; satchel sync --allow-deletes a", "2 messages have a flag",
+		"INBOX: the last sync failed here: broke", "read-only", "2 messages have a flag",
 		"3 messages above max_message_size", "3 messages refused by the server", "INBOX:   UID 7 refused because", "INBOX:   file 1.2.3 pending",
 		"3 messages: new%reason", "and 1 more; satchel status --json lists them",
 	} {
@@ -379,7 +483,7 @@ func TestRemarks(t *testing.T) {
 	if strings.Contains(all, "%!") {
 		t.Errorf("a broken format:\n%s", all)
 	}
-	if n := len(remarks("a", mailsync.FolderStatus{Name: "x"})); n != 0 {
+	if n := len(remarks(mailsync.FolderStatus{Name: "x"})); n != 0 {
 		t.Errorf("%d remarks on a folder of which there is nothing to say", n)
 	}
 }

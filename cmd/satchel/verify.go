@@ -62,7 +62,11 @@ func (a *app) showVerification(v *mailsync.Verification, deep bool) {
 	a.showErrors(v.Account, v.Errors, v.Fatal)
 	code := exitOfVerification(v)
 	if v.Fatal == nil {
-		a.ui.result("%s: %s", v.Account, verdict(v, deep))
+		show := a.ui.result
+		if len(v.Differences) > 0 {
+			show = a.ui.warn
+		}
+		show("%s: %s", v.Account, verdict(v, deep))
 	}
 	a.ui.object(jsonVerification{
 		Type: "verification", Account: v.Account, OK: code == exitOK, Exit: code, Deep: deep, Folders: v.Folders, Messages: v.Messages,

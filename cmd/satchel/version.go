@@ -14,13 +14,15 @@ func newVersion(a *app) *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
-		RunE: a.runs(func(context.Context, []string) error {
-			v := buildVersion(debug.ReadBuildInfo())
-			a.ui.object(v)
-			a.ui.result("satchel %s", strings.Join(strings.Fields(v.Version+" "+v.Commit+" "+v.Go+" "+v.OS+"/"+v.Arch), " "))
-			return nil
-		}),
+		RunE:  a.runs(a.version),
 	}
+}
+
+func (a *app) version(context.Context, []string) error {
+	v := buildVersion(debug.ReadBuildInfo())
+	a.ui.object(v)
+	a.ui.result("satchel %s", strings.Join(strings.Fields(v.Version+" "+v.Commit+" "+v.Go+" "+v.OS+"/"+v.Arch), " "))
+	return nil
 }
 
 // buildVersion says what the Go toolchain wrote into the binary.

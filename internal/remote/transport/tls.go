@@ -138,7 +138,7 @@ func (d *dialer) handshakeError(outer context.Context, err error) error {
 		e.Hint = fmt.Sprintf("check that port %d speaks tls = %q", d.cfg.Port, d.cfg.TLS)
 	case errors.As(err, &verify):
 		e.Class = remote.Protocol
-		e.Hint = d.certificateHint(verify)
+		e.Err = d.certificateError(verify, err)
 	case errors.Is(err, errPin):
 		e.Class = remote.Protocol
 		e.Hint = "if the server's certificate was renewed, make sure of it and put the new fingerprint into cert_sha256; otherwise someone may be in between"
@@ -161,8 +161,38 @@ func isDropped(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// certificateHint says what a person can do about a certificate that did not pass.
-func (d *dialer) certificateHint(v *tls.CertificateVerificationError) string {
+// certificateError says what is wrong with a certificate that did not pass, what a person can do about it, and last
+// what the library says. err is v as it came.
+func (d *dialer) certificateError(v *tls.CertificateVerificationError, err error) error {
+	text, hint := d.certificateFault(v)
+	if hint != "" {
+		text += "; " + hint
+	}
+	return &certificateError{fmt.Sprintf("%s (%s)", text, short(v.Err)), err}
+}
+
+// certificateError is a failed verification in words for people.
+type certificateError struct {
+	text string
+	err  error
+}
+
+func (e *certificateError) Error() string { return e.text }
+func (e *certificateError) Unwrap() error { return e.err }
+
+// short is an error's text without what is added to it in parentheses, and bounded: it quotes the certificate.
+func short(err error) string {
+	const most = 120 // runes
+	text, _, _ := strings.Cut(err.Error(), " (")
+	runes := []rune(strings.Map(printable, text))
+	if len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return string(runes)
+}
+
+// certificateFault says what is wrong with a certificate, and what a person can do about it.
+func (d *dialer) certificateFault(v *tls.CertificateVerificationError) (fault, hint string) {
 	var (
 		authority x509.UnknownAuthorityError
 		name      x509.HostnameError
@@ -174,17 +204,23 @@ func (d *dialer) certificateHint(v *tls.CertificateVerificationError) string {
 	}
 	switch {
 	case errors.As(v.Err, &name):
-		return fmt.Sprintf("the certificate is for %s; if that is the server you mean, write one of its names as host", namesOf(name.Certificate))
+		return "the server's certificate is for another name",
+			fmt.Sprintf("the certificate is for %s; if that is the server you mean, write one of its names as host", namesOf(name.Certificate))
 	case errors.As(v.Err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Sprintf("the certificate is valid from %s to %s; check this machine's clock, or the server must renew it",
-			invalid.Cert.NotBefore.UTC().Format(time.DateOnly), invalid.Cert.NotAfter.UTC().Format(time.DateOnly))
+		return "the server's certificate is out of date, or not valid yet",
+			fmt.Sprintf("the certificate is valid from %s to %s; check this machine's clock, or the server must renew it",
+				invalid.Cert.NotBefore.UTC().Format(time.DateOnly), invalid.Cert.NotAfter.UTC().Format(time.DateOnly))
 	case errors.As(v.Err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return "the certificate is not meant for servers; the server must get another one"
+		return "the server's certificate is not meant for servers", "the server must get another one"
 	case errors.As(v.Err, &authority):
-		return "if you run the server, name its authority's certificate in ca_file, or pin the certificate it shows: cert_sha256 = \"" +
+		fault = "the server's certificate is signed by no authority that this machine knows"
+		if d.cfg.CAFile != "" {
+			fault = "the server's certificate is signed by no authority in ca_file"
+		}
+		return fault, "if you run the server, name its authority's certificate in ca_file, or pin the certificate it shows: cert_sha256 = \"" +
 			shown + "\", after comparing this on the server itself"
 	}
-	return "the server's certificate can't be trusted"
+	return "the server's certificate can't be trusted", ""
 }
 
 // namesOf lists the names that a certificate is good for, a few of them.
