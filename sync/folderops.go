@@ -92,7 +92,17 @@ func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 		r.log.Info("folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "why", op.Reason)
 		if err := r.applyFolder(ctx, op); err != nil {
 			r.fail(op.Folder, fmt.Errorf("%s on the %s: %w", folderWords[op.Kind], op.Side, err))
+			continue
 		}
+		r.count(func(res *Result) {
+			c := res.folders(op.Side)
+			switch op.Kind {
+			case plan.CreateFolder:
+				c.Created++
+			case plan.RenameFolder:
+				c.Renamed++
+			}
+		})
 	}
 }
 

@@ -30,7 +30,12 @@ func (r *run) open(ctx context.Context) error {
 		if err := r.openReading(ctx); err != nil {
 			return err
 		}
-		r.mergeIf(r.opt.Rebind)
+		replaced, err := r.rootReplaced(ctx)
+		if err != nil {
+			r.close()
+			return err
+		}
+		r.mergeIf(r.db.Copied() || r.opt.Rebind || replaced)
 		return nil
 	}
 	if err := r.rootGone(); err != nil {
@@ -128,6 +133,9 @@ func (r *run) mergeIf(copied bool) {
 
 // openReading opens the local side for looking only; what is not there yet is empty.
 func (r *run) openReading(ctx context.Context) error {
+	if err := r.rootGone(); err != nil {
+		return r.setupError(err)
+	}
 	o := r.w.Maildir
 	o.ReadOnly = true
 	md, err := maildir.Open(r.set.Root, r.set.Layout, o)

@@ -246,6 +246,7 @@ func (r *run) removeFolders(ctx context.Context, ops []plan.Op) error {
 			continue
 		}
 		r.log.Info("folder deleted", "folder", f.name, "side", op.Side)
+		r.count(func(res *Result) { res.folders(op.Side).Deleted++ })
 		if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteFolder(f.base.ID) }); err != nil {
 			return err
 		}

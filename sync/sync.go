@@ -80,6 +80,9 @@ type Progress struct {
 // Count are the changes made on one side.
 type Count struct{ New, Flags, Moved, Deleted int }
 
+// FolderCount are the folders that were made, renamed and removed on one side.
+type FolderCount struct{ Created, Renamed, Deleted int }
+
 // FolderError is something that failed in one folder; Folder is empty for the account.
 type FolderError struct {
 	Folder mail.FolderName
@@ -97,13 +100,15 @@ func (e FolderError) Unwrap() error { return e.Err }
 
 // Result is the outcome of one run on one account.
 type Result struct {
-	Account                 string
-	ToMaildir, ToServer     Count
-	Folders, FoldersChanged int
-	HeldBack, Deferred      int
-	HeldWhy                 string
-	Traffic                 remote.Traffic
-	Duration                time.Duration
+	Account             string
+	ToMaildir, ToServer Count
+	// MaildirFolders and ServerFolders are the folder operations that were carried out.
+	MaildirFolders, ServerFolders FolderCount
+	Folders, FoldersChanged       int
+	HeldBack, Deferred            int
+	HeldWhy                       string
+	Traffic                       remote.Traffic
+	Duration                      time.Duration
 	// Errors are failures that did not stop the rest.
 	Errors []FolderError
 	// Fatal stopped the account: ErrLocked, a *SetupError, a *remote.Error or ctx's error.
@@ -113,6 +118,13 @@ type Result struct {
 	// FolderPlan and Plan hold the planned operations of a dry run.
 	FolderPlan []plan.FolderOp
 	Plan       []plan.Op
+}
+
+func (r *Result) folders(side plan.Side) *FolderCount {
+	if side == plan.Server {
+		return &r.ServerFolders
+	}
+	return &r.MaildirFolders
 }
 
 // ErrLocked: another Satchel is working on this account.

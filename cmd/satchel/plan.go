@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -69,9 +70,9 @@ func planned(r *mailsync.Result) string {
 		switch {
 		case !ok:
 		case op.Kind == plan.CreateFolder:
-			t.created++
+			t.Created++
 		case op.Kind == plan.RenameFolder:
-			t.renamed++
+			t.Renamed++
 		}
 	}
 	for _, op := range r.Plan {
@@ -85,20 +86,21 @@ func planned(r *mailsync.Result) string {
 		case op.Kind == plan.Move:
 			t.Moved++
 		case op.Kind == plan.Delete:
-			t.Deleted++
+			t.Count.Deleted++
 		case op.Kind == plan.DeleteFolder:
-			t.gone++
+			t.FolderCount.Deleted++
 		}
 	}
-	return "to the Maildir " + maildir.String() + "; to the server " + server.String()
+	return "to the Maildir " + cmp.Or(maildir.String(), "nothing") + "; to the server " + cmp.Or(server.String(), "nothing")
 }
 
 // tally counts changes on one side, folders included.
 type tally struct {
 	mailsync.Count
-	created, renamed, gone int // folders
+	mailsync.FolderCount
 }
 
+// String is empty if there are none.
 func (t tally) String() string {
 	var parts []string
 	if c := changes(t.Count); c != "" {
@@ -107,13 +109,10 @@ func (t tally) String() string {
 	for _, f := range []struct {
 		n    int
 		what string
-	}{{t.created, "created"}, {t.renamed, "renamed"}, {t.gone, "deleted"}} {
+	}{{t.Created, "created"}, {t.Renamed, "renamed"}, {t.FolderCount.Deleted, "deleted"}} {
 		if f.n > 0 {
 			parts = append(parts, count(f.n, "folder", "folders")+" "+f.what)
 		}
-	}
-	if len(parts) == 0 {
-		return "nothing"
 	}
 	return strings.Join(parts, ", ")
 }

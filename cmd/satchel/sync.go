@@ -114,10 +114,10 @@ func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal erro
 // summary says in one line what a run did.
 func summary(r *mailsync.Result, dryRun bool) string {
 	var parts []string
-	if c := changes(r.ToMaildir); c != "" {
+	if c := (tally{r.ToMaildir, r.MaildirFolders}).String(); c != "" {
 		parts = append(parts, "to the Maildir: "+c)
 	}
-	if c := changes(r.ToServer); c != "" {
+	if c := (tally{r.ToServer, r.ServerFolders}).String(); c != "" {
 		parts = append(parts, "to the server: "+c)
 	}
 	if r.Deferred > 0 {
