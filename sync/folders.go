@@ -304,7 +304,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		return err
 	}
 	for _, target := range r.opt.Targets {
-		if r.byName[target] == nil && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.target && f.name.Under(target) }) {
+		if r.byName[target] == nil {
 			why := "there is no such folder, neither on the server nor in the Maildir"
 			if sc.outer[target] {
 				why = "this folder is left out by include, exclude or subscribed in the configuration"
@@ -346,12 +346,9 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	})
 }
 
-// isTarget reports whether this run was asked to work on a folder; a folder stands for those below it too.
+// isTarget reports whether this run was asked to work on a folder.
 func (r *run) isTarget(name mail.FolderName) bool {
-	if len(r.opt.Targets) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(r.opt.Targets, func(t mail.FolderName) bool { return name == t || name.Under(t) })
+	return len(r.opt.Targets) == 0 || slices.Contains(r.opt.Targets, name)
 }
 
 // judge finds out whether what the state calls the folder's messages still means them.
