@@ -652,6 +652,15 @@ func TestFlagsThatOneSideCantKeep(t *testing.T) {
 			t.Errorf("the file has %q", letters)
 		}
 	})
+	t.Run("a message with a keyword is moved by a program that leaves the letter list behind", func(t *testing.T) {
+		w := newPairWorld(t, "Todo")
+		w.move(w.file(), "B")
+		w.sync()
+		if got := w.serverTree().subjects(); !strings.Contains(got, "B: m Todo\n") {
+			t.Errorf("server: %s", got)
+		}
+		w.quiet()
+	})
 	t.Run("dovecot-keywords is lost", func(t *testing.T) {
 		w := newPairWorld(t, "Todo", `\Seen`)
 		w.must(os.Remove(filepath.Join(w.dir("A"), "dovecot-keywords")))

@@ -417,7 +417,7 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 		return err
 	}
 	for _, e := range fresh {
-		if err := r.newLocal(f, e.Base, e.Flags, 0); err != nil {
+		if err := r.newLocal(f, e, 0); err != nil {
 			return err
 		}
 	}
@@ -425,8 +425,8 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 }
 
 // newLocal notes a file that the state does not know, or knows as parked.
-func (r *run) newLocal(f *folder, name string, flags mail.Flags, row int64) error {
-	info, err := r.md.Stat(f.local.Name, name)
+func (r *run) newLocal(f *folder, e maildir.Entry, row int64) error {
+	info, err := r.md.Stat(f.local.Name, e.Base)
 	if errors.Is(err, maildir.ErrNotFound) {
 		r.soil(f) // it went away while we looked; the next run sees what became of it
 		return nil
@@ -435,7 +435,7 @@ func (r *run) newLocal(f *folder, name string, flags mail.Flags, row int64) erro
 		return err
 	}
 	f.localNew = append(f.localNew, plan.LocalMessage{
-		Row: row, Folder: f.name, Name: name, Flags: flags, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
+		Row: row, Folder: f.name, Name: e.Base, Flags: e.Flags, Unexplained: e.Unexplained, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
 		Park: r.park(info.Size, info.ModTime),
 	})
 	return nil
@@ -515,7 +515,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m)
-		} else if err := r.newLocal(f, m.Name, m.LocalFlags, m.ID); err != nil {
+		} else if err := r.newLocal(f, maildir.Entry{Base: m.Name, Flags: m.LocalFlags}, m.ID); err != nil {
 			return err
 		}
 	}

@@ -344,7 +344,11 @@ func (r *resolver) findInMaildir() {
 			},
 			func(i, j int) {
 				x, m := &r.rows[i], &r.local[j]
-				x.local = place{found: have, folder: m.Folder, name: m.Name, flags: m.Flags, msg: j}
+				flags := m.Flags
+				if m.Unexplained {
+					flags = flags.Plus(x.LocalFlags.Minus(mail.SystemFlags(x.LocalFlags.System())))
+				}
+				x.local = place{found: have, folder: m.Folder, name: m.Name, flags: flags, msg: j}
 				m.row = i
 			})
 	}

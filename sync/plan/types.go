@@ -169,6 +169,9 @@ type LocalMessage struct {
 	Park     Why
 	// Unknowable as for RemoteMessage: the file could not be read. It is parked as Unreadable.
 	Unknowable bool
+	// Unexplained: its name carries keyword letters that mean nothing in its folder. If it is a message that moved
+	// here, that takes no keyword from it.
+	Unexplained bool
 }
 
 // Folder are the facts about one folder that the planner needs. Every folder that a pair or message
