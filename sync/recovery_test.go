@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
@@ -195,4 +196,35 @@ func TestTrashIsExcluded(t *testing.T) {
 	w.sync()
 	w.want(map[string][]string{"INBOX": {"b"}, "Trash": {"a", "old"}})
 	w.quiet()
+}
+
+// TestTakenIsNotSentAgain: without UIDPLUS, another client moves a message away before anybody can look at which
+// one it is. The server said that it took it, so it is never sent again.
+func TestTakenIsNotSentAgain(t *testing.T) {
+	w := newWorld(t, model.Options{CondStore: true, Move: true})
+	w.server.CreateMailbox("Lists")
+	w.sync()
+	w.put("INBOX", w.message("m"), "S")
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "append" && s.After {
+			if box, _ := w.server.Snapshot().Mailbox("INBOX"); len(box.Messages) > 0 {
+				w.server.Move("INBOX", "Lists", box.Messages[0].UID)
+			}
+		}
+		return model.Action{}
+	})
+	for range 3 {
+		if res := w.try(); res.Fatal != nil {
+			t.Fatal(res.Fatal)
+		}
+	}
+	if got := w.serverTree().subjects(); got != "INBOX: \nLists: m \\Seen\n" {
+		t.Errorf("server: %s", got)
+	}
+	w.now = w.now.Add(25 * time.Hour)
+	w.try()
+	w.quiet()
+	if got := w.serverTree().subjects(); got != "INBOX: \nLists: m \\Seen\n" {
+		t.Errorf("server after a day: %s", got)
+	}
 }

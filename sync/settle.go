@@ -11,6 +11,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // settleLocal finishes or forgets what a stopped run had begun in the Maildir. A message is recognised by its
@@ -248,11 +249,21 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	if !found {
 		// Not there (yet). The file counts as new, and is sent again under the same intent; what the dead
 		// connection had sent may still arrive.
-		if r.now().Sub(in.Started) > ghostTime {
-			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+		if r.now().Sub(in.Started) <= ghostTime {
+			return nil
 		}
-		return nil
+		return r.update(ctx, func(tx *state.Tx) error {
+			if taken(*in) {
+				op := plan.Op{Side: plan.Maildir, Folder: f.name, Name: in.Message.Name, Why: plan.OneWay,
+					Reason: "it was uploaded, and the server has nothing that can be recognised as it"}
+				if err := r.learnParked(tx, f, op); err != nil {
+					return err
+				}
+			}
+			return tx.DeleteIntent(in.ID)
+		})
 	}
+	in.Sends %= takenMark
 	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
 	in.Message.UID, in.Message.RemoteSize, in.Message.EmailID = m.UID, m.Size, m.EmailID
 	in.Message.RemoteFlags = in.Message.RemoteFlags.And(m.Flags)
@@ -272,7 +283,7 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 	if err != nil || row.UID == 0 {
 		return false, err
 	}
-	in.Settled, in.Message.UID = true, row.UID
+	in.Settled, in.Message.UID, in.Sends = true, row.UID, in.Sends%takenMark
 	if row.UID < in.UIDNext {
 		in.Sends++ // it is none of them: all may still come
 	}

@@ -18,6 +18,13 @@ import (
 // ghostTime is how long a server may still be working off what a dead connection had sent.
 const ghostTime = 24 * time.Hour
 
+// takenMark is added to an intent's sends once the server has said that it took the message: then it is never
+// sent again, even if it can't be found there (without UIDPLUS, when another client has moved it on, or when the
+// server made something else of it).
+const takenMark = 1 << 20
+
+func taken(in state.Intent) bool { return in.Sends >= takenMark }
+
 // sending is one message on its way up.
 type sending struct {
 	op       plan.Op
@@ -177,6 +184,11 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops [
 			continue
 		}
 		in := earlier[op.Name]
+		if taken(in) && in.UIDValidity == sel.UIDValidity {
+			r.soil(f)
+			r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again", op.Name))
+			continue
+		}
 		if in.ID != 0 && in.UIDValidity != sel.UIDValidity {
 			in.UIDNext = 0 // of another mailbox
 		}
@@ -372,11 +384,13 @@ func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) er
 				n++
 			case b.answered && b.result.Err == nil:
 				// Taken, but not looked at yet: the intent is settled by the next pass. The UID counts if it was told.
-				if in := b.intent; b.result.UID >= in.UIDNext && b.result.UIDValidity == in.UIDValidity {
+				in := b.intent
+				if b.result.UID >= in.UIDNext && b.result.UIDValidity == in.UIDValidity {
 					in.Message.UID = b.result.UID
-					if err := tx.PutIntent(in); err != nil {
-						return err
-					}
+				}
+				in.Sends += takenMark
+				if err := tx.PutIntent(in); err != nil {
+					return err
 				}
 			case b.answered:
 				if err := r.refusedUpload(tx, f, b); err != nil {
