@@ -217,7 +217,7 @@ func (r *run) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.account(p)
+	r.reportHeld(p)
 	for _, op := range p.Ops {
 		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
 			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
@@ -289,8 +289,8 @@ func (r *run) make(ctx context.Context, in plan.Input) (plan.Plan, error) {
 	return p, nil
 }
 
-// account takes the plan's figures into the result.
-func (r *run) account(p plan.Plan) {
+// reportHeld takes into the result what the guard holds back.
+func (r *run) reportHeld(p plan.Plan) {
 	held := 0
 	for _, n := range p.Held {
 		held += n

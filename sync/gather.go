@@ -209,7 +209,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 	return r.view(ctx, func(tx *state.Tx) error {
 		if f.lostRemote {
 			for _, m := range ch.New {
-				f.newRemote(r, m, state.Message{})
+				f.newRemote(r, m, 0)
 			}
 			return eachIn(tx, f, func(m state.Message) {
 				if p := f.pair(m); p.Remote != plan.Absent {
@@ -267,7 +267,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 				r.soil(f)
 				r.lookAgain()
 			default:
-				f.newRemote(r, m, state.Message{})
+				f.newRemote(r, m, 0)
 			}
 		}
 		gone := ch.Vanished
@@ -313,9 +313,9 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 }
 
 // newRemote notes a message on the server that the state does not know, or knows as parked.
-func (f *folder) newRemote(r *run, m remote.Message, row state.Message) {
+func (f *folder) newRemote(r *run, m remote.Message, row int64) {
 	f.remoteNew = append(f.remoteNew, plan.RemoteMessage{
-		Row: row.ID, Folder: f.name, UID: m.UID, Flags: m.Flags, Size: m.Size, Date: m.Date, EmailID: m.EmailID,
+		Row: row, Folder: f.name, UID: m.UID, Flags: m.Flags, Size: m.Size, Date: m.Date, EmailID: m.EmailID,
 		Park: r.park(m.Size, m.Date),
 	})
 }
@@ -514,7 +514,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			continue
 		}
 		if m.UID != 0 {
-			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m)
+			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
 		} else if err := r.newLocal(f, maildir.Entry{Base: m.Name, Flags: m.LocalFlags}, m.ID); err != nil {
 			return err
 		}
