@@ -39,7 +39,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		func(ctx context.Context) error {
 			return r.known(ctx, slices.Concat(early, byKind[plan.Pairing], byKind[plan.Rebind]))
 		},
-		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Download], r.download) },
+		func(ctx context.Context) error { return r.downloads(ctx, byKind[plan.Download]) },
 		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Upload], r.upload) },
 		func(ctx context.Context) error { return r.moves(ctx, byKind[plan.Move]) },
 		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.SetFlags], r.setFlags) },

@@ -17,7 +17,7 @@ import (
 
 // A batch of downloads is made durable together. It ends with this many messages or bytes, so that a kill
 // costs little and a large message does not wait for others. The first ones are smaller, because a person
-// waits for them.
+// waits for them, in INBOX.
 const (
 	firstBatch    = 100
 	batchGrowth   = 4
@@ -25,10 +25,22 @@ const (
 	batchBytes    = 32 << 20
 )
 
+// downloads delivers messages, of several folders side by side.
+func (r *run) downloads(ctx context.Context, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	to := newCommitter(ctx, r)
+	defer to.close()
+	return r.perFolder(ctx, ops, func(ctx context.Context, f *folder, ops []plan.Op) error {
+		return r.download(ctx, f, ops, to)
+	})
+}
+
 // download delivers messages of one folder. They come in one stream, newest first, which is cut into batches. A
 // batch is: stream to temporary files, make the data durable, write down the intents, rename, make the names
 // durable, commit the rows. While that is done with one batch, the next one streams in.
-func (r *run) download(ctx context.Context, f *folder, ops []plan.Op) error {
+func (r *run) download(ctx context.Context, f *folder, ops []plan.Op, to *committer) error {
 	if err := r.ensureLocal(ctx, f); err != nil {
 		return err
 	}
@@ -40,7 +52,7 @@ func (r *run) download(ctx context.Context, f *folder, ops []plan.Op) error {
 	for attempt := 0; !todo.IsEmpty(); attempt++ {
 		before := todo.Len()
 		err := r.pool.with(ctx, func(s remote.Session) error {
-			done, err := r.downloadAll(ctx, s, f, todo, wanted)
+			done, err := r.downloadAll(ctx, s, f, todo, wanted, to)
 			todo = todo.Minus(done)
 			return err
 		})
@@ -78,8 +90,8 @@ func (w wanted) of(uid mail.UID) *plan.Op {
 
 // downloadAll fetches and delivers messages. done are the UIDs that need no further try in this run, also when an
 // error ends it: what came whole before a lost connection is kept.
-func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted) (done mail.UIDSet, err error) {
-	in := newIntake(ctx, r, f, wanted)
+func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted, to *committer) (done mail.UIDSet, err error) {
+	in := newIntake(r, f, wanted, to)
 	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 	missing, err := s.Bodies(ctx, box, uids, in.take)
 	if err != nil && remote.ClassOf(err) != remote.Lost {
@@ -101,65 +113,33 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 	return done, nil
 }
 
-// intake gathers the messages of one stream in batches, and has complete ones committed by another goroutine.
+// intake gathers the messages of one stream in batches, and hands complete ones to the committer.
 type intake struct {
-	ctx    context.Context
 	r      *run
 	f      *folder
 	wanted wanted
+	to     *committer
 
-	filling *portion
-	limit   int // messages in the batch that is being filled
-
-	full   chan *portion
-	ended  chan struct{} // closed when the last one is committed
-	failed chan error    // the first failure, once
-	err    error         // that failure, once it was heard of
-
-	done mail.UIDSet // the committer's, until ended
+	filling   *portion
+	limit     int        // messages in the batch that is being filled
+	committed []*portion // handed over and not heard of again, the oldest first
+	done      mail.UIDSet
+	err       error // the first failure
 }
 
-// portion is a batch with the rows of its messages.
-type portion struct {
-	batch *maildir.Batch
-	got   []delivered
-	bytes int64
-}
+// maxUncommitted is how many batches of one stream may wait to be committed.
+const maxUncommitted = 2
 
-func newIntake(ctx context.Context, r *run, f *folder, wanted wanted) *intake {
-	in := &intake{ctx: ctx, r: r, f: f, wanted: wanted, limit: firstBatch,
-		full: make(chan *portion), ended: make(chan struct{}), failed: make(chan error, 1)}
-	go in.commit()
-	return in
-}
-
-// commit commits complete batches, one after the other. After a failure the others are thrown away.
-func (in *intake) commit() {
-	defer close(in.ended)
-	broken := false
-	for p := range in.full {
-		if !broken {
-			if err := in.r.commitBatch(in.ctx, in.f, p.batch, p.got); err != nil {
-				broken = true
-				in.failed <- err
-			} else {
-				for _, d := range p.got {
-					in.done.Add(d.op.UID)
-				}
-			}
-		}
-		_ = p.batch.Abort() // what was committed stays
+func newIntake(r *run, f *folder, wanted wanted, to *committer) *intake {
+	in := &intake{r: r, f: f, wanted: wanted, to: to, limit: batchMessages}
+	if f.name == mail.Inbox {
+		in.limit = firstBatch
 	}
+	return in
 }
 
 // take is given each message as it comes.
 func (in *intake) take(m remote.Message, body io.Reader) error {
-	if in.err == nil {
-		select {
-		case in.err = <-in.failed:
-		default:
-		}
-	}
 	if in.err != nil {
 		return in.err
 	}
@@ -169,7 +149,7 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 		return err
 	}
 	if in.filling == nil {
-		in.filling = &portion{batch: in.r.md.NewBatch()}
+		in.filling = newPortion(in.f, in.r.md.NewBatch())
 	}
 	p := in.filling
 	row, err := in.r.receive(p.batch, in.f, *op, body)
@@ -181,10 +161,32 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 	}
 	p.got = append(p.got, delivered{op, row})
 	if p.bytes += row.FileSize; len(p.got) >= in.limit || p.bytes >= batchBytes {
-		in.filling, in.limit = nil, min(in.limit*batchGrowth, batchMessages)
-		in.full <- p
+		in.limit = min(in.limit*batchGrowth, batchMessages)
+		in.handOver()
 	}
-	return nil
+	return in.err
+}
+
+// handOver has the batch committed that was filled.
+func (in *intake) handOver() {
+	if len(in.committed) == maxUncommitted {
+		in.hear()
+	}
+	in.to.portions <- in.filling
+	in.committed, in.filling = append(in.committed, in.filling), nil
+}
+
+// hear waits for what became of the oldest batch that was handed over.
+func (in *intake) hear() {
+	p := in.committed[0]
+	in.committed = in.committed[1:]
+	if err := <-p.fate; err != nil {
+		in.err = cmp.Or(in.err, err)
+		return
+	}
+	for _, d := range p.got {
+		in.done.Add(d.op.UID)
+	}
 }
 
 // drop throws away the batch that is being filled.
@@ -201,24 +203,12 @@ func (in *intake) finish() (done mail.UIDSet, err error) {
 		in.drop()
 	}
 	if in.filling != nil {
-		in.full <- in.filling
-		in.filling = nil
+		in.handOver()
 	}
-	close(in.full)
-	<-in.ended
-	if in.err == nil {
-		select {
-		case in.err = <-in.failed:
-		default:
-		}
+	for len(in.committed) > 0 {
+		in.hear()
 	}
 	return in.done, in.err
-}
-
-// delivered is one message of a batch.
-type delivered struct {
-	op  *plan.Op
-	row state.Message
 }
 
 // receive streams one message into a temporary file and makes the row that it will have.
@@ -261,48 +251,6 @@ func (r *run) receive(batch *maildir.Batch, f *folder, op plan.Op, body io.Reade
 		row.RemoteSize = n
 	}
 	return row, nil
-}
-
-// commitBatch makes a batch durable and known.
-func (r *run) commitBatch(ctx context.Context, f *folder, batch *maildir.Batch, got []delivered) error {
-	if len(got) == 0 {
-		return nil
-	}
-	if err := batch.Sync(); err != nil {
-		return fmt.Errorf("making messages durable: %w", err)
-	}
-	intents := make([]*state.Intent, len(got))
-	for i, d := range got {
-		intents[i] = &state.Intent{Kind: state.Deliver, Message: d.row, UIDValidity: f.validity(), Started: r.now()}
-	}
-	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
-		return err
-	}
-	if err := batch.Commit(); err != nil {
-		r.soil(f)
-		return fmt.Errorf("delivering messages: %w", err)
-	}
-	err := r.update(ctx, func(tx *state.Tx) error {
-		for i, d := range got {
-			if err := clearParked(tx, f, d.row.UID, "", d.row.ID); err != nil {
-				return err
-			}
-			row := d.row
-			if err := tx.PutMessage(&row); err != nil {
-				return err
-			}
-			if err := tx.DeleteIntent(intents[i].ID); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	r.count(func(res *Result) { res.ToMaildir.New += len(got) })
-	r.tell(func(p *Progress) { p.Messages += int64(len(got)) })
-	return nil
 }
 
 // notDownloaded deals with a message for which nothing came.
