@@ -135,7 +135,7 @@ func (s *Store) copyAcross(src, dst string, to folderDir) (err error) {
 		err = ErrChanged
 	}
 	if err == nil {
-		err = s.fs.SetModTime(tmp, info.ModTime)
+		err = out.SetModTime(info.ModTime)
 	}
 	if err == nil {
 		err = out.Sync()

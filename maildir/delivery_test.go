@@ -31,6 +31,7 @@ func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
 func (m *memFile) Read([]byte) (int, error)       { return 0, io.EOF }
 func (m *memFile) Seek(int64, int) (int64, error) { return 0, nil }
 func (m *memFile) Sync() error                    { return nil }
+func (m *memFile) SetModTime(time.Time) error     { return nil }
 func (m *memFile) Close() error                   { return nil }
 func (m *memFile) Stat() (FileInfo, error)        { return FileInfo{Size: int64(len(m.data))}, nil }
 
