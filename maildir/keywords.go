@@ -212,6 +212,25 @@ func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, error) {
 	return letters, nil
 }
 
+// spell gives the letters of flags for a new file in d, and says which of the flags they hold. System flags alone
+// need no look at the keywords.
+func (s *Store) spell(d folderDir, f mail.Flags) (letters string, kept mail.Flags, err error) {
+	if !hasKeywords(f) {
+		return lettersOf(f.System()), f, nil
+	}
+	if letters, err = s.lettersFor(d, f); err != nil {
+		return "", mail.Flags{}, err
+	}
+	k, err := s.keywords.load(d)
+	if err != nil {
+		return "", mail.Flags{}, err
+	}
+	letters = withLetters("", letters, "")
+	return letters, k.flags(letters), nil
+}
+
+func hasKeywords(f mail.Flags) bool { return f != mail.SystemFlags(f.System()) }
+
 // add gives letters to keywords as far as there are any, durably.
 func (ks *keywordStore) add(d folderDir, names []string) (*keywords, error) {
 	ks.write.Lock()

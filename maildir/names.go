@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -174,8 +175,19 @@ func (n *namer) base() (string, error) {
 		return "", fmt.Errorf("making a file name: no random bytes: %w", err)
 	}
 	t := n.now()
-	return fmt.Sprintf("%d.M%06dP%dQ%dR%s.%s", t.Unix(), t.Nanosecond()/1000, n.pid, n.counter.Add(1),
-		hex.EncodeToString(r[:]), n.host), nil
+	b := make([]byte, 0, 128)
+	b = strconv.AppendInt(b, t.Unix(), 10)
+	b = append(b, ".M"...)
+	micro := strconv.AppendInt(nil, int64(1e6+t.Nanosecond()/1000), 10)
+	b = append(b, micro[1:]...) // all six digits
+	b = append(b, 'P')
+	b = strconv.AppendInt(b, int64(n.pid), 10)
+	b = append(b, 'Q')
+	b = strconv.AppendUint(b, n.counter.Add(1), 10)
+	b = append(b, 'R')
+	b = hex.AppendEncode(b, r[:])
+	b = append(b, '.')
+	return string(append(b, n.host...)), nil
 }
 
 // madeHere reports whether an own tmp file was made on this host, and by this process.

@@ -28,10 +28,11 @@ type Store struct {
 	names    *namer
 	rootInfo FileInfo
 
-	clock    fsClock
-	touched  touched
-	listings listings
-	keywords keywordStore
+	clock     fsClock
+	touched   touched
+	listings  listings
+	keywords  keywordStore
+	scratches sync.Pool // of *scratch, for deliveries
 
 	mu   sync.Mutex // guards what follows
 	lock io.Closer
