@@ -262,7 +262,7 @@ func (d *Delivery) commit() error {
 		return err
 	}
 	d.committed = true
-	s.listings.set(d.folder.dir.name, d.Base, &d.entry)
+	s.listings.arrived(d.folder.dir.name, &d.entry)
 	return nil
 }
 
