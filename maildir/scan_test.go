@@ -100,7 +100,7 @@ func TestUnreadableIsNotGone(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := s.Scan(t.Context(), mail.Inbox); !errors.Is(err, fs.ErrPermission) {
+	if _, err := s.Scan(t.Context(), mail.Inbox, nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("Scan: %v", err)
 	}
 	if _, _, err := s.Survey(t.Context(), mail.Inbox, "m"); !errors.Is(err, fs.ErrPermission) {
@@ -421,7 +421,7 @@ func BenchmarkScan100000(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		scan, err := s.Scan(b.Context(), mail.Inbox)
+		scan, err := s.Scan(b.Context(), mail.Inbox, nil)
 		if err != nil || len(scan.Entries) != 100000 {
 			b.Fatal(len(scan.Entries), err)
 		}

@@ -177,12 +177,12 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 		}
 		if now != nil && f.scanned != nil && f.scanned.Mark.Racy {
 			// Its times are too young to show a change: compare the names.
-			scan, err := r.md.Scan(ctx, f.name)
+			scan, err := r.md.Scan(ctx, f.name, nil)
 			if err != nil {
 				r.log.Debug("a folder can't be read again", "folder", f.name, "error", err)
 				return false, context.Cause(ctx)
 			}
-			if !sameNames(scan.Entries, f.scanned.Entries) {
+			if scan.Names != f.scanned.Names {
 				return false, nil
 			}
 		}
@@ -211,17 +211,6 @@ func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
 		f.dirty = true
 	}
 	return nil
-}
-
-func sameNames(a, b []maildir.Entry) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	names := map[string]bool{}
-	for _, e := range a {
-		names[e.Base] = true
-	}
-	return !slices.ContainsFunc(b, func(e maildir.Entry) bool { return !names[e.Base] })
 }
 
 // unread returns a folder that was synchronised before and could not be read in this pass, empty if there is

@@ -37,7 +37,7 @@ func (r *run) answerFolders(ctx context.Context, in *plan.FolderInput) error {
 // sameMessages is the share of a base folder's messages that a candidate holds.
 func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.FolderInput) (float64, error) {
 	if q.Side == plan.Maildir {
-		scan, err := r.md.Scan(ctx, q.Candidate)
+		scan, err := r.md.Scan(ctx, q.Candidate, nil)
 		if err != nil {
 			r.fail(q.Candidate, err)
 			return 0, nil

@@ -369,7 +369,7 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	if r.sameLocal(f) {
 		return nil
 	}
-	scan, err := r.md.Scan(ctx, f.local.Name)
+	scan, err := r.md.Scan(ctx, f.local.Name, nil)
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 	if !onDisk {
 		return out, nil
 	}
-	scan, err := r.md.Scan(ctx, f.Name)
+	scan, err := r.md.Scan(ctx, f.Name, nil)
 	if err != nil {
 		out.LastError = err.Error()
 		return out, nil

@@ -154,6 +154,16 @@ func (f Flags) Equal(g Flags) bool {
 	return f.system == g.system && compareFold(f.keywords, g.keywords) == 0
 }
 
+// Hash is a 32-bit FNV-1a hash of the set. Equal sets have equal hashes; others nearly always have not.
+func (f Flags) Hash() uint32 {
+	const offset, prime = 2166136261, 16777619
+	h := (offset ^ uint32(f.system)) * prime
+	for i := range len(f.keywords) {
+		h = (h ^ uint32(lower(f.keywords[i]))) * prime
+	}
+	return h
+}
+
 // Plus returns the union. Where both spell a keyword differently, f's spelling stays.
 func (f Flags) Plus(g Flags) Flags {
 	return Flags{f.system | g.system, selectKeywords(f.keywords, g.keywords, true, true, true)}

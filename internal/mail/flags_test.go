@@ -274,3 +274,20 @@ func BenchmarkFlags(b *testing.B) {
 		}
 	}
 }
+
+func TestFlagsHash(t *testing.T) {
+	sets := []Flags{{}, NewFlags(`\Seen`), NewFlags(`\Draft`), NewFlags("a"), NewFlags("b"), NewFlags("a", "b"), NewFlags("ab"), NewFlags(`\Seen`, "a")}
+	for i, f := range sets {
+		for j, g := range sets {
+			if (f.Hash() == g.Hash()) != (i == j) {
+				t.Errorf("%v and %v: hashes %x and %x", f, g, f.Hash(), g.Hash())
+			}
+		}
+	}
+	if a, b := NewFlags("Work", `\Seen`, "$junk"), NewFlags("$JUNK", "work", `\Seen`); a.Hash() != b.Hash() {
+		t.Errorf("%v and %v are equal, and have the hashes %x and %x", a, b, a.Hash(), b.Hash())
+	}
+	if got := (Flags{}).Hash(); got != 0x050c5d1f {
+		t.Errorf("the empty set: %x, want FNV-1a of one zero byte", got)
+	}
+}
