@@ -174,7 +174,7 @@ func (b *Batch) sync() error {
 	whole := map[uint64]bool{}
 	for _, d := range b.deliveries {
 		switch {
-		case d == nil:
+		case d == nil || d.committed:
 		case !d.done:
 			return fmt.Errorf("delivering to %s: a message is not written to its end", d.folder.dir.name)
 		case d.byPoint:

@@ -52,6 +52,7 @@ func benchDeliver(b *testing.B, s *Store, text []byte) {
 	seen := mail.NewFlags(`\Seen`)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
+	defer reportCPU(b, 1)()
 	for b.Loop() {
 		d, err := batch.Add(mail.Inbox, seen, time.Unix(1e9, 0))
 		if err != nil {

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -245,10 +246,17 @@ func (s *Store) translate(from folderDir, letters string, to folderDir) (string,
 	return letters, dst.flags(letters), nil
 }
 
-// taken reports whether the folder surely has the base name already. It does not read the folder: the
-// rename itself refuses equal names, and Scan tells apart what slips through.
+// taken reports whether the folder surely has the base name already. It reads the folder only when asked again and
+// again: the rename itself refuses equal names, and Scan tells apart what slips through.
 func (s *Store) taken(d folderDir, base string) bool {
-	if l := s.listings.get(d.name); l != nil {
+	l := s.listings.get(d.name)
+	if l == nil && s.listings.miss(d.name) > maxGuesses {
+		// If it can't be read the rename will say so.
+		if _, err := s.scan(context.Background(), d, nil); err == nil {
+			l = s.listings.get(d.name)
+		}
+	}
+	if l != nil {
 		_, v := l.find(base)
 		return v != absent
 	}

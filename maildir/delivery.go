@@ -168,12 +168,38 @@ func (d *Delivery) flush() error {
 	return err
 }
 
-// toServerForm turns the LFs written so far, so many of them, back into CRLFs, from the end to the beginning, so
-// that nothing is overwritten before it was read. From then on bytes are written as they come.
+// toServerForm turns the LFs written so far, so many of them, back into CRLFs. From then on bytes are written as
+// they come.
 func (d *Delivery) toServerForm(lfs int64) error {
+	d.lf = false
+	w := d.scratch
+	if d.size == 0 && int64(len(w.buf))+lfs+writeBlock+1 <= int64(cap(w.buf)) {
+		w.buf = insertCRs(w.buf, int(lfs))
+		return nil
+	}
 	if err := d.flush(); err != nil {
 		return err
 	}
+	return d.insertCRs(lfs)
+}
+
+// insertCRs puts a CR before each LF, of which there are so many, in the buffer's own room.
+func insertCRs(p []byte, lfs int) []byte {
+	from := len(p)
+	p = p[:from+lfs]
+	for to := len(p); to > from; {
+		from, to = from-1, to-1
+		if p[to] = p[from]; p[to] == '\n' {
+			to--
+			p[to] = '\r'
+		}
+	}
+	return p
+}
+
+// insertCRs puts a CR before each LF in the file, of which there are so many, from the end to the beginning, so that
+// nothing is overwritten before it was read.
+func (d *Delivery) insertCRs(lfs int64) error {
 	size := min(d.size, writeBuffer)
 	chunk, out := make([]byte, size), make([]byte, 0, 2*size)
 	end, left := d.size, lfs // of what is still to be turned
@@ -199,7 +225,6 @@ func (d *Delivery) toServerForm(lfs int64) error {
 		}
 	}
 	d.size += lfs
-	d.lf = false
 	return nil
 }
 

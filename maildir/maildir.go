@@ -13,7 +13,8 @@
 // What is durable when: a Batch puts data, then names, then directories on disk; renames and removals
 // are durable after Flush. The caller commits its state after that, and only then removes at the source.
 //
-// All methods of Store may be called from several goroutines at once. A Batch belongs to one.
+// All methods of Store may be called from several goroutines at once. A Batch belongs to one, but there may be several
+// Batches: one can be written while another one is made durable.
 package maildir
 
 import (
