@@ -10,7 +10,8 @@
 //	response   one response: a line and its literals, taken apart by a lenient parser. What
 //	           can't be understood spoils that response alone
 //	flight     commands written without waiting in between: one goroutine writes, the caller's
-//	           reads, so that neither side can block the other
+//	           reads, so that neither side can block the other. What must be settled once a session
+//	           goes with the first
 //	Session    what the engine calls, made of flights
 //
 // Rules that hold everywhere: messages are named by UID only, sequence numbers are read and forgotten;
