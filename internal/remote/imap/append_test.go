@@ -322,6 +322,7 @@ func TestSessionThatDiesDuringAppend(t *testing.T) {
 		p.say("$1 OK [APPENDUID 7 1] done")
 		p.expect(`APPEND "INBOX" {3+}`)
 		_ = p.c.Close()
+		_, _ = io.Copy(io.Discard, p.r)
 	})
 	var f fates
 	one := upload("one", mail.Flags{}, time.Time{})

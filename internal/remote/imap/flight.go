@@ -207,12 +207,17 @@ type flightWriter struct {
 	buf bytes.Buffer
 }
 
-// Write is for streams of literals.
+// Write is for streams of literals. What is small is gathered.
 func (w *flightWriter) Write(p []byte) (int, error) {
-	if err := w.flush(false); err != nil {
-		return 0, err
+	if w.buf.Len()+len(p) >= writeChunk {
+		if err := w.flush(false); err != nil {
+			return 0, err
+		}
 	}
-	return len(p), w.f.s.conn.write(p, false)
+	if len(p) >= writeChunk {
+		return len(p), w.f.s.conn.write(p, false)
+	}
+	return w.buf.Write(p)
 }
 
 // flush sends what is gathered. last says that the writer then waits for the server.
