@@ -220,8 +220,8 @@ type Upload struct {
 	Size  int64 // exact number of bytes that Open's reader gives
 	Flags mail.Flags
 	Date  time.Time // INTERNALDATE, zero for the server's now
-	// Open returns the bytes to send. If they turn out to be fewer or more than Size, the session is
-	// torn down before the server could take a broken message for a whole one.
+	// Open returns the bytes to send. If they turn out to be fewer or more than Size the message is not sent or, if
+	// that shows too late, the session is torn down before the server could take a broken message for a whole one.
 	Open func() (io.ReadCloser, error)
 }
 
