@@ -23,7 +23,7 @@ const (
 var usedCaps = [...]goimap.Cap{
 	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID,
 	goimap.CapListExtended, goimap.CapListStatus, goimap.CapLiteralMinus, goimap.CapLiteralPlus,
-	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
+	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapMultiAppend, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
 	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail,
 }
 

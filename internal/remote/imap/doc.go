@@ -1,6 +1,6 @@
 // Package imap reaches a mail account over IMAP4rev1 (RFC 3501, and RFC 9051 where it only clarifies),
 // with the extensions that make synchronising cheap: CONDSTORE and QRESYNC, UIDPLUS, MOVE,
-// LITERAL+, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
+// LITERAL+, MULTIAPPEND, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
 // implements remote.Dialer and remote.Session.
 //
 // From the wire up:
