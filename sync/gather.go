@@ -357,34 +357,48 @@ func (r *run) sameLocal(f *folder) bool {
 // takeScan compares one reading of a directory with the state.
 func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, quiet bool) error {
 	var fresh []maildir.Entry
-	now := map[int64]maildir.Entry{} // rows whose flags differ, or that are back
-	var gone []int64
 	err := r.view(ctx, func(tx *state.Tx) error {
-		known, err := tx.Names(f.base.ID)
+		files, err := tx.Files(f.base.ID)
 		if err != nil {
 			return err
 		}
-		i := 0
-		for _, k := range known {
-			for i < len(entries) && entries[i].Base < k.Name {
-				fresh = append(fresh, entries[i])
-				i++
+		var differ []maildir.Entry // from the rows, or without one
+		for _, e := range entries {
+			if e.Unexplained || !files.Take(e.Base, e.Flags.Hash()) {
+				differ = append(differ, e)
 			}
-			if i < len(entries) && entries[i].Base == k.Name {
-				e := entries[i]
-				if e.Unexplained {
-					// Its letters have lost their meaning; that takes no keyword from anybody.
-					e.Flags = e.Flags.Plus(k.LocalFlags.Minus(mail.SystemFlags(k.LocalFlags.System())))
-				}
-				if !e.Flags.Equal(k.LocalFlags) || k.LocalHeld {
-					now[k.ID] = e
-				}
-				i++
+		}
+		rows, err := tx.Messages(files.Missing())
+		if err != nil {
+			return err
+		}
+		byName := make(map[string]state.Message, len(rows))
+		for _, m := range rows {
+			byName[m.Name] = m
+		}
+		for _, e := range differ {
+			m, ok := byName[e.Base]
+			if !ok {
+				fresh = append(fresh, e)
+				continue
+			}
+			delete(byName, e.Base)
+			if e.Unexplained {
+				// Its letters have lost their meaning; that takes no keyword from anybody.
+				e.Flags = e.Flags.Plus(m.LocalFlags.Minus(mail.SystemFlags(m.LocalFlags.System())))
+			}
+			if !e.Flags.Equal(m.LocalFlags) || m.LocalHeld {
+				p := f.pair(m)
+				p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
+			}
+		}
+		for _, m := range rows {
+			if _, missing := byName[m.Name]; !missing {
 				continue
 			}
 			if !quiet {
 				// Somebody renames while we read: only a look at the file itself can tell.
-				switch _, err := r.md.Stat(f.local.Name, k.Name); {
+				switch _, err := r.md.Stat(f.local.Name, m.Name); {
 				case err == nil:
 					continue
 				case !errors.Is(err, maildir.ErrNotFound):
@@ -392,24 +406,7 @@ func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, 
 					continue
 				}
 			}
-			gone = append(gone, k.ID)
-		}
-		fresh = append(fresh, entries[i:]...)
-		for _, id := range gone {
-			m, err := tx.Message(id)
-			if err != nil {
-				return err
-			}
-			p := f.pair(m)
-			p.Local = f.missingLocal()
-		}
-		for id, e := range now {
-			m, err := tx.Message(id)
-			if err != nil {
-				return err
-			}
-			p := f.pair(m)
-			p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
+			f.pair(m).Local = f.missingLocal()
 		}
 		return nil
 	})

@@ -133,31 +133,34 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 		return out, nil
 	}
 	out.InMaildir = len(scan.Entries)
-	known, err := tx.Names(f.ID)
-	if err != nil {
-		return out, err
-	}
-	out.Waiting = waiting(known, scan.Entries)
-	return out, nil
+	out.Waiting, err = waiting(tx, f.ID, scan.Entries)
+	return out, err
 }
 
 // waiting counts what differs between a directory and the state.
-func waiting(known []state.Name, entries []maildir.Entry) int {
-	n, i := 0, 0
-	for _, k := range known {
-		for i < len(entries) && entries[i].Base < k.Name {
-			n++
-			i++
+func waiting(tx *state.Tx, folder int64, entries []maildir.Entry) (int, error) {
+	files, err := tx.Files(folder)
+	if err != nil {
+		return 0, err
+	}
+	differ := map[string]maildir.Entry{}
+	for _, e := range entries {
+		if !files.Take(e.Base, e.Flags.Hash()) {
+			differ[e.Base] = e
 		}
-		switch {
-		case i < len(entries) && entries[i].Base == k.Name:
-			if !entries[i].Flags.Equal(k.LocalFlags) {
-				n++
-			}
-			i++
-		case !k.LocalHeld:
+	}
+	rows, err := tx.Messages(files.Missing())
+	if err != nil {
+		return 0, err
+	}
+	n := len(differ)
+	for _, m := range rows {
+		switch e, there := differ[m.Name]; {
+		case there && e.Flags.Equal(m.LocalFlags):
+			n-- // it came back while its deletion was held
+		case !there && !m.LocalHeld:
 			n++
 		}
 	}
-	return n + len(entries) - i
+	return n, nil
 }
