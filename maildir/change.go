@@ -48,7 +48,7 @@ func (s *Store) withFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, 
 	n := parseFileName(e.File)
 	addLetters, dropLetters := lettersOf(add.System()), lettersOf(remove.System())
 	k := &keywords{}
-	if hasKeywords(add) || keywordLetters(n.letters) != 0 {
+	if add.HasKeywords() || keywordLetters(n.letters) != 0 {
 		var err error
 		if addLetters, k, err = s.lettersFor(d, add); err != nil {
 			return Entry{}, err

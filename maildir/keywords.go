@@ -211,7 +211,7 @@ func (s *Store) readSmall(name string, limit int64) ([]byte, error) {
 // spell gives the letters of flags for a new file in d, and says which of the flags they hold. System flags alone
 // need no look at the keywords.
 func (s *Store) spell(d folderDir, f mail.Flags) (letters string, kept mail.Flags, err error) {
-	if !hasKeywords(f) {
+	if !f.HasKeywords() {
 		return lettersOf(f.System()), f, nil
 	}
 	letters, k, err := s.lettersFor(d, f)
@@ -239,8 +239,6 @@ func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, *keywords, error)
 	letters, _ = k.letters(f)
 	return letters, k, nil
 }
-
-func hasKeywords(f mail.Flags) bool { return f != mail.SystemFlags(f.System()) }
 
 // add gives letters to keywords as far as there are any, durably.
 func (ks *keywordStore) add(d folderDir, names []string) (*keywords, error) {

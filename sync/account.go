@@ -99,7 +99,8 @@ type folder struct {
 	lostRemote, lostLocal bool
 	selected              *remote.Selected
 	scanned               *maildir.Scan
-	readRemote, readLocal bool // that side was gathered in this pass
+	listed                *listing // read before its turn, nil if it was not
+	readRemote, readLocal bool     // that side was gathered in this pass
 
 	pairs     map[int64]*plan.Pair
 	remoteNew []plan.RemoteMessage

@@ -129,7 +129,7 @@ func (r *run) perFolder(ctx context.Context, ops []plan.Op, f func(context.Conte
 // stable looks at both sides once more and reports whether the places of messages are still those that the
 // plan was made on: a message that is missing here and did not turn up there is then really gone.
 func (r *run) stable(ctx context.Context) (bool, error) {
-	t, err := r.readTrees(ctx)
+	t, err := r.readTrees(ctx, false)
 	if err != nil {
 		return false, err
 	}

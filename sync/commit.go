@@ -143,9 +143,14 @@ func (p *portion) record(tx *state.Tx) error {
 		if err := tx.PutMessage(&row); err != nil {
 			return err
 		}
-		if err := tx.DeleteIntent(p.intents[i].ID); err != nil {
-			return err
-		}
 	}
-	return nil
+	return tx.DeleteIntents(idsOf(p.intents))
+}
+
+func idsOf(intents []*state.Intent) []int64 {
+	ids := make([]int64, len(intents))
+	for i, in := range intents {
+		ids[i] = in.ID
+	}
+	return ids
 }

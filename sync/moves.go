@@ -116,29 +116,28 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 	if err != nil {
 		return err
 	}
-	intents := make([]*state.Intent, len(batch))
+	intents, names := make([]*state.Intent, len(batch)), make([]string, len(batch))
 	for i := range batch {
-		intents[i] = batch[i].intent
+		intents[i], names[i] = batch[i].intent, batch[i].intent.Message.Name
 	}
 	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
 		return err
 	}
-	for i := range batch {
+	for i, out := range r.md.MoveAll(k.from, names, k.to) {
 		b := &batch[i]
-		entry, err := r.md.Move(k.from, b.intent.Message.Name, k.to)
 		switch {
-		case errors.Is(err, maildir.ErrNotFound):
+		case errors.Is(out.Err, maildir.ErrNotFound):
 			// It moved on or was deleted while we looked.
 			b.gone = true
 			r.doubt(to)
 			if from := r.byName[k.from]; from != nil {
 				r.doubt(from)
 			}
-		case err != nil: // its intent stays: the next run finds out where it is
+		case out.Err != nil: // its intent stays: the next run finds out where it is
 			r.soil(to)
-			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", b.intent.Message.Name, k.from, err))
+			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", names[i], k.from, out.Err))
 		default:
-			b.arrived(entry)
+			b.arrived(out.Entry)
 		}
 	}
 	if err := r.md.Flush(); err != nil {

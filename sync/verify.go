@@ -70,7 +70,7 @@ type verifier struct {
 
 func (v *verifier) all(ctx context.Context) error {
 	r := v.r
-	t, err := r.readTrees(ctx)
+	t, err := r.readTrees(ctx, false)
 	if err != nil {
 		return err
 	}
