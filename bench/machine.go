@@ -51,7 +51,8 @@ func (l *lab) versions() []string {
 			if err != nil {
 				continue
 			}
-			cmd := exec.Command(command.Argv[0], command.Argv[1], "--version")
+			last := len(command.Argv) - 1 // the configuration
+			cmd := exec.Command(command.Argv[0], append(command.Argv[1:last:last], "--version")...)
 			cmd.Env = command.Env
 			out, _ := cmd.Output() // empty if it fails
 			line, _, _ := strings.Cut(string(out), "\n")

@@ -162,10 +162,14 @@ username = %[7]s
 password = %[5]s
 SSL_CAfile = %[8]s
 `, a.Home, dovecot.Host, a.Plain, a.Local, dovecot.Password, a.Port, a.User, a.CAFile))
-	modules := []string{filepath.Join(i.root, "usr/share/perl5")}
+	// interimap runs in Perl's taint mode, which takes modules from nowhere but the command line.
+	argv := []string{"/usr/bin/perl", "-T", "-I" + filepath.Join(i.root, "usr/share/perl5")}
 	found, _ := filepath.Glob(filepath.Join(i.root, "usr/lib/*/perl5/*")) // fails on bad patterns only
-	env := environment(a, daemon.LibraryPath(i.root), "PERL5LIB="+strings.Join(append(modules, found...), ":"))
-	return meter.Command{Argv: []string{"/usr/bin/perl", filepath.Join(i.root, "usr/bin/interimap"), "--config=" + file}, Env: env}, err
+	for _, dir := range found {
+		argv = append(argv, "-I"+dir)
+	}
+	argv = append(argv, filepath.Join(i.root, "usr/bin/interimap"), "--config="+file)
+	return meter.Command{Argv: argv, Env: environment(a, daemon.LibraryPath(i.root))}, err
 }
 
 // version is the first line that a program prints about itself.
