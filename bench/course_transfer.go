@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/satchel-mail/satchel/bench/letters"
 	"github.com/satchel-mail/satchel/internal/testenv/daemon"
@@ -32,8 +34,31 @@ func (pull) enter(_ context.Context, e *entry) error {
 	return err
 }
 
-func (pull) arm(e *entry) error {
-	return errors.Join(e.side(e.lab, e.account).wipe(), os.RemoveAll(e.account.Home), os.MkdirAll(e.base(), 0o755))
+func (pull) arm(e *entry) error { return e.empty() }
+
+// empty takes the tool's side and its state away.
+func (e *entry) empty() error {
+	var err error
+	if s, ok := e.side(e.lab, e.account).(serverSide); ok {
+		err = s.wipe()
+	}
+	return errors.Join(err, e.lab.discard(e.place, e.base()), os.MkdirAll(e.base(), 0o755))
+}
+
+// discard puts a folder out of the way. For minutes after a deletion ext4 passes over the inodes that
+// became free, one by one for each new file, which makes every tool several times slower: so on a disk nothing is
+// deleted before the end.
+func (l *lab) discard(p place, dir string) error {
+	if p.kind == "tmpfs" {
+		return os.RemoveAll(dir)
+	}
+	l.discarded++
+	trash := filepath.Join(p.dir, "trash", strconv.Itoa(l.discarded))
+	err := errors.Join(os.MkdirAll(filepath.Dir(trash), 0o755), os.Rename(dir, trash))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // push is the first sync of a full Maildir with an empty server.
@@ -44,11 +69,12 @@ func (push) rests() bool     { return true }
 
 func (push) enter(_ context.Context, e *entry) error {
 	e.account = e.lab.account(e.contender, "push."+e.name(), e.base())
+	e.lab.users = append(e.lab.users, e.account.User)
 	return nil
 }
 
 func (push) arm(e *entry) (err error) {
-	if err := errors.Join(e.side(e.lab, e.account).wipe(), os.RemoveAll(e.account.Home), e.lab.newUser(e.account.User)); err != nil {
+	if err := errors.Join(e.empty(), e.lab.newUser(e.account.User)); err != nil {
 		return err
 	}
 	maker := letters.NewMaker(e.lab.o.seed)

@@ -34,8 +34,9 @@ type lab struct {
 	unlock func() error
 	// counts is the traffic of each contender in each scenario, by countKey.
 	counts map[string]link.Count
-	// runs are folders that go away in the end.
-	runs []string
+	// runs are folders that go away in the end, and users the users who do.
+	runs, users []string
+	discarded   int // folders so far
 }
 
 func defaultCache() string {
@@ -83,6 +84,9 @@ func openLab(o options) (*lab, error) {
 func (l *lab) close() error {
 	l.server.Stop()
 	var err error
+	for _, user := range l.users {
+		err = errors.Join(err, l.removeUser(user))
+	}
 	for _, dir := range l.runs {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
