@@ -27,7 +27,8 @@ type side interface {
 // every tool makes them.
 func (c contents) differs(want contents) error {
 	var bad []string
-	names := maps.Clone(c)
+	names := contents{}
+	maps.Copy(names, c)
 	maps.Copy(names, want)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if c[name] != want[name] {

@@ -41,7 +41,7 @@ type Server struct {
 func Start(mail string) (*Server, error) {
 	root, ok := daemon.Unpacked("dovecot")
 	if !ok {
-		return nil, fmt.Errorf("Dovecot is not unpacked at %s; \"make bench\" fetches it", root)
+		return nil, fmt.Errorf("no Dovecot is unpacked at %s; \"make bench-tools\" fetches it", root)
 	}
 	return daemon.Attempts(func() (*Server, error) { return start(root, mail) })
 }
