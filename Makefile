@@ -1,10 +1,10 @@
-# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use).
+# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use), bench (docs/benchmarks.md).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test servers programs toolchain format vet staticcheck unit cross
+.PHONY: build test servers programs toolchain format vet staticcheck unit cross bench bench-tools
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -47,3 +47,11 @@ cross:
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 15m ./...
+
+# Measures Satchel beside mbsync and interimap, which takes an hour or so; BIG=1 adds what takes longer.
+bench: bench-tools
+	$(GO) run ./bench -out bench/RESULTS.md $(if $(BIG),-big)
+
+bench-tools:
+	@internal/testenv/servers/fetch.sh dovecot isync interimap
+	@command -v perl >/dev/null || tools/apt-install perl

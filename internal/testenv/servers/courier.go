@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/satchel-mail/satchel/internal/testenv/daemon"
 )
 
 // Courier returns an account of its own on Courier: a tunnel, because its own listener and
@@ -31,19 +33,19 @@ func Courier(t testing.TB, o Options) *Server {
 
 // courier is a folder of accounts; the processes are the tunnels'.
 type courier struct {
-	*process
+	*daemon.Process
 	root, dir string
 	users     atomic.Int64
 }
 
 func newCourier(root string) (*courier, error) {
-	dir, err := instanceDir()
+	dir, err := daemon.Dir()
 	if err != nil {
 		return nil, err
 	}
 	c := &courier{root: root, dir: dir}
 	// there is no server to run: this process is only what has the folder removed in the end
-	c.process, err = start(dir, nil, []string{"sleep", "1000000000"})
+	c.Process, err = daemon.Start(dir, nil, []string{"sleep", "1000000000"})
 	return c, err
 }
 
@@ -53,19 +55,19 @@ var courierCapabilities = strings.Fields("IMAP4rev1 UIDPLUS CHILDREN NAMESPACE T
 func (c *courier) account(o Options) (*Server, error) {
 	user := fmt.Sprintf("u%d", c.users.Add(1))
 	home := filepath.Join(c.dir, user)
-	if err := errors.Join(os.Mkdir(home, 0o755), give(home)); err != nil {
+	if err := errors.Join(os.Mkdir(home, 0o755), daemon.Give(home)); err != nil {
 		return nil, err
 	}
 	maildir := filepath.Join(home, "Maildir")
 	mk := exec.CommandContext(context.Background(), filepath.Join(c.root, "usr/bin/maildirmake.courier"), maildir)
-	mk.Env = []string{libraryPath(c.root)}
-	if err := runAs(mk); err != nil {
+	mk.Env = []string{daemon.LibraryPath(c.root)}
+	if err := daemon.RunAs(mk); err != nil {
 		return nil, err
 	}
 	if out, err := mk.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("maildirmake: %w: %s", err, out)
 	}
-	drop, err := dropCommand()
+	drop, err := daemon.DropCommand()
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +84,6 @@ func (c *courier) tunnel(drop, home, user string, o Options) string {
 	}
 	command := fmt.Sprintf(`%senv -i %s PATH=/usr/bin:/bin HOME=%s AUTHENTICATED=%s AUTHADDR=%s IMAP_CAPABILITY="%s" `+
 		`IMAP_KEYWORDS=1 IMAP_ACL=%d IMAP_USELOCKS=0 IMAP_TRASHFOLDERNAME=Trash IMAP_IDLE_TIMEOUT=60 PROTOCOL=IMAP %s/usr/bin/imapd Maildir`,
-		drop, libraryPath(c.root), home, user, user, strings.Join(mask(courierCapabilities, o.Without), " "), acl, c.root)
+		drop, daemon.LibraryPath(c.root), home, user, user, strings.Join(mask(courierCapabilities, o.Without), " "), acl, c.root)
 	return fmt.Sprintf(`cd %s && %s 2>>log | { read -r line; case $line in *ALERT*) ;; *) printf '%%s\n' "$line" ;; esac; exec cat; }`, home, command)
 }

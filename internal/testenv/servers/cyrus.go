@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/certs"
+	"github.com/satchel-mail/satchel/internal/testenv/daemon"
 )
 
 // Cyrus returns an account of its own on a running Cyrus. Of the options it knows Without, and Separator
@@ -20,7 +21,7 @@ func Cyrus(t testing.TB, o Options) *Server {
 	t.Helper()
 	root := unpacked(t, "cyrus")
 	c, err := shared(fmt.Sprintf("cyrus %#v", o), func() (*cyrus, error) {
-		return attempts(func() (*cyrus, error) { return tryCyrus(root, o) })
+		return daemon.Attempts(func() (*cyrus, error) { return tryCyrus(root, o) })
 	})
 	if err != nil {
 		t.Fatalf("starting Cyrus from %s: %v", root, err)
@@ -30,7 +31,7 @@ func Cyrus(t testing.TB, o Options) *Server {
 
 // cyrus is a running instance.
 type cyrus struct {
-	*process
+	*daemon.Process
 	root, dir string
 	o         Options
 	ports     []int
@@ -39,12 +40,12 @@ type cyrus struct {
 }
 
 func tryCyrus(root string, o Options) (*cyrus, error) {
-	dir, err := instanceDir()
+	dir, err := daemon.Dir()
 	if err != nil {
 		return nil, err
 	}
 	c := &cyrus{root: root, dir: dir, o: o}
-	if c.ports, err = freePorts(2); err != nil {
+	if c.ports, err = daemon.FreePorts(2); err != nil {
 		return nil, err
 	}
 	if err := c.prepare(); err != nil {
@@ -58,15 +59,15 @@ func tryCyrus(root string, o Options) (*cyrus, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := []string{libraryPath(root), "SASL_PATH=" + strings.Join(plugins, ":")}
-	if c.process, err = start(dir, env, []string{c.program("master"), "-D", "-C", c.path("imapd.conf"), "-M", c.path("cyrus.conf"), "-p", c.path("pid")}); err != nil {
+	env := []string{daemon.LibraryPath(root), "SASL_PATH=" + strings.Join(plugins, ":")}
+	if c.Process, err = daemon.Start(dir, env, []string{c.program("master"), "-D", "-C", c.path("imapd.conf"), "-M", c.path("cyrus.conf"), "-p", c.path("pid")}); err != nil {
 		_ = passwords.Close()
 		return nil, err
 	}
-	if err := c.answers(fmt.Sprintf("127.0.0.1:%d", c.ports[0])); err != nil {
+	if err := c.Answers(fmt.Sprintf("127.0.0.1:%d", c.ports[0])); err != nil {
 		_ = passwords.Close()
-		log := tail(c.path("stderr"))
-		c.stop()
+		log := daemon.Tail(c.path("stderr"))
+		c.Stop()
 		return nil, fmt.Errorf("%w%s", err, log)
 	}
 	return c, nil
@@ -84,7 +85,7 @@ func (c *cyrus) prepare() error {
 		if err := os.Mkdir(c.path(sub), 0o755); err != nil {
 			return err
 		}
-		if err := give(c.path(sub)); err != nil {
+		if err := daemon.Give(c.path(sub)); err != nil {
 			return err
 		}
 	}
@@ -96,14 +97,14 @@ func (c *cyrus) prepare() error {
 	if err != nil {
 		return err
 	}
-	if err := give(leaf.KeyFile); err != nil {
+	if err := daemon.Give(leaf.KeyFile); err != nil {
 		return err
 	}
 	return c.configure(leaf)
 }
 
 func (c *cyrus) configure(leaf *certs.Leaf) error {
-	owner, _, err := names()
+	owner, _, err := daemon.Names()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/certs"
+	"github.com/satchel-mail/satchel/internal/testenv/daemon"
 )
 
 // Dovecot returns an account of its own on a running Dovecot.
@@ -21,7 +22,7 @@ func Dovecot(t testing.TB, o Options) *Server {
 	root := unpacked(t, "dovecot")
 	key := fmt.Sprintf("dovecot %#v", o)
 	d, err := shared(key, func() (*dovecot, error) {
-		return attempts(func() (*dovecot, error) { return tryDovecot(root, o) })
+		return daemon.Attempts(func() (*dovecot, error) { return tryDovecot(root, o) })
 	})
 	if err != nil {
 		t.Fatalf("starting Dovecot from %s: %v", root, err)
@@ -35,7 +36,7 @@ func Dovecot(t testing.TB, o Options) *Server {
 
 // dovecot is a running instance.
 type dovecot struct {
-	*process
+	*daemon.Process
 	root, dir string
 	o         Options
 	ports     []int
@@ -44,23 +45,23 @@ type dovecot struct {
 }
 
 func tryDovecot(root string, o Options) (*dovecot, error) {
-	dir, err := instanceDir()
+	dir, err := daemon.Dir()
 	if err != nil {
 		return nil, err
 	}
 	d := &dovecot{root: root, dir: dir, o: o}
-	if d.ports, err = freePorts(2); err != nil {
+	if d.ports, err = daemon.FreePorts(2); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	if d.process, err = start(dir, []string{libraryPath(root)}, d.doveconf("master", "usr/sbin/dovecot", "-F", "-c", d.path("conf"))); err != nil {
+	if d.Process, err = daemon.Start(dir, []string{daemon.LibraryPath(root)}, d.doveconf("master", "usr/sbin/dovecot", "-F", "-c", d.path("conf"))); err != nil {
 		return nil, err
 	}
-	if err := d.answers(fmt.Sprintf("127.0.0.1:%d", d.ports[0])); err != nil {
-		log := tail(d.path("log"), d.path("stderr"))
-		d.stop()
+	if err := d.Answers(fmt.Sprintf("127.0.0.1:%d", d.ports[0])); err != nil {
+		log := daemon.Tail(d.path("log"), d.path("stderr"))
+		d.Stop()
 		return nil, fmt.Errorf("%w%s", err, log)
 	}
 	return d, nil
@@ -71,7 +72,7 @@ func (d *dovecot) path(name string) string { return filepath.Join(d.dir, name) }
 // prepare writes all that an instance needs into its folder.
 func (d *dovecot) prepare() error {
 	for _, sub := range []string{"b", "m", "h", "t"} {
-		if err := errors.Join(os.Mkdir(d.path(sub), 0o755), give(d.path(sub))); err != nil {
+		if err := errors.Join(os.Mkdir(d.path(sub), 0o755), daemon.Give(d.path(sub))); err != nil {
 			return err
 		}
 	}
@@ -87,7 +88,7 @@ func (d *dovecot) prepare() error {
 	if err != nil {
 		return err
 	}
-	if err := give(leaf.KeyFile); err != nil {
+	if err := daemon.Give(leaf.KeyFile); err != nil {
 		return err
 	}
 	if err := d.configure(""); err != nil {
@@ -140,13 +141,13 @@ func (d *dovecot) doveconf(service, program string, args ...string) []string {
 
 // tunnel is the command that speaks IMAP as user.
 func (d *dovecot) tunnel(user string) (string, error) {
-	drop, err := dropCommand()
+	drop, err := daemon.DropCommand()
 	if err != nil {
 		return "", err
 	}
 	home := d.path("h/" + user)
 	// the imap process wants to be in a folder that it may read
-	return fmt.Sprintf("cd %s && exec %senv -i %s USER=%s HOME=%s %s", d.path("b"), drop, libraryPath(d.root), user, home,
+	return fmt.Sprintf("cd %s && exec %senv -i %s USER=%s HOME=%s %s", d.path("b"), drop, daemon.LibraryPath(d.root), user, home,
 		strings.Join(d.doveconf("imap", "usr/lib/dovecot/imap"), " ")), nil
 }
 
@@ -173,7 +174,7 @@ func (d *dovecot) account() (*Server, error) {
 
 // runTunnel says all of input to a tunnel and returns its answers.
 func runTunnel(command, input string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), daemon.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdin = strings.NewReader(input)
@@ -193,7 +194,7 @@ func (d *dovecot) separator() string {
 
 // configure writes the configuration, with the given capabilities announced (empty: all).
 func (d *dovecot) configure(capability string) error {
-	owner, group, err := names()
+	owner, group, err := daemon.Names()
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Fetches the mail servers that the tests run against, as Debian packages, and unpacks them into a
-# private folder. Nothing is installed, no service is started, and no root is needed.
+# Fetches the mail servers that the tests run against, and the programs that the benchmark measures, as
+# Debian packages, and unpacks them into a private folder. Nothing is installed, no service is
+# started, and no root is needed.
 #
-# Usage: fetch.sh [dovecot] [cyrus] [courier]      (all three by default)
+# Usage: fetch.sh [dovecot] [cyrus] [courier] [isync] [interimap]      (the first three by default)
 #
 # It ends with 0 if all are there, with 1 if one could not be had; each such one is named. The
 # folder is $SATCHEL_TEST_SERVERS, or /var/cache/satchel-test-servers for root (whose own cache the
@@ -25,7 +26,9 @@ packages() {
 	dovecot) echo dovecot-core dovecot-imapd ;;
 	cyrus) echo cyrus-common cyrus-imapd libsasl2-modules libsasl2-modules-db ;;
 	courier) echo courier-base courier-imap courier-authlib ;;
-	*) echo "fetch.sh: there is no server $1; there are dovecot, cyrus and courier" >&2 && exit 2 ;;
+	isync) echo isync ;;
+	interimap) echo interimap ;; # its modules are packages called lib*-perl; perl itself must be there
+	*) echo "fetch.sh: there is no $1; there are dovecot, cyrus, courier, isync and interimap" >&2 && exit 2 ;;
 	esac
 }
 

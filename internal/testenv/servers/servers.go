@@ -18,10 +18,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/satchel-mail/satchel/internal/testenv/daemon"
 )
 
 // Options are the ways in which a test wants its server to be. All but the zero value may
@@ -105,8 +106,8 @@ func shared[T any](key string, start func() (T, error)) (T, error) {
 // or fails where CI=true, because there all servers must be.
 func unpacked(t testing.TB, name string) string {
 	t.Helper()
-	root := filepath.Join(cacheDir(), name)
-	if _, err := os.Stat(filepath.Join(root, ".complete")); err == nil {
+	root, ok := daemon.Unpacked(name)
+	if ok {
 		return root
 	}
 	const help = "%s is not unpacked at %s: run \"make servers\", which fetches it there and installs nothing"
@@ -115,20 +116,6 @@ func unpacked(t testing.TB, name string) string {
 	}
 	t.Skipf(help, name, root)
 	return ""
-}
-
-// cacheDir is the same as in fetch.sh.
-func cacheDir() string {
-	if dir := os.Getenv("SATCHEL_TEST_SERVERS"); dir != "" {
-		return dir
-	}
-	if os.Geteuid() == 0 {
-		return "/var/cache/satchel-test-servers"
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "satchel-test-servers")
-	}
-	return filepath.Join(os.Getenv("HOME"), ".cache", "satchel-test-servers")
 }
 
 // pipe starts the tunnel and returns its two ends.

@@ -1,4 +1,6 @@
-package servers
+// Package daemon runs a server's program privately: as an ordinary user, from a folder that fetch.sh of package
+// servers unpacked, in a folder of its own, and never longer than the process that started it.
+package daemon
 
 import (
 	"errors"
@@ -14,8 +16,8 @@ import (
 	"time"
 )
 
-// startPatience bounds a server's start on a busy machine.
-const startPatience = 30 * time.Second
+// Patience bounds a server's start on a busy machine.
+const Patience = 30 * time.Second
 
 // supervisor runs "$@" until it ends or until standard input is closed, which happens when
 // the process that started it ends, even by SIGKILL. $0 is the instance's folder, which is removed then.
@@ -43,14 +45,14 @@ exec 3<&-
 exit "$code"
 `
 
-// process is a running server.
-type process struct {
+// Process is a running server.
+type Process struct {
 	stdin  io.Closer
 	exited chan struct{} // closed by the goroutine that waits for the supervisor
 }
 
-// start runs argv in dir as the unprivileged user.
-func start(dir string, env, argv []string) (*process, error) {
+// Start runs argv in dir, made by Dir, as the unprivileged user, with nothing but env and a PATH in its environment.
+func Start(dir string, env, argv []string) (*Process, error) {
 	cmd := exec.Command("/bin/sh", append([]string{"-c", supervisor, dir}, argv...)...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
@@ -64,14 +66,14 @@ func start(dir string, env, argv []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := runAs(cmd); err != nil {
+	if err := RunAs(cmd); err != nil {
 		return nil, err
 	}
 	apart(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{stdin: stdin, exited: make(chan struct{})}
+	p := &Process{stdin: stdin, exited: make(chan struct{})}
 	go func() { // ends with the server
 		_ = cmd.Wait() // why it ended is in the instance's log
 		close(p.exited)
@@ -79,28 +81,31 @@ func start(dir string, env, argv []string) (*process, error) {
 	return p, nil
 }
 
-func (p *process) stop() {
+// Stop ends the server and waits until it is gone, and its folder with it.
+func (p *Process) Stop() {
 	_ = p.stdin.Close()
 	<-p.exited
 }
 
-var errExited = errors.New("it ended right after its start")
+// ErrExited says that a server ended instead of answering, as it does when its port was taken meanwhile.
+var ErrExited = errors.New("it ended right after its start")
 
 // startAttempts bounds how often a start is tried, because a port may be taken in between.
 const startAttempts = 5
 
-func attempts[T any](try func() (T, error)) (s T, err error) {
+// Attempts tries to start a server again for as long as that ends with ErrExited.
+func Attempts[T any](try func() (T, error)) (s T, err error) {
 	for range startAttempts {
-		if s, err = try(); !errors.Is(err, errExited) {
+		if s, err = try(); !errors.Is(err, ErrExited) {
 			return s, err
 		}
 	}
 	return s, err
 }
 
-// answers waits until a server greets on address.
-func (p *process) answers(address string) error {
-	deadline := time.Now().Add(startPatience)
+// Answers waits until a server greets on address.
+func (p *Process) Answers(address string) error {
+	deadline := time.Now().Add(Patience)
 	for {
 		err := greeted(address, deadline)
 		if err == nil {
@@ -108,11 +113,11 @@ func (p *process) answers(address string) error {
 		}
 		select {
 		case <-p.exited:
-			return errExited
+			return ErrExited
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("no greeting after %s: %w", startPatience, err)
+			return fmt.Errorf("no greeting after %s: %w", Patience, err)
 		}
 	}
 }
@@ -129,9 +134,9 @@ func greeted(address string, deadline time.Time) error {
 	return err
 }
 
-// freePorts finds n ports that nobody listens on just now. Somebody may come in between: then the
+// FreePorts finds n ports that nobody listens on just now. Somebody may come in between: then the
 // server ends at once, and its starter tries others.
-func freePorts(n int) ([]int, error) {
+func FreePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,9 +149,9 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// instanceDir makes a folder for a server to run in: short, since the paths of its sockets may have no
+// Dir makes a folder for a server to run in: short, since the paths of its sockets may have no
 // more than 107 bytes, and readable by the unprivileged user.
-func instanceDir() (string, error) {
+func Dir() (string, error) {
 	parent := os.TempDir()
 	if os.Geteuid() == 0 || len(parent) > 40 {
 		parent = "/tmp"
@@ -155,11 +160,11 @@ func instanceDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, give(dir)
+	return dir, Give(dir)
 }
 
-// give hands a file to the user that the servers run as.
-func give(path string) error {
+// Give hands a file to the user that the servers run as.
+func Give(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -184,8 +189,8 @@ func unprivileged() (uid, gid uint32, err error) {
 	return uint32(uid64), uint32(gid64), errors.Join(errUID, errGID)
 }
 
-// names returns the unprivileged user's and group's names.
-func names() (owner, group string, err error) {
+// Names returns the unprivileged user's and group's names.
+func Names() (owner, group string, err error) {
 	uid, gid, err := unprivileged()
 	if err != nil {
 		return "", "", err
@@ -201,8 +206,8 @@ func names() (owner, group string, err error) {
 	return u.Username, g.Name, nil
 }
 
-// dropCommand is put in front of a command of a tunnel so that it runs as the unprivileged user.
-func dropCommand() (string, error) {
+// DropCommand is put in front of a command of a tunnel so that it runs as the unprivileged user.
+func DropCommand() (string, error) {
 	if os.Geteuid() != 0 {
 		return "", nil
 	}
@@ -210,8 +215,8 @@ func dropCommand() (string, error) {
 	return fmt.Sprintf("setpriv --reuid %d --regid %d --clear-groups ", uid, gid), err
 }
 
-// libraryPath names the folders below root that hold libraries.
-func libraryPath(root string) string {
+// LibraryPath names the folders below root that hold libraries.
+func LibraryPath(root string) string {
 	var dirs []string
 	for _, pattern := range []string{"usr/lib/dovecot", "usr/lib", "usr/lib/courier-authlib", "usr/lib/*-linux-gnu*", "lib/*-linux-gnu*"} {
 		found, _ := filepath.Glob(filepath.Join(root, pattern)) // fails on bad patterns only
@@ -220,8 +225,8 @@ func libraryPath(root string) string {
 	return "LD_LIBRARY_PATH=" + strings.Join(dirs, ":")
 }
 
-// tail returns the end of the instance's logs, for error messages.
-func tail(files ...string) string {
+// Tail returns the end of the instance's logs, for error messages.
+func Tail(files ...string) string {
 	var b strings.Builder
 	for _, f := range files {
 		text, err := os.ReadFile(f)
@@ -230,4 +235,25 @@ func tail(files ...string) string {
 		}
 	}
 	return b.String()
+}
+
+// Unpacked returns the folder that holds the named program, and whether it is there.
+func Unpacked(name string) (root string, ok bool) {
+	root = filepath.Join(cacheDir(), name)
+	_, err := os.Stat(filepath.Join(root, ".complete"))
+	return root, err == nil
+}
+
+// cacheDir is the same as in fetch.sh.
+func cacheDir() string {
+	if dir := os.Getenv("SATCHEL_TEST_SERVERS"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/satchel-test-servers"
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "satchel-test-servers")
+	}
+	return filepath.Join(os.Getenv("HOME"), ".cache", "satchel-test-servers")
 }

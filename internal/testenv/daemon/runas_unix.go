@@ -1,6 +1,6 @@
 //go:build unix
 
-package servers
+package daemon
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// runAs makes cmd run as the unprivileged user.
-func runAs(cmd *exec.Cmd) error {
+// RunAs makes cmd run as the unprivileged user.
+func RunAs(cmd *exec.Cmd) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}

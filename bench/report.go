@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// table is a scenario's measurements in Markdown.
+func table(r result) string {
+	own, haveOwn := r.row(subject).spread(wall)
+	rows := [][]string{{"", "time (min–max)", "CPU", "memory", "trips", "lines", "kB up", "kB down", "Satchel takes"}}
+	for _, row := range r.rows {
+		cells := []string{row.name}
+		w, ok := row.spread(wall)
+		if !ok {
+			cells = append(cells, "–", "–", "–")
+		} else {
+			c, _ := row.spread(cpu) // there if the time is
+			m, _ := row.spread(rss)
+			cells = append(cells, fmt.Sprintf("%s s (%s–%s)", digits(w.median), digits(w.least), digits(w.most)),
+				digits(c.median)+" s", fmt.Sprintf("%.0f MB", m.median))
+		}
+		if row.counted {
+			t := row.traffic
+			cells = append(cells, fmt.Sprint(t.Trips), fmt.Sprint(t.Connections), digits(float64(t.Up)/1000), digits(float64(t.Down)/1000))
+		} else {
+			cells = append(cells, "–", "–", "–", "–")
+		}
+		ratio := ""
+		if ok && haveOwn && row.name != subject {
+			ratio = digits(own.median/w.median) + " ×"
+		}
+		rows = append(rows, append(cells, ratio))
+	}
+	return fmt.Sprintf("### %s: %s (%s)\n\n%s", r.scenario.name, r.scenario.title, r.place.name, markdown(rows))
+}
+
+// digits shows three of a value's digits.
+func digits(v float64) string {
+	switch {
+	case v >= 100 || v <= -100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10 || v <= -10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1 || v <= -1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// markdown aligns a table: the first column to the left, the others to the right.
+func markdown(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)), 3)
+		}
+	}
+	var b strings.Builder
+	for n, row := range rows {
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
+			if i == 0 {
+				b.WriteString("| " + cell + pad)
+			} else {
+				b.WriteString(" | " + pad + cell)
+			}
+		}
+		b.WriteString(" |\n")
+		if n > 0 {
+			continue
+		}
+		for i, width := range widths {
+			if i == 0 {
+				b.WriteString("| " + strings.Repeat("-", width))
+			} else {
+				b.WriteString(" | " + strings.Repeat("-", width-1) + ":")
+			}
+		}
+		b.WriteString(" |\n")
+	}
+	return b.String()
+}
+
+// summary is a line for each target.
+func summary(results []result) string {
+	rows := [][]string{{"scenario", "target", "figure", "bound", ""}}
+	for _, r := range results {
+		for _, v := range r.verdicts {
+			cells := []string{r.scenario.name + " (" + r.place.name + ")", v.limit.String()}
+			switch unit := v.limit.of.unit(); {
+			case !v.judged:
+				cells = append(cells, "–", "–", "not judged: "+v.why)
+			case v.met():
+				cells = append(cells, digits(v.value)+unit, digits(v.bound)+unit, "met")
+			default:
+				cells = append(cells, digits(v.value)+unit, digits(v.bound)+unit, "**missed**")
+			}
+			rows = append(rows, cells)
+		}
+	}
+	return markdown(rows)
+}
+
+// report is what goes into the file.
+func (l *lab) report(results []result) string {
+	var b strings.Builder
+	b.WriteString(l.preface())
+	b.WriteString("\n## Targets\n\n")
+	b.WriteString(summary(results))
+	b.WriteString("\n## Measurements\n")
+	for _, r := range results {
+		b.WriteString("\n" + table(r))
+		for _, row := range r.rows {
+			if row.err != nil {
+				fmt.Fprintf(&b, "\n%s stopped early: %s\n", row.name, strings.ReplaceAll(row.err.Error(), "\n", " "))
+			}
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,12 @@
+//go:build !unix
+
+package daemon
+
+import (
+	"errors"
+	"os/exec"
+)
+
+func RunAs(*exec.Cmd) error { return errors.New("mail servers are run on Unix only") }
+
+func apart(*exec.Cmd) {}
