@@ -95,7 +95,6 @@ type nullFS struct{ FS }
 
 func (n nullFS) Create(string, os.FileMode) (File, error) { return &nullFile{}, nil }
 func (n nullFS) RenameNew(string, string) error           { return nil }
-func (n nullFS) SetModTime(string, time.Time) error       { return nil }
 func (n nullFS) Remove(string) error                      { return nil }
 func (n nullFS) SyncDir(string) error                     { return nil }
 func (n nullFS) SyncPoint(string) (SyncPoint, error)      { return nullPoint{}, nil }

@@ -130,10 +130,6 @@ func (f *faultFS) Remove(name string) error {
 	return f.then("remove", name, func() error { return f.FS.Remove(name) })
 }
 
-func (f *faultFS) SetModTime(name string, t time.Time) error {
-	return f.then("setmodtime", name, func() error { return f.FS.SetModTime(name, t) })
-}
-
 func (f *faultFS) SyncDir(dir string) error {
 	return f.then("syncdir", dir, func() error { _, err := f.FS.Stat(dir); return err })
 }

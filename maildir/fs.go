@@ -31,8 +31,6 @@ type FS interface {
 	RenameNew(from, to string) error
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
-	// SetModTime sets the modification time.
-	SetModTime(name string, t time.Time) error
 	// Touch sets a file's modification time to the file system's own present, makes the file (0600) if
 	// it is missing, and returns that time.
 	Touch(name string) (time.Time, error)

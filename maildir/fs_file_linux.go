@@ -93,11 +93,11 @@ func (l *linuxFile) Stat() (FileInfo, error) {
 }
 
 func (l *linuxFile) SetModTime(t time.Time) error {
-	times, err := bothTimes(t)
+	ts, err := unix.TimeToTimespec(t)
 	if err != nil {
 		return &fs.PathError{Op: "chtimes", Path: l.name, Err: err}
 	}
-	return l.setTimes(times)
+	return l.setTimes([2]unix.Timespec{ts, ts})
 }
 
 // setTimes is futimens, which is utimensat without a name.

@@ -163,22 +163,6 @@ func (o *osFS) renameNew(from, to string) error {
 	return err
 }
 
-func (o *osFS) SetModTime(name string, t time.Time) error {
-	times, err := bothTimes(t)
-	if err != nil {
-		return &fs.PathError{Op: "chtimes", Path: name, Err: err}
-	}
-	return o.at("chtimes", name, func(dir int, base string) error {
-		return unix.UtimesNanoAt(dir, base, times[:], unix.AT_SYMLINK_NOFOLLOW)
-	})
-}
-
-// bothTimes is t as access and modification time.
-func bothTimes(t time.Time) ([2]unix.Timespec, error) {
-	ts, err := unix.TimeToTimespec(t)
-	return [2]unix.Timespec{ts, ts}, err
-}
-
 func (o *osFS) Touch(name string) (time.Time, error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	f := &linuxFile{name: name}

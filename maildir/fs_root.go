@@ -89,8 +89,6 @@ func (o *osFS) RenameNew(from, to string) error {
 	return err
 }
 
-func (o *osFS) SetModTime(name string, t time.Time) error { return o.root.Chtimes(name, t, t) }
-
 func (o *osFS) Touch(name string) (time.Time, error) {
 	f, err := o.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
