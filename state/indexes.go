@@ -23,7 +23,7 @@ type limits struct {
 }
 
 func defaultLimits() limits {
-	return limits{pageBytes: 8 << 20, indexEntries: 1 << 20, partEntries: 330, changes: 1024, deltas: 256, pending: 1 << 18}
+	return limits{pageBytes: 2 << 20, indexEntries: 1 << 20, partEntries: 330, changes: 1024, deltas: 256, pending: 1 << 18}
 }
 
 // pending are the changes of one folder's index in this transaction that are in no delta yet.

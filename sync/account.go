@@ -103,9 +103,8 @@ type folder struct {
 	readRemote, readLocal bool     // that side was gathered in this pass
 
 	pairs     map[int64]*plan.Pair
-	remoteNew []plan.RemoteMessage
+	remoteNew []plan.RemoteMessage // in ascending order of UID once all is gathered
 	localNew  []plan.LocalMessage
-	remoteAt  map[mail.UID]int
 	localAt   map[string]int
 
 	// sends are uploads that may have arrived more than once; innocent are the UIDs that settling found

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 			in.Pairs = append(in.Pairs, *f.pairs[id])
 		}
 		if len(f.remoteNew) > 0 {
+			slices.SortStableFunc(f.remoteNew, func(a, b plan.RemoteMessage) int { return cmp.Compare(a.UID, b.UID) })
 			remotes = append(remotes, f)
 		}
 		if len(f.localNew) > 0 {

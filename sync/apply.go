@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -424,14 +425,18 @@ func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
 	return m
 }
 
+// newRemoteMessage finds a message that was gathered, nil if there is none.
 func (f *folder) newRemoteMessage(uid mail.UID) *plan.RemoteMessage {
 	if uid == 0 {
 		return nil
 	}
-	if i, ok := f.remoteIndex()[uid]; ok {
-		return &f.remoteNew[i]
+	i, ok := slices.BinarySearchFunc(f.remoteNew, uid, func(m plan.RemoteMessage, uid mail.UID) int {
+		return cmp.Compare(m.UID, uid)
+	})
+	if !ok {
+		return nil
 	}
-	return nil
+	return &f.remoteNew[i]
 }
 
 func (f *folder) newLocalMessage(name string) *plan.LocalMessage {
@@ -530,17 +535,7 @@ func equalFolders(a, b state.Folder) bool {
 		a.Permanent.Equal(b.Permanent) && a.AnyKeyword == b.AnyKeyword && a.PermanentKnown == b.PermanentKnown
 }
 
-// remoteIndex and localIndex find what was gathered; they are made when first needed.
-func (f *folder) remoteIndex() map[mail.UID]int {
-	if f.remoteAt == nil {
-		f.remoteAt = make(map[mail.UID]int, len(f.remoteNew))
-		for i, m := range f.remoteNew {
-			f.remoteAt[m.UID] = i
-		}
-	}
-	return f.remoteAt
-}
-
+// localIndex finds what was gathered; it is made when first needed.
 func (f *folder) localIndex() map[string]int {
 	if f.localAt == nil {
 		f.localAt = make(map[string]int, len(f.localNew))

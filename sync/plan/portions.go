@@ -8,8 +8,8 @@ import (
 
 // The most messages in a portion, and of one folder in it: several folders can be transferred side by side.
 const (
-	portionMessages = 20_000
-	portionOfFolder = 5_000
+	portionMessages = 10_000
+	portionOfFolder = 2_500
 )
 
 // Portions yields what Make plans in pieces, to be carried out one after the other. There is more than one only if all that
