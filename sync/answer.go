@@ -27,6 +27,13 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 	}
 	changed := 0
 	var remotes, locals []*folder
+	n := 0
+	for _, f := range r.folders {
+		if f.failed == nil {
+			n += len(f.pairs)
+		}
+	}
+	in.Pairs = make([]plan.Pair, 0, n)
 	for _, f := range r.folders {
 		if f.failed != nil {
 			continue
@@ -41,6 +48,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		})
 		for _, id := range sortedIDs(f.pairs) {
 			in.Pairs = append(in.Pairs, *f.pairs[id])
+			f.pairs[id] = &in.Pairs[len(in.Pairs)-1]
 		}
 		if len(f.remoteNew) > 0 {
 			slices.SortStableFunc(f.remoteNew, func(a, b plan.RemoteMessage) int { return cmp.Compare(a.UID, b.UID) })

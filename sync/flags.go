@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -32,11 +33,16 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 	if err := r.setRemoteFlags(ctx, f, remotes, made); err != nil {
 		return fmt.Errorf("changing flags on the server: %w", err)
 	}
-	if err := r.setLocalFlags(ctx, f, locals, made); err != nil {
-		return fmt.Errorf("changing flags in the Maildir: %w", err)
+	for chunk := range slices.Chunk(locals, localFlags) {
+		if err := r.setLocalFlags(ctx, f, chunk, made); err != nil {
+			return fmt.Errorf("changing flags in the Maildir: %w", err)
+		}
 	}
 	return nil
 }
+
+// localFlags is how many files get other flags before that is recorded.
+const localFlags = 5000
 
 // stored is what became of a row's flag change on the server: what the server does not have though it was
 // added, and has though it was removed.
@@ -160,23 +166,21 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 }
 
 func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored) error {
-	if len(ops) == 0 {
-		return nil
-	}
 	rows, err := r.rows(ctx, ops)
 	if err != nil {
 		return err
 	}
 	type outcome struct {
-		op    plan.Op
+		op    *plan.Op
 		id    int64
 		seen  mail.Flags
 		acted bool
 	}
-	var outcomes []outcome
-	var changes []maildir.FlagChange
-	var changed []outcome // of each of the changes
-	for i, op := range ops {
+	outcomes := make([]outcome, 0, len(ops))
+	changes := make([]maildir.FlagChange, 0, len(ops))
+	changed := make([]outcome, 0, len(ops)) // of each of the changes
+	for i := range ops {
+		op := &ops[i]
 		// What failed on the server left the row without the merge base that this change counts on.
 		if rows[i].ID == 0 || made[rows[i].ID].failed {
 			continue

@@ -86,7 +86,7 @@ func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, err
 // moveLocal renames files into another folder. Their names stay the same, so that a stop in between shows.
 func (r *run) moveLocal(ctx context.Context, k route, ops []plan.Op) error {
 	to := r.byName[k.to]
-	for chunk := range chunks(ops, localMoves) {
+	for chunk := range slices.Chunk(ops, localMoves) {
 		err := r.ensureLocal(ctx, to)
 		if err == nil {
 			err = r.moveLocalBatch(ctx, to, k, chunk)
@@ -237,7 +237,7 @@ func (r *run) moveRemoteAll(ctx context.Context, from, to *folder, ops []plan.Op
 	if err != nil {
 		return err
 	}
-	for chunk := range chunks(ops, remoteMoves) {
+	for chunk := range slices.Chunk(ops, remoteMoves) {
 		if err := r.moveBatch(ctx, from, to, dest, chunk); err != nil {
 			return err
 		}

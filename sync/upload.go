@@ -94,19 +94,6 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	return g.Wait()
 }
 
-// chunks yields s in pieces of at most n.
-func chunks[T any](s []T, n int) func(func([]T) bool) {
-	return func(yield func([]T) bool) {
-		for len(s) > 0 {
-			k := min(n, len(s))
-			if !yield(s[:k]) {
-				return
-			}
-			s = s[k:]
-		}
-	}
-}
-
 func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, batch []*sending) error {
 	if len(batch) == 0 {
 		return nil

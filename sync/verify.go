@@ -143,7 +143,7 @@ func (v *verifier) folder(ctx context.Context, f *folder) error {
 	for _, name := range sortedKeys(locals) {
 		v.differ(f, 0, name, "only in the Maildir: not synchronised yet")
 	}
-	for chunk := range chunks(both, 500) {
+	for chunk := range slices.Chunk(both, 500) {
 		if err := v.contents(ctx, f, chunk); err != nil {
 			return err
 		}
