@@ -303,14 +303,10 @@ func describesFolder(name string) bool {
 // litterAge is when a file in tmp is nobody's any more, as the Maildir format has it.
 const litterAge = 36 * time.Hour
 
-// Clean removes what stopped deliveries of Satchel's left in tmp/: after 36 hours, or at once if this Store
+// Clean removes what stopped deliveries of Satchel's left in the folders' tmp/: after 36 hours, or at once if this Store
 // holds the lock and another process of this host made the file.
-func (s *Store) Clean() error {
+func (s *Store) Clean(folders []Folder) error {
 	if err := s.writable(); err != nil {
-		return err
-	}
-	folders, _, err := s.Folders()
-	if err != nil {
 		return err
 	}
 	var errs []error

@@ -242,7 +242,10 @@ func TestClean(t *testing.T) {
 		t.Helper()
 		fill()
 		f.age = age
-		err := s.Clean()
+		folders, _, err := s.Folders()
+		if err == nil {
+			err = s.Clean(folders)
+		}
 		f.age = 0
 		if got := files(t, root, "A", "tmp"); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: left %v (%v), want %v", what, got, err, want)

@@ -17,14 +17,18 @@ const (
 	direntName   = 19
 )
 
-const listBuffer = 64 << 10
+// Most directories are small, and a large buffer costs more than reading them.
+const (
+	firstBuffer = 4 << 10
+	listBuffer  = 64 << 10
+)
 
 // listDir reads names and types from the directory alone: below an os.Root the standard library
 // looks at every file, which for a large folder takes longer than everything else.
 //
 // The names that each gets lie in the buffer: the next ones take their place.
 func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
-	buf := make([]byte, listBuffer)
+	buf := make([]byte, firstBuffer)
 	for {
 		n, err := again(func() (int, error) { return unix.Getdents(fd, buf) })
 		if err != nil {
@@ -32,6 +36,10 @@ func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
 		}
 		if n == 0 {
 			return nil
+		}
+		next := buf
+		if n > firstBuffer/2 && len(buf) == firstBuffer {
+			next = make([]byte, listBuffer)
 		}
 		for rest := buf[:n]; len(rest) > direntName; {
 			size := int(binary.NativeEndian.Uint16(rest[direntReclen:]))
@@ -63,6 +71,7 @@ func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
 				return nil
 			}
 		}
+		buf = next
 	}
 }
 

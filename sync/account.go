@@ -137,11 +137,6 @@ func newRun(set Settings, w World, opt Options) *run {
 
 // all is the run itself: passes until nothing is left to look at.
 func (r *run) all(ctx context.Context) error {
-	if !r.opt.DryRun {
-		if err := r.md.Clean(); err != nil {
-			r.log.Warn("removing left-over temporary files", "error", err)
-		}
-	}
 	for pass := 1; ; pass++ {
 		r.again, r.passes = false, pass
 		if err := r.pass(ctx); err != nil {

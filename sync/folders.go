@@ -80,6 +80,11 @@ func (r *run) readTrees(ctx context.Context, compare bool) (*trees, error) {
 				t.hidden = append(t.hidden, p.Folder)
 			}
 		}
+		if compare && r.passes == 1 && !r.opt.DryRun {
+			if err := r.md.Clean(t.local); err != nil {
+				r.log.Warn("removing left-over temporary files", "error", err)
+			}
+		}
 		if compare {
 			t.listed = r.listEarly(gctx, t.base, t.local)
 		}
