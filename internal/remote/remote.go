@@ -54,8 +54,8 @@ type Session interface {
 	// left out of the answer.
 	Fetch(ctx context.Context, box Box, uids mail.UIDSet, want FetchItems) ([]Message, error)
 
-	// Bodies streams whole messages. deliver is called once for each message that comes, in the
-	// server's order, and must read body to its end; body fails with io.ErrUnexpectedEOF when the
+	// Bodies streams whole messages, by and large the highest UIDs first. deliver is called once for each
+	// message that comes and must read body to its end; body fails with io.ErrUnexpectedEOF when the
 	// message breaks off. An error from deliver skips the message and ends the call after the session was
 	// brought into order; it is returned as it is. UIDs for which nothing came, and why, are in the
 	// returned map (empty when all came): ErrGone, or a *Error of class Refused.
