@@ -91,9 +91,15 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 		err := r.pool.with(ctx, func(s remote.Session) error {
 			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 			for _, c := range keys {
-				refused, err := s.Store(ctx, box, *groups[c], c.add, mail.ParseFlags(c.flags))
+				seen, refused, err := s.Store(ctx, box, *groups[c], c.add, mail.ParseFlags(c.flags))
 				if err != nil {
 					return err
+				}
+				for u := range groups[c].All() {
+					delete(now, u) // what was seen after another change is not so any more
+				}
+				for _, m := range seen {
+					now[m.UID] = m.Flags
 				}
 				for uid, why := range refused {
 					if uid != 0 {
@@ -107,7 +113,16 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 			}
 			// What the server kept decides what the state records: a flag that it dropped must never be
 			// read back as one that somebody removed.
-			ms, err := s.Fetch(ctx, box, acted, remote.FetchItems{})
+			var unseen mail.UIDSet
+			for u := range acted.All() {
+				if _, ok := now[u]; !ok {
+					unseen.Add(u)
+				}
+			}
+			if unseen.IsEmpty() {
+				return nil
+			}
+			ms, err := s.Fetch(ctx, box, unseen, remote.FetchItems{})
 			for _, m := range ms {
 				now[m.UID] = m.Flags
 			}

@@ -108,7 +108,7 @@ func TestSetsThatSpanMuchCostWhatIsThere(t *testing.T) {
 			p.expect(`UID STORE 7 +FLAGS.SILENT (\Seen)`, `UID STORE 9 +FLAGS.SILENT (\Seen)`)
 			p.say("$1 OK done", "$2 NO not this")
 		}, func(s *Session) error {
-			refused, err := s.Store(t.Context(), box7(), everythingFrom(5), true, mail.SystemFlags(mail.Seen))
+			_, refused, err := s.Store(t.Context(), box7(), everythingFrom(5), true, mail.SystemFlags(mail.Seen))
 			if len(refused) != 1 || refused[9] == nil {
 				t.Errorf("refused: %v", refused)
 			}
@@ -122,7 +122,7 @@ func TestSetsThatSpanMuchCostWhatIsThere(t *testing.T) {
 			p.expect("UID SEARCH UID " + all)
 			p.say("* SEARCH what?", "$1 OK done")
 		}, func(s *Session) error {
-			refused, err := s.Store(t.Context(), box7(), everythingFrom(5), true, mail.SystemFlags(mail.Seen))
+			_, refused, err := s.Store(t.Context(), box7(), everythingFrom(5), true, mail.SystemFlags(mail.Seen))
 			if len(refused) != 1 || refused[0] == nil {
 				t.Errorf("refused: %v", refused)
 			}
