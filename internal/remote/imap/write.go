@@ -68,13 +68,7 @@ func (a *aftermath) hear(f *fetched) {
 // seen returns the messages whose flags were told after the change: of what was told before it came into force, or by
 // a server that does not obey, nothing is concluded.
 func (a *aftermath) seen() []remote.Message {
-	var out []remote.Message
-	for _, m := range a.obs.sorted() {
-		if m.hasFlags && a.shows(m.Flags) {
-			out = append(out, m.Message)
-		}
-	}
-	return out
+	return a.obs.messages(func(m *observation) bool { return m.hasFlags && a.shows(m.flags) })
 }
 
 func (a *aftermath) shows(now mail.Flags) bool {
