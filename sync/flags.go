@@ -30,8 +30,10 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 		}
 	}
 	made := map[int64]stored{}
-	if err := r.setRemoteFlags(ctx, f, remotes, made); err != nil {
-		return fmt.Errorf("changing flags on the server: %w", err)
+	for chunk := range slices.Chunk(remotes, remoteFlags) {
+		if err := r.setRemoteFlags(ctx, f, chunk, made); err != nil {
+			return fmt.Errorf("changing flags on the server: %w", err)
+		}
 	}
 	for chunk := range slices.Chunk(locals, localFlags) {
 		if err := r.setLocalFlags(ctx, f, chunk, made); err != nil {
@@ -41,8 +43,12 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 	return nil
 }
 
-// localFlags is how many files get other flags before that is recorded.
-const localFlags = 5000
+// So many messages get other flags on either side before that is recorded. On the server it is one command for those that
+// change alike.
+const (
+	localFlags  = 5000
+	remoteFlags = 10_000
+)
 
 // stored is what became of a row's flag change on the server: what the server does not have though it was
 // added, and has though it was removed.
@@ -52,9 +58,6 @@ type stored struct {
 }
 
 func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored) error {
-	if len(ops) == 0 {
-		return nil
-	}
 	rows, err := r.rows(ctx, ops)
 	if err != nil {
 		return err
@@ -97,9 +100,15 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 		err := r.pool.with(ctx, func(s remote.Session) error {
 			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 			for _, c := range keys {
-				refused, err := s.Store(ctx, box, *groups[c], c.add, c.flags)
+				seen, refused, err := s.Store(ctx, box, *groups[c], c.add, c.flags)
 				if err != nil {
 					return err
+				}
+				for u := range groups[c].All() {
+					delete(now, u) // what was seen after another change is not so any more
+				}
+				for _, m := range seen {
+					now[m.UID] = m.Flags
 				}
 				for uid, why := range refused {
 					if uid != 0 {
@@ -113,7 +122,16 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 			}
 			// What the server kept decides what the state records: a flag that it dropped must never be
 			// read back as one that somebody removed.
-			ms, err := s.Fetch(ctx, box, acted, remote.FetchItems{})
+			var unseen mail.UIDSet
+			for u := range acted.All() {
+				if _, ok := now[u]; !ok {
+					unseen.Add(u)
+				}
+			}
+			if unseen.IsEmpty() {
+				return nil
+			}
+			ms, err := s.Fetch(ctx, box, unseen, remote.FetchItems{})
 			for _, m := range ms {
 				now[m.UID] = m.Flags
 			}

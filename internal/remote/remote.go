@@ -54,8 +54,8 @@ type Session interface {
 	// left out of the answer.
 	Fetch(ctx context.Context, box Box, uids mail.UIDSet, want FetchItems) ([]Message, error)
 
-	// Bodies streams whole messages. deliver is called once for each message that comes, in the
-	// server's order, and must read body to its end; body fails with io.ErrUnexpectedEOF when the
+	// Bodies streams whole messages, by and large the highest UIDs first. deliver is called once for each
+	// message that comes and must read body to its end; body fails with io.ErrUnexpectedEOF when the
 	// message breaks off. An error from deliver skips the message and ends the call after the session was
 	// brought into order; it is returned as it is. UIDs for which nothing came, and why, are in the
 	// returned map (empty when all came): ErrGone, or a *Error of class Refused.
@@ -67,9 +67,11 @@ type Session interface {
 	// The two are never called at the same time, but not all from the caller's goroutine.
 	Append(ctx context.Context, mailbox string, uploads []Upload, sent func(i int), done func(i int, r Appended)) error
 
-	// Store adds or removes flags on messages. The returned map holds the messages (or, under UID 0,
-	// all of them) for which the server refused.
-	Store(ctx context.Context, box Box, uids mail.UIDSet, add bool, flags mail.Flags) (map[mail.UID]error, error)
+	// Store adds or removes flags on messages. seen are those of them, in ascending order, of which the
+	// server told all flags afterwards (UID, Flags, ModSeq set), and among these flags is what was asked for;
+	// of the others nothing is known. refused holds the messages (or, under UID 0, all of them) for which the
+	// server refused.
+	Store(ctx context.Context, box Box, uids mail.UIDSet, add bool, flags mail.Flags) (seen []Message, refused map[mail.UID]error, err error)
 
 	// Move moves messages to another mailbox: by MOVE, else by COPY, of which the caller must remove the
 	// originals once the copies are known (Capabilities.Move tells). The result pairs each UID with

@@ -251,7 +251,7 @@ func TestAppendUIDInTheWrongPlaceIsIgnored(t *testing.T) {
 	if err := f.append(t.Context(), s, upload("one", mail.Flags{}, time.Time{})); err != nil || f.done[0].UID != 0 {
 		t.Errorf("%v, %+v", err, f)
 	}
-	if refused, err := s.Store(t.Context(), box7(), uidSet(1), true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
+	if _, refused, err := s.Store(t.Context(), box7(), uidSet(1), true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
 		t.Errorf("%v, %v", refused, err)
 	}
 }

@@ -12,16 +12,21 @@ import (
 )
 
 const (
-	// Bodies are asked for in portions, so that giving up does not mean to read on for long.
-	bodiesPerCommand = 200
-	bodyCommands     = 3
+	// Bodies are asked for in portions, so that giving up does not mean to read on for long. With so many under way
+	// there are always hundreds of messages to come when an answer ends, and the stream does not run dry before the
+	// next command has arrived.
+	bodiesPerCommand = 500
+	bodyCommands     = 4
 	// maxAside is the largest body that is kept in memory, because the server sent it before what belongs to it.
 	maxAside = 1 << 20
 	// maxAbsent bounds how many UIDs that are not there are named one by one.
 	maxAbsent = 100_000
 )
 
-// Bodies streams whole messages. The Message that deliver is given has UID, Flags, Date, and as Size
+// firstBodies are the first portions. A person may wait for these.
+var firstBodies = [...]int64{25, 200}
+
+// Bodies streams whole messages, the portion with the highest UIDs first. The Message that deliver is given has UID, Flags, Date, and as Size
 // the exact size of the body. Of a set that spans more than a hundred thousand UIDs that are not there, these are not
 // in the map.
 func (s *Session) Bodies(ctx context.Context, box remote.Box, uids mail.UIDSet, deliver func(m remote.Message, body io.Reader) error) (map[mail.UID]error, error) {
@@ -40,11 +45,11 @@ func (s *Session) Bodies(ctx context.Context, box remote.Box, uids mail.UIDSet, 
 	case !sure:
 		return nil, &remote.Error{Class: remote.Refused, Op: d.op, Err: errNotListed}
 	}
-	d.asked, d.gone = there, uids.Minus(there)
+	d.open, d.gone = newChecklist(there), uids.Minus(there)
 	if d.gone.Len() > maxAbsent {
 		d.gone = mail.UIDSet{}
 	}
-	if err := d.round(ctx, there.Chunks(maxCommand, bodiesPerCommand), bodyCommands); err != nil {
+	if err := d.round(ctx, newestFirst(there), bodyCommands); err != nil {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{d.sift, d.oneByOne, d.sift, d.believe} {
@@ -63,8 +68,7 @@ type delivery struct {
 	s       *Session
 	op      string
 	box     remote.Box
-	asked   mail.UIDSet
-	came    mail.UIDSet
+	open    *checklist  // of what was asked for
 	gone    mail.UIDSet // the server said that they are not there
 	deliver func(m remote.Message, body io.Reader) error
 	failed  error // what deliver returned
@@ -79,11 +83,37 @@ type delivery struct {
 	unsure map[mail.UID]remote.Message
 }
 
-// left returns what was asked for and has not come.
-func (d *delivery) left() mail.UIDSet { return d.asked.Minus(d.came).Minus(d.gone) }
+// newestFirst splits a set into portions for one command each, the highest UIDs first.
+func newestFirst(set mail.UIDSet) []mail.UIDSet {
+	var out []mail.UIDSet
+	for _, n := range firstBodies {
+		if set.IsEmpty() {
+			return out
+		}
+		from := highest(set, n)
+		out = append(out, set.Clamp(from, lastUID))
+		set = set.Clamp(1, from-1)
+	}
+	older := set.Chunks(maxCommand, bodiesPerCommand)
+	slices.Reverse(older)
+	return append(out, older...)
+}
 
-// wants reports whether a message was asked for and has not come.
-func (d *delivery) wants(u mail.UID) bool { return d.asked.Contains(u) && !d.came.Contains(u) }
+// highest returns the lowest of the n highest members of a set that is not empty.
+func highest(set mail.UIDSet, n int64) mail.UID {
+	ranges := set.Ranges()
+	for i := len(ranges) - 1; i >= 0; i-- {
+		r := ranges[i]
+		if size := int64(r.Last-r.First) + 1; size >= n {
+			return r.First + mail.UID(size-n)
+		}
+		n -= int64(r.Last-r.First) + 1
+	}
+	return ranges[0].First
+}
+
+// left returns what was asked for and has not come.
+func (d *delivery) left() mail.UIDSet { return d.open.left().Minus(d.gone) }
 
 // round asks for messages and delivers what comes.
 func (d *delivery) round(ctx context.Context, sets []mail.UIDSet, most int) error {
@@ -112,7 +142,7 @@ func (d *delivery) fly(ctx context.Context, f *flight) error {
 func (d *delivery) take(f *flight, got *fetched, r *bodyReader) error {
 	u := got.msg.UID
 	switch {
-	case d.failed != nil, u != 0 && !d.wants(u), d.s.check(d.box) != nil:
+	case d.failed != nil, u != 0 && !d.open.open(u), d.s.check(d.box) != nil:
 		return nil // left to be skipped
 	case u != 0 && got.hasFlags && got.hasDate:
 		return d.hand(f, got.msg, r)
@@ -145,7 +175,7 @@ func (d *delivery) take(f *flight, got *fetched, r *bodyReader) error {
 // takeLate handles a response that is complete.
 func (d *delivery) takeLate(f *flight, got *fetched) {
 	u := got.msg.UID
-	if !got.hasBody || d.failed != nil || !d.wants(u) {
+	if !got.hasBody || d.failed != nil || !d.open.open(u) {
 		return
 	}
 	if got.late == nil {
@@ -190,7 +220,7 @@ func (d *delivery) hand(f *flight, m remote.Message, r *bodyReader) error {
 		f.halt()
 		return nil
 	}
-	d.came.Add(m.UID)
+	d.open.tick(m.UID)
 	return nil
 }
 
@@ -221,7 +251,7 @@ func (d *delivery) oneByOne(ctx context.Context) error {
 		}
 	}
 	for u := range d.aside {
-		if d.wants(u) && !slices.Contains(late, u) {
+		if d.open.open(u) && !slices.Contains(late, u) {
 			late = append(late, u)
 		}
 	}
@@ -259,7 +289,7 @@ func (d *delivery) believe(context.Context) error {
 		if err := d.deliver(m, &bodyReader{text: []byte(unavailable), size: m.Size}); err != nil {
 			return err
 		}
-		d.came.Add(u)
+		d.open.tick(u)
 	}
 	return nil
 }

@@ -1,12 +1,14 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +51,49 @@ func (p *script) openBoxWith(commands ...string) {
 	p.expect(append([]string{`SELECT "INBOX"`}, commands...)...)
 	p.say(selected(9, 10, 0)...)
 	p.say("$1 OK [READ-WRITE] open")
+}
+
+// TestNewestBodiesComeFirst also holds that messages that the mailbox has room for are asked for without any question
+// before: more than a set may span, and some that came after the mailbox was opened and were listed.
+func TestNewestBodiesComeFirst(t *testing.T) {
+	const n = 12_000
+	var asked []string
+	s := openInstant(t, "IMAP4rev1", n, func(out *bytes.Buffer, command string) {
+		switch {
+		case command == "UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)":
+			out.WriteString("* 12002 EXISTS\r\n")
+			describe(out, span(1, n+2), " INTERNALDATE "+aDate+" RFC822.SIZE 1")
+		case strings.HasSuffix(command, askBodies):
+			asked = append(asked, setOf(command).String())
+			for u := range setOf(command).All() {
+				out.WriteString(bodyLine(int(u), int(u), "x") + "\r\n")
+			}
+		default:
+			asked = append(asked, command)
+		}
+	})
+	asked = nil
+	ch, err := s.Changes(t.Context(), box7(), remote.Since{})
+	if err != nil || len(ch.New) != n+2 {
+		t.Fatal(len(ch.New), err)
+	}
+	trips := s.Traffic().RoundTrips
+	var got []mail.UID
+	missing, err := s.Bodies(t.Context(), box7(), mail.NewUIDSet(uidsOf(ch.New)...), func(m remote.Message, body io.Reader) error {
+		got = append(got, m.UID)
+		_, err := io.Copy(io.Discard, body)
+		return err
+	})
+	if err != nil || len(missing) != 0 || len(got) != n+2 || got[0] != n+2-24 || got[24] != n+2 || got[n+1] != 500 {
+		t.Errorf("%d messages, %d missing, %v", len(got), len(missing), err)
+	}
+	want := []string{`SELECT "INBOX"`, "11978:12002", "11778:11977", "11501:11777"}
+	if len(asked) != 27 || !slices.Equal(asked[:4], want) || asked[len(asked)-1] != "1:500" {
+		t.Errorf("asked %d times: %q", len(asked), asked)
+	}
+	if trips = s.Traffic().RoundTrips - trips; trips > 25 {
+		t.Errorf("%d round trips", trips)
+	}
 }
 
 func TestUnsolicitedFetchDoesNotStandInForTheAnswer(t *testing.T) {

@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -49,6 +50,7 @@ type reading struct {
 
 	obs     observations
 	last    mail.UID    // the highest UID that the answer to "from:*" named
+	all     bool        // all messages are going to be told
 	full    bool        // the flags of all known messages were read
 	refused bool        // the server would not tell the flags that changed
 	earlier uidRanges   // said to be gone when the mailbox was opened
@@ -91,15 +93,16 @@ func (r *reading) first(ctx context.Context) error {
 	if quick {
 		r.listen(opening)
 	}
-	fresh := r.freshCommand()
+	fresh := r.freshCommand(opening.opening)
 	cmds = append(cmds, fresh)
 	var flags *command
+	r.all = r.since.KnownCount == 0
 	switch {
 	case quick || r.since.KnownCount == 0:
 	case r.since.ModSeq > 0 && s.caps.has(goimap.CapCondStore):
 		flags = r.flagsCommand(fmt.Sprintf(" (CHANGEDSINCE %d)", r.since.ModSeq))
 	default:
-		flags, r.full = r.flagsCommand(""), true
+		flags, r.full, r.all = r.flagsCommand(""), true, true
 	}
 	if flags != nil {
 		cmds = append(cmds, flags)
@@ -159,9 +162,12 @@ func (r *reading) listen(c *command) *command {
 
 // freshCommand asks for the messages from the mark on. The last message is always part of "n:*", also
 // when its UID is below n (RFC 9051, seq-range).
-func (r *reading) freshCommand() *command {
+func (r *reading) freshCommand(box *selection) *command {
 	c := r.listen(newCommand(r.op, "UID FETCH "+uid(r.from)+":* "+r.s.messageItems()))
 	c.fetch = func(f *fetched) {
+		if r.all {
+			r.obs.reserve(int64(box.info.Messages))
+		}
 		if f.hasSize {
 			r.last = max(r.last, f.msg.UID)
 			if f.msg.UID < r.from {
@@ -226,13 +232,9 @@ func (r *reading) repair(ctx context.Context) error {
 // incomplete returns new messages of which only something was said by the way, not what was asked. Those from the
 // next UID on came while we were reading: they are new the next time.
 func (r *reading) incomplete() mail.UIDSet {
-	var set mail.UIDSet
-	for _, m := range r.obs.sorted() {
-		if m.UID >= r.from && !(m.hasSize && m.hasFlags) && (m.UID < r.start.UIDNext || r.start.UIDNext == 0) {
-			set.Add(m.UID)
-		}
-	}
-	return set
+	return r.obs.uids(func(m *observation) bool {
+		return m.uid >= r.from && !(m.hasSize && m.hasFlags) && (m.uid < r.start.UIDNext || r.start.UIDNext == 0)
+	})
 }
 
 func (r *reading) itemsCommands(set mail.UIDSet) []*command {
@@ -253,9 +255,9 @@ func (r *reading) account(ctx context.Context) error {
 	fresh, seen := 0, 0
 	for _, m := range r.obs.sorted() {
 		switch {
-		case r.wasNew(m.UID):
+		case r.wasNew(m.uid):
 			fresh++
-		case m.UID < r.from:
+		case m.uid < r.from:
 			seen++
 		}
 	}
@@ -271,7 +273,7 @@ func (r *reading) account(ctx context.Context) error {
 		}
 		return nil
 	case r.full && messages == int64(seen+fresh):
-		r.gone = r.known().Minus(r.obs.uids(1, r.from-1))
+		r.gone = r.known().Minus(r.obs.between(1, r.from-1))
 		return nil
 	}
 	return r.list(ctx)
@@ -316,7 +318,7 @@ func (r *reading) list(ctx context.Context) error {
 	if err := s.check(r.box); err != nil {
 		return err
 	}
-	if present = seen.uids(1, lastUID); c.result.ok() && present.Len() == int64(s.sel.exists) {
+	if present = seen.between(1, lastUID); c.result.ok() && present.Len() == int64(s.sel.exists) {
 		return r.compare(ctx, present)
 	}
 	s.warn("mailbox %s has %d messages by its own account, but names %d; none of those that are missing counts as gone",
@@ -331,7 +333,7 @@ func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	if r.start.UIDNext > 0 {
 		end = r.start.UIDNext - 1
 	}
-	missing := present.Clamp(r.from, end).Minus(r.obs.uids(r.from, lastUID))
+	missing := present.Clamp(r.from, end).Minus(r.obs.between(r.from, lastUID))
 	if missing.IsEmpty() {
 		return nil
 	}
@@ -339,7 +341,7 @@ func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	if err := r.s.run(ctx, r.op, cmds...); err != nil {
 		return err
 	}
-	missing = missing.Minus(r.obs.uids(r.from, lastUID))
+	missing = missing.Minus(r.obs.between(r.from, lastUID))
 	if !missing.IsEmpty() {
 		// They stay ahead of the mark, so that they are asked for again the next time.
 		r.s.warn("mailbox %s has messages that the server does not describe: %.100s", readName(r.box.Name), missing.String())
@@ -355,18 +357,13 @@ func (r *reading) result() remote.Changes {
 	if next == 0 {
 		next = max(r.from, r.last+1)
 	}
-	for _, m := range r.obs.sorted() {
-		switch {
-		case !m.hasFlags:
-		case m.UID < r.from:
-			if !r.gone.Contains(m.UID) {
-				out.Flags = append(out.Flags, m.Message)
-			}
-		case m.hasSize || r.wasNew(m.UID):
-			out.New = append(out.New, m.Message)
-			if m.UID < lastUID {
-				next = max(next, m.UID+1)
-			}
+	out.Flags = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid < r.from && !r.gone.Contains(m.uid) })
+	out.New = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid >= r.from && (m.hasSize || r.wasNew(m.uid)) })
+	r.obs = observations{}
+	for _, m := range slices.Backward(out.New) {
+		if m.UID < lastUID {
+			next = max(next, m.UID+1)
+			break
 		}
 	}
 	if r.held > 0 {

@@ -25,6 +25,7 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 	if err := s.catchUp(ctx, q.op, box, uids); err != nil {
 		return nil, err
 	}
+	q.most = uids.Len()
 	if err := q.ask(ctx, uids.Chunks(maxCommand, 0)); err != nil {
 		return nil, err
 	}
@@ -35,13 +36,9 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 	if err != nil {
 		return nil, err
 	}
-	var out []remote.Message
-	for _, m := range q.obs.sorted() {
-		if uids.Contains(m.UID) && m.hasFlags && !gone.Contains(m.UID) {
-			out = append(out, m.Message)
-		}
-	}
-	return out, q.refused
+	return q.obs.messages(func(m *observation) bool {
+		return m.hasFlags && uids.Contains(m.uid) && !gone.Contains(m.uid)
+	}), q.refused
 }
 
 func fetchItemNames(s *Session, want remote.FetchItems) string {
@@ -68,15 +65,23 @@ type query struct {
 	box     remote.Box
 	items   string
 	want    remote.FetchItems
+	most    int64 // that are asked for, whether they are there or not
 	obs     observations
 	refused error // the first of the last round
+}
+
+func (q *query) hear(f *fetched) {
+	if q.s.sel != nil {
+		q.obs.reserve(min(q.most, int64(q.s.sel.exists)))
+	}
+	q.obs.add(f)
 }
 
 func (q *query) ask(ctx context.Context, sets []mail.UIDSet) error {
 	f := &flight{most: singles}
 	for _, set := range sets {
 		c := newCommand(q.op, "UID FETCH "+set.String()+" "+q.items)
-		c.fetch, c.header = q.obs.add, q.want.Header
+		c.fetch, c.header = q.hear, q.want.Header
 		f.cmds = append(f.cmds, c)
 	}
 	cmds := f.cmds
@@ -118,17 +123,14 @@ func (q *query) askAgain(ctx context.Context, missing mail.UIDSet) error {
 
 // unavailable returns the messages that the server has another text for because they are gone.
 func (q *query) unavailable(ctx context.Context, uids mail.UIDSet) (mail.UIDSet, error) {
-	var suspects mail.UIDSet
 	digest := unavailableHeader()
-	for _, m := range q.obs.sorted() {
-		like := m.hasHeader && m.Header.Header == digest
+	suspects := q.obs.uids(func(m *observation) bool {
+		like := m.hasHeader && q.obs.headers[m.header-1].Header == digest
 		if !q.want.Header {
-			like = m.hasSize && m.Size == int64(len(unavailable))
+			like = m.hasSize && m.size == int64(len(unavailable))
 		}
-		if like && uids.Contains(m.UID) {
-			suspects.Add(m.UID)
-		}
-	}
+		return like && uids.Contains(m.uid)
+	})
 	if suspects.IsEmpty() {
 		return suspects, nil
 	}
@@ -141,11 +143,7 @@ func (q *query) unavailable(ctx context.Context, uids mail.UIDSet) (mail.UIDSet,
 
 // complete returns the UIDs about which all came that was asked.
 func (q *query) complete(uids mail.UIDSet) mail.UIDSet {
-	var set mail.UIDSet
-	for _, m := range q.obs.sorted() {
-		if uids.Contains(m.UID) && m.hasFlags && (m.hasSize || !q.want.Size) && (m.hasDate || !q.want.Date) && (m.hasHeader || !q.want.Header) {
-			set.Add(m.UID)
-		}
-	}
-	return set
+	return q.obs.uids(func(m *observation) bool {
+		return m.hasFlags && (m.hasSize || !q.want.Size) && (m.hasDate || !q.want.Date) && (m.hasHeader || !q.want.Header) && uids.Contains(m.uid)
+	})
 }

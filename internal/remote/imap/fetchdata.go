@@ -46,7 +46,13 @@ func (s *Session) fetchData(p *response) error {
 	if err := s.fetchItems(p, f, c); err != nil {
 		return err
 	}
-	if f.msg.UID != 0 && c != nil {
+	if f.msg.UID == 0 {
+		return nil
+	}
+	if s.sel != nil {
+		s.sel.named = max(s.sel.named, f.msg.UID)
+	}
+	if c != nil {
 		c.fetch(f)
 	}
 	return nil

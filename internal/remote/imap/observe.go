@@ -3,107 +3,210 @@ package imap
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-// maxMessages bounds how many messages of one mailbox are kept track of, at a hundred bytes each.
+// maxMessages bounds how many messages of one mailbox are kept track of, at 64 bytes each, and what the server says
+// beyond flags, size and date.
 const maxMessages = 5_000_000
 
-// observation is what is known of one message, from whichever FETCH responses named it.
+// observation is what is known of one message, from whichever FETCH responses named it. There is one for each message
+// of a mailbox that is read for the first time: what few messages have lies elsewhere.
 type observation struct {
-	remote.Message
+	uid                                   mail.UID
+	email, header                         uint32 // numbers in the tables of observations, counted from 1, 0: none
 	hasFlags, hasSize, hasDate, hasHeader bool
+	flags                                 mail.Flags
+	modSeq                                uint64
+	size                                  int64
+	date                                  int64 // in seconds since 1970
 }
 
-// observations are keyed by UID. Servers send them in ascending order, nearly always.
+// observations are what is known of messages, by UID. Servers send them in ascending order, nearly always, or in a few
+// stretches that are, one for each command. Each stretch is a run in list; no UID is in two.
 type observations struct {
-	list  []observation
-	index map[mail.UID]int // nil while the list is in order
+	list    []observation
+	runs    []int // where the runs begin, except the first
+	emails  []string
+	headers []mail.Content
 }
 
-// at returns the observation of a UID, nil if there is none.
+// reserve makes room for the messages that are expected, as far as one may believe in them.
+func (o *observations) reserve(n int64) {
+	const most = 1 << 17
+	if o.list == nil {
+		o.list = make([]observation, 0, min(n, most))
+	}
+}
+
+// at returns the observation of a UID, nil if there is none. It is valid until the next add.
 func (o *observations) at(u mail.UID) *observation {
-	if o.index != nil {
-		if i, ok := o.index[u]; ok {
-			return &o.list[i]
+	end := len(o.list)
+	for i := len(o.runs); i >= 0; i-- {
+		begin := 0
+		if i > 0 {
+			begin = o.runs[i-1]
 		}
-		return nil
+		run := o.list[begin:end]
+		if n, ok := slices.BinarySearchFunc(run, u, func(a observation, u mail.UID) int { return cmp.Compare(a.uid, u) }); ok {
+			return &run[n]
+		}
+		end = begin
 	}
-	i, ok := slices.BinarySearchFunc(o.list, u, func(a observation, u mail.UID) int { return cmp.Compare(a.UID, u) })
-	if !ok {
-		return nil
-	}
-	return &o.list[i]
+	return nil
 }
 
 // add merges what a response says. Later ones win: the server sends what is so now.
 func (o *observations) add(f *fetched) {
-	u := f.msg.UID
-	var m *observation
-	if n := len(o.list); n > 0 && (o.index != nil || o.list[n-1].UID >= u) {
-		m = o.at(u)
-	}
+	m := o.place(f.msg.UID)
 	if m == nil {
-		if len(o.list) == maxMessages {
-			return
-		}
-		m = o.insert(u)
+		return
 	}
 	if f.hasFlags {
-		m.Flags, m.hasFlags = f.msg.Flags, true
+		m.flags, m.hasFlags = f.msg.Flags, true
 	}
 	if f.msg.ModSeq > 0 {
-		m.ModSeq = f.msg.ModSeq
+		m.modSeq = f.msg.ModSeq
 	}
 	if f.hasSize {
-		m.Size, m.hasSize = f.msg.Size, true
+		m.size, m.hasSize = f.msg.Size, true
 	}
 	if f.hasDate {
-		m.Date, m.hasDate = f.msg.Date, true
+		m.date, m.hasDate = f.msg.Date.Unix(), true
 	}
 	if f.hasMail {
-		m.EmailID = f.msg.EmailID
+		if m.email == 0 {
+			o.emails = append(o.emails, "")
+			m.email = uint32(len(o.emails))
+		}
+		o.emails[m.email-1] = f.msg.EmailID
 	}
 	if f.hasHeader {
-		m.Header, m.hasHeader = f.msg.Header, true
+		if m.header == 0 {
+			o.headers = append(o.headers, mail.Content{})
+			m.header = uint32(len(o.headers))
+		}
+		o.headers[m.header-1], m.hasHeader = *f.msg.Header, true
 	}
 }
 
-func (o *observations) insert(u mail.UID) *observation {
+// place returns the observation of a UID, a new one if there is none; nil if there are too many.
+func (o *observations) place(u mail.UID) *observation {
 	n := len(o.list)
-	if o.index == nil && n > 0 && o.list[n-1].UID > u {
-		o.index = make(map[mail.UID]int, n+1)
-		for i := range o.list {
-			o.index[o.list[i].UID] = i
+	if n > 0 && (len(o.runs) > 0 || o.list[n-1].uid >= u) {
+		if m := o.at(u); m != nil {
+			return m
 		}
 	}
-	if o.index != nil {
-		o.index[u] = n
+	if n == maxMessages {
+		return nil
 	}
-	o.list = append(o.list, observation{Message: remote.Message{UID: u}})
+	if n > 0 && o.list[n-1].uid > u {
+		o.newRun()
+	}
+	o.list = append(o.list, observation{uid: u})
 	return &o.list[n]
+}
+
+// newRun ends the last run. Before, runs that are not much longer than those behind them are merged with these, so that
+// in whatever order a server sends there are few of them, and each message is moved only a few times.
+func (o *observations) newRun() {
+	for len(o.runs) > 0 {
+		last := len(o.runs) - 1
+		begin := 0
+		if last > 0 {
+			begin = o.runs[last-1]
+		}
+		if o.runs[last]-begin > 2*(len(o.list)-o.runs[last]) {
+			break
+		}
+		o.mergeLast()
+	}
+	o.runs = append(o.runs, len(o.list))
+}
+
+// mergeLast merges the last two runs.
+func (o *observations) mergeLast() {
+	last := len(o.runs) - 1
+	begin := 0
+	if last > 0 {
+		begin = o.runs[last-1]
+	}
+	a, b := slices.Clone(o.list[begin:o.runs[last]]), o.list[o.runs[last]:]
+	out := o.list[begin:begin]
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].uid < b[0].uid {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	_ = append(out, a...) // what is left of b is in its place
+	o.runs = o.runs[:last]
 }
 
 // sorted returns all in ascending order of UID.
 func (o *observations) sorted() []observation {
-	if o.index != nil {
-		slices.SortFunc(o.list, func(a, b observation) int { return cmp.Compare(a.UID, b.UID) })
-		o.index = nil
+	for len(o.runs) > 0 {
+		o.mergeLast()
 	}
 	return o.list
 }
 
-// uids returns the set of UIDs from first to last.
-func (o *observations) uids(first, last mail.UID) mail.UIDSet {
+// message is an observation as the engine sees it.
+func (o *observations) message(m *observation) remote.Message {
+	out := remote.Message{UID: m.uid, Flags: m.flags, ModSeq: m.modSeq, Size: m.size}
+	if m.hasDate {
+		out.Date = time.Unix(m.date, 0).UTC()
+	}
+	if m.email > 0 {
+		out.EmailID = o.emails[m.email-1]
+	}
+	if m.header > 0 {
+		out.Header = &o.headers[m.header-1]
+	}
+	return out
+}
+
+// messages returns those for which is true, in ascending order of UID.
+func (o *observations) messages(is func(*observation) bool) []remote.Message {
+	list := o.sorted()
+	n := 0
+	for i := range list {
+		if is(&list[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make([]remote.Message, 0, n) // exactly: it is kept for long
+	for i := range list {
+		if is(&list[i]) {
+			out = append(out, o.message(&list[i]))
+		}
+	}
+	return out
+}
+
+// uids returns the set of UIDs for which is true.
+func (o *observations) uids(is func(*observation) bool) mail.UIDSet {
 	var set mail.UIDSet
-	for _, m := range o.sorted() {
-		if first <= m.UID && m.UID <= last {
-			set.Add(m.UID)
+	list := o.sorted()
+	for i := range list {
+		if is(&list[i]) {
+			set.Add(list[i].uid)
 		}
 	}
 	return set
+}
+
+// between returns the set of UIDs from first to last.
+func (o *observations) between(first, last mail.UID) mail.UIDSet {
+	return o.uids(func(m *observation) bool { return first <= m.uid && m.uid <= last })
 }
 
 // uidRanges gathers sets that a server names one by one, in any order, at the cost of what it spells.

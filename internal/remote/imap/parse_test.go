@@ -313,7 +313,7 @@ func FuzzResponses(f *testing.F) {
 			}
 		case 7:
 			_, _ = s.Status(ctx, "INBOX")
-			_, _ = s.Store(ctx, box, uidSet(1, 2), true, mail.SystemFlags(mail.Seen))
+			_, _, _ = s.Store(ctx, box, uidSet(1, 2), true, mail.SystemFlags(mail.Seen))
 		}
 		_ = s.Close()
 	})

@@ -9,9 +9,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-// maxSpan is how many UIDs a set may name to be taken at its word, one UID for one message. A larger one may merely
-// span much, such as everything from a UID on: it is cut down to the messages there are before anything is
-// done that grows with it.
+// maxSpan is how many UIDs a set may name to be taken at its word, one UID for one message, whatever the mailbox holds.
 const maxSpan = 10_000
 
 // present returns those of some UIDs that the server lists as being in the box, and match if that is not empty
@@ -44,9 +42,17 @@ func (s *Session) present(ctx context.Context, op string, box remote.Box, uids m
 	return there, sure, nil
 }
 
-// thoseThere cuts a set that spans much down to the messages there are, as far as the server has noticed: after catchUp.
+// thoseThere cuts a set that merely spans much, such as everything from a UID on, down to the messages there are, as far
+// as the server has noticed: after catchUp. What is done for each member of the result is then bounded by what the box
+// holds. A set with no more members than that is so already, and is not asked about.
 func (s *Session) thoseThere(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) (there mail.UIDSet, sure bool, err error) {
-	if uids.Len() <= maxSpan {
+	n := uids.Len()
+	if n > maxSpan && !s.isOpen(box) {
+		if err := s.enter(ctx, box, uids); err != nil {
+			return mail.UIDSet{}, false, err
+		}
+	}
+	if n <= maxSpan || n <= min(int64(s.sel.exists), maxMessages) {
 		return uids, true, nil
 	}
 	return s.present(ctx, op, box, uids, "")
@@ -67,10 +73,13 @@ func (s *Session) refresh(ctx context.Context, op string, hear func(*command)) e
 }
 
 // catchUp lets the server notice messages that came after the box was opened, if uids name any: those that it has
-// not noticed it passes over without a word.
+// not noticed it passes over without a word. Those up to one that it named since then it has noticed.
 func (s *Session) catchUp(ctx context.Context, op string, box remote.Box, uids mail.UIDSet) error {
 	r := uids.Ranges()
-	if len(r) == 0 || !s.isOpen(box) || r[len(r)-1].Last < s.sel.info.UIDNext {
+	if len(r) == 0 || !s.isOpen(box) {
+		return nil
+	}
+	if last := r[len(r)-1].Last; last < s.sel.info.UIDNext || last <= s.sel.named {
 		return nil
 	}
 	return s.refresh(ctx, op, func(*command) {})

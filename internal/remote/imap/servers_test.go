@@ -226,10 +226,10 @@ func exercise(t *testing.T, cfg Config, observer *servers.Client) {
 	if !sel.Keeps(marks).Equal(marks) {
 		marks = mail.NewFlags(`\Answered`)
 	}
-	if refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[1], uids[2]), true, marks); err != nil || len(refused) != 0 {
+	if _, refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[1], uids[2]), true, marks); err != nil || len(refused) != 0 {
 		t.Errorf("Store: %v, %v", refused, err)
 	}
-	if refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[0]), false, seen); err != nil || len(refused) != 0 {
+	if _, refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[0]), false, seen); err != nil || len(refused) != 0 {
 		t.Errorf("Store: %v, %v", refused, err)
 	}
 	ch2, err := s.Changes(ctx, at, since(ch, uids...))
@@ -286,7 +286,7 @@ func exercise(t *testing.T, cfg Config, observer *servers.Client) {
 	}
 
 	// Removal, with a message that somebody else has marked.
-	if refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[3]), true, mail.SystemFlags(mail.Deleted)); err != nil || len(refused) != 0 {
+	if _, refused, err := s.Store(ctx, at, mail.NewUIDSet(uids[3]), true, mail.SystemFlags(mail.Deleted)); err != nil || len(refused) != 0 {
 		t.Fatalf("Store: %v, %v", refused, err)
 	}
 	pending, err := s.Expunge(ctx, at, mail.NewUIDSet(uids[1]))

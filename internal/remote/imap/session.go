@@ -76,6 +76,7 @@ type selection struct {
 	info   remote.Selected // as the SELECT said
 	before remote.Status   // as STATUS said right before it, if it was asked
 	exists uint32          // as of now
+	named  mail.UID        // the highest UID that the server named
 }
 
 // Warnings returns what was odd about the server so far: responses that could not be understood and

@@ -62,7 +62,7 @@ func TestTheOpenMailboxIsLeftBeforeItIsTakenAway(t *testing.T) {
 			if err := s.Rename(ctx, "a", "b"); err != nil {
 				return err
 			}
-			_, err := s.Store(ctx, box7(), uidSet(1), true, mail.SystemFlags(mail.Seen))
+			_, _, err := s.Store(ctx, box7(), uidSet(1), true, mail.SystemFlags(mail.Seen))
 			return err
 		}},
 	} {
@@ -179,7 +179,7 @@ func TestMessagesThatCameAfterTheMailboxWasOpened(t *testing.T) {
 		p.say("$1 OK done")
 	})
 	for _, u := range []mail.UID{2, 3} {
-		if refused, err := s.Store(t.Context(), box7(), uidSet(u), true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
+		if _, refused, err := s.Store(t.Context(), box7(), uidSet(u), true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
 			t.Errorf("%v, %v", refused, err)
 		}
 	}

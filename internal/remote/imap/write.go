@@ -14,21 +14,68 @@ import (
 // maxRetries bounds the commands by which the messages are found that spoil a refused command.
 const maxRetries = 1000
 
-// Store adds or removes flags on messages.
-func (s *Session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, add bool, flags mail.Flags) (map[mail.UID]error, error) {
+// Store adds or removes flags on messages. With CONDSTORE the server tells each message's new mod-sequence on a line of
+// its own, whether it was asked to be silent or not (RFC 7162, section 3.1.3): it may as well tell the flags, which
+// saves the caller from asking for them. Other servers are asked to be silent.
+func (s *Session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, add bool, flags mail.Flags) (seen []remote.Message, refused map[mail.UID]error, err error) {
 	names := flags.Names()
 	if uids.IsEmpty() || len(names) == 0 {
-		return map[mail.UID]error{}, nil
+		return nil, map[mail.UID]error{}, nil
 	}
 	if err := s.enterToWrite(ctx, box, uids); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	sign := "-"
+	told := aftermath{uids: uids, add: add, flags: flags}
+	change, hear := "FLAGS.SILENT (", func(*command) {}
+	if s.caps.has(goimap.CapCondStore) && s.sel.info.HighestModSeq > 0 {
+		change, hear = "FLAGS (", func(c *command) { c.fetch = told.hear }
+	}
+	sign := " -"
 	if add {
-		sign = "+"
+		sign = " +"
 	}
-	// Never FLAGS alone: others may have changed other flags meanwhile.
-	return s.store(ctx, "setting flags in "+readName(box.Name), box, uids, " "+sign+"FLAGS.SILENT ("+strings.Join(names, " ")+")", func(*command) {})
+	// Never FLAGS without a sign: others may have changed other flags meanwhile.
+	change = sign + change + strings.Join(names, " ") + ")"
+	refused, err = s.store(ctx, "setting flags in "+readName(box.Name), box, uids, change, hear)
+	if err != nil {
+		return nil, nil, err
+	}
+	return told.seen(), refused, nil
+}
+
+// aftermath is what the server tells of messages while their flags are changed.
+type aftermath struct {
+	uids  mail.UIDSet
+	add   bool
+	flags mail.Flags
+	obs   observations
+}
+
+// hear takes what is told of a message. It may be about another client's change: the last word counts.
+func (a *aftermath) hear(f *fetched) {
+	if !a.uids.Contains(f.msg.UID) {
+		return
+	}
+	a.obs.add(f)
+	if f.hasFlags || f.msg.ModSeq == 0 {
+		return
+	}
+	if m := a.obs.at(f.msg.UID); m != nil {
+		m.hasFlags = false // they have changed once more, and it is not told to what
+	}
+}
+
+// seen returns the messages whose flags were told after the change: of what was told before it came into force, or by
+// a server that does not obey, nothing is concluded.
+func (a *aftermath) seen() []remote.Message {
+	return a.obs.messages(func(m *observation) bool { return m.hasFlags && a.shows(m.flags) })
+}
+
+func (a *aftermath) shows(now mail.Flags) bool {
+	if a.add {
+		return a.flags.Minus(now).IsZero()
+	}
+	return a.flags.And(now).IsZero()
 }
 
 // store runs UID STORE and narrows refusals down to single messages. Data that comes meanwhile goes to what hear sets.

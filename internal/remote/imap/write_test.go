@@ -13,19 +13,77 @@ import (
 )
 
 func TestStoreSendsDifferencesOnly(t *testing.T) {
-	s := preauth(t, condstore, Config{}, func(p *script) {
-		p.expect(`SELECT "INBOX" (CONDSTORE)`)
-		p.say(selected(3, 4, 9)...)
-		p.say("$1 OK open")
+	s := preauth(t, bare, Config{}, func(p *script) {
+		p.openBox(3, 4)
 		p.expect(`UID STORE 1:2 +FLAGS.SILENT (\Seen $x)`)
-		p.say("* 1 FETCH (UID 1 MODSEQ (10))", `* 2 FETCH (UID 2 FLAGS (\Seen $x) MODSEQ (10))`, "$1 OK done")
+		p.say(`* 2 FETCH (UID 2 FLAGS (\Seen $x))`, "$1 OK done")
 		p.expect(`UID STORE 3 -FLAGS.SILENT (\Flagged)`)
 		p.say("$1 OK done")
 	})
-	if refused, err := s.Store(t.Context(), box7(), uidSet(1, 2), true, mail.NewFlags("$x", `\Seen`)); err != nil || len(refused) != 0 {
+	if seen, refused, err := s.Store(t.Context(), box7(), uidSet(1, 2), true, mail.NewFlags("$x", `\Seen`)); err != nil || len(refused) != 0 || len(seen) != 0 {
+		t.Errorf("%v, %v, %v", seen, refused, err)
+	}
+	if _, refused, err := s.Store(t.Context(), box7(), uidSet(3), false, mail.SystemFlags(mail.Flagged)); err != nil || len(refused) != 0 {
 		t.Errorf("%v, %v", refused, err)
 	}
-	if refused, err := s.Store(t.Context(), box7(), uidSet(3), false, mail.SystemFlags(mail.Flagged)); err != nil || len(refused) != 0 {
+}
+
+// TestStoreHearsWhatTheFlagsAreThen: with CONDSTORE each message has its line anyway.
+func TestStoreHearsWhatTheFlagsAreThen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		said []string
+		want string
+	}{
+		"usual":                      {[]string{`* 1 FETCH (UID 1 MODSEQ (10) FLAGS (\Seen))`, `* 2 FETCH (UID 2 FLAGS (a \Seen) MODSEQ (10))`}, `1 10 \Seen, 2 10 \Seen a`},
+		"in another order":           {[]string{`* 2 FETCH (UID 2 FLAGS (\Seen))`, `* 1 FETCH (UID 1 FLAGS (\Seen))`}, `1 0 \Seen, 2 0 \Seen`},
+		"only the mod-sequence":      {[]string{`* 1 FETCH (UID 1 MODSEQ (10))`, `* 2 FETCH (UID 2 FLAGS (\Seen) MODSEQ (10))`}, `2 10 \Seen`},
+		"changed before":             {[]string{`* 1 FETCH (UID 1 FLAGS (a) MODSEQ (9))`, `* 1 FETCH (UID 1 FLAGS (\Seen a) MODSEQ (10))`}, `1 10 \Seen a`},
+		"changed before, not since":  {[]string{`* 1 FETCH (UID 1 FLAGS (a) MODSEQ (9))`}, ``},
+		"changed afterwards":         {[]string{`* 1 FETCH (UID 1 FLAGS (\Seen) MODSEQ (10))`, `* 1 FETCH (UID 1 FLAGS (\Seen b) MODSEQ (11))`}, `1 11 \Seen b`},
+		"taken back afterwards":      {[]string{`* 1 FETCH (UID 1 FLAGS (\Seen) MODSEQ (10))`, `* 1 FETCH (UID 1 FLAGS (b) MODSEQ (11))`}, ``},
+		"changed to no one knows":    {[]string{`* 1 FETCH (UID 1 FLAGS (\Seen) MODSEQ (10))`, `* 1 FETCH (UID 1 MODSEQ (11))`}, ``},
+		"another message's":          {[]string{`* 3 FETCH (UID 3 FLAGS (\Seen) MODSEQ (10))`, `* 1 FETCH (FLAGS (\Seen) MODSEQ (10))`}, ``},
+		"the server keeps no \\Seen": {[]string{`* 1 FETCH (UID 1 FLAGS () MODSEQ (10))`}, ``},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := preauth(t, condstore, Config{}, func(p *script) {
+				p.expect(`SELECT "INBOX" (CONDSTORE)`)
+				p.say(selected(3, 4, 9)...)
+				p.say("$1 OK open")
+				p.expect(`UID STORE 1:2 +FLAGS (\Seen)`)
+				p.say(append(tc.said, "$1 OK done")...)
+				p.expect(`UID STORE 1:2 -FLAGS (\Seen)`)
+				p.say(append(tc.said, "$1 OK done")...)
+			})
+			seen, refused, err := s.Store(t.Context(), box7(), uidSet(1, 2), true, mail.SystemFlags(mail.Seen))
+			if got := spellMessages(seen); err != nil || len(refused) != 0 || got != tc.want {
+				t.Errorf("seen %s, want %s; %v, %v", got, tc.want, refused, err)
+			}
+			seen, _, err = s.Store(t.Context(), box7(), uidSet(1, 2), false, mail.SystemFlags(mail.Seen))
+			if err != nil || slices.ContainsFunc(seen, func(m remote.Message) bool { return m.Flags.Has(mail.Seen) }) {
+				t.Errorf("seen without it: %s, %v", spellMessages(seen), err)
+			}
+		})
+	}
+}
+
+func spellMessages(ms []remote.Message) string {
+	var words []string
+	for _, m := range ms {
+		words = append(words, fmt.Sprintf("%d %d %s", m.UID, m.ModSeq, m.Flags))
+	}
+	return strings.Join(words, ", ")
+}
+
+func TestStoreIsSilentWhereTheMailboxHasNoModSequences(t *testing.T) {
+	s := preauth(t, condstore, Config{}, func(p *script) {
+		p.expect(`SELECT "INBOX" (CONDSTORE)`)
+		p.say(selected(3, 4, 0)...)
+		p.say("* OK [NOMODSEQ] none", "$1 OK open")
+		p.expect(`UID STORE 1 +FLAGS.SILENT (\Seen)`)
+		p.say("$1 OK done")
+	})
+	if _, refused, err := s.Store(t.Context(), box7(), uidSet(1), true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
 		t.Errorf("%v, %v", refused, err)
 	}
 }
@@ -44,10 +102,13 @@ func TestNothingToDoSendsNothing(t *testing.T) {
 	s := preauth(t, plus, Config{}, func(*script) {})
 	ctx := t.Context()
 	for name, call := range map[string]func() error{
-		"store":    func() error { _, err := s.Store(ctx, box7(), uidSet(), true, mail.SystemFlags(mail.Seen)); return err },
-		"no flags": func() error { _, err := s.Store(ctx, box7(), uidSet(1), true, mail.Flags{}); return err },
+		"store": func() error {
+			_, _, err := s.Store(ctx, box7(), uidSet(), true, mail.SystemFlags(mail.Seen))
+			return err
+		},
+		"no flags": func() error { _, _, err := s.Store(ctx, box7(), uidSet(1), true, mail.Flags{}); return err },
 		"odd flags": func() error {
-			_, err := s.Store(ctx, box7(), uidSet(1), true, mail.NewFlags("with space", "a\r\nb", `\Recent`, ""))
+			_, _, err := s.Store(ctx, box7(), uidSet(1), true, mail.NewFlags("with space", "a\r\nb", `\Recent`, ""))
 			return err
 		},
 		"move":    func() error { _, err := s.Move(ctx, box7(), uidSet(), "x"); return err },
@@ -88,7 +149,7 @@ func TestLongSetsAreSplit(t *testing.T) {
 			p.say(f[0] + " OK done")
 		}
 	})
-	if refused, err := s.Store(t.Context(), box7(), set, true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
+	if _, refused, err := s.Store(t.Context(), box7(), set, true, mail.SystemFlags(mail.Seen)); err != nil || len(refused) != 0 {
 		t.Errorf("%v, %v", refused, err)
 	}
 	if seen.String() != set.String() || commands < 7 {
@@ -117,7 +178,7 @@ func TestOneRefusalDoesNotSpoilOthers(t *testing.T) {
 			}
 		}
 	})
-	refused, err := s.Store(t.Context(), box7(), uidSet(1, 2, 3, 4, 5, 6, 7), true, mail.SystemFlags(mail.Seen))
+	_, refused, err := s.Store(t.Context(), box7(), uidSet(1, 2, 3, 4, 5, 6, 7), true, mail.SystemFlags(mail.Seen))
 	if err != nil || fmt.Sprint(slices.Collect(maps.Keys(refused))) != "[4]" || remote.ClassOf(refused[4]) != remote.Refused {
 		t.Errorf("%v, %v", refused, err)
 	}
@@ -139,7 +200,7 @@ func TestRefusalOfAll(t *testing.T) {
 					p.say(tag + " " + answer)
 				}
 			})
-			refused, err := s.Store(t.Context(), box7(), uidSet(1, 2, 3, 4, 5, 6, 7, 8), true, mail.SystemFlags(mail.Seen))
+			_, refused, err := s.Store(t.Context(), box7(), uidSet(1, 2, 3, 4, 5, 6, 7, 8), true, mail.SystemFlags(mail.Seen))
 			if err != nil || len(refused) != 1 || remote.ClassOf(refused[0]) != remote.Refused || commands != most {
 				t.Errorf("%v, %v after %d commands", refused, err, commands)
 			}
@@ -154,7 +215,7 @@ func TestReadOnlyMailbox(t *testing.T) {
 		p.say("$1 OK [READ-ONLY] open")
 	})
 	ctx := t.Context()
-	if _, err := s.Store(ctx, box7(), uidSet(1), true, mail.SystemFlags(mail.Seen)); !errors.Is(err, remote.ErrReadOnly) {
+	if _, _, err := s.Store(ctx, box7(), uidSet(1), true, mail.SystemFlags(mail.Seen)); !errors.Is(err, remote.ErrReadOnly) {
 		t.Errorf("Store: %v", err)
 	}
 	if _, err := s.Expunge(ctx, box7(), uidSet(1)); !errors.Is(err, remote.ErrReadOnly) {
@@ -397,7 +458,10 @@ func TestWritingChecksUIDValidityFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func() error{
-		"store":   func() error { _, err := s.Store(ctx, wrong, uidSet(1), true, mail.SystemFlags(mail.Seen)); return err },
+		"store": func() error {
+			_, _, err := s.Store(ctx, wrong, uidSet(1), true, mail.SystemFlags(mail.Seen))
+			return err
+		},
 		"move":    func() error { _, err := s.Move(ctx, wrong, uidSet(1), "x"); return err },
 		"expunge": func() error { _, err := s.Expunge(ctx, wrong, uidSet(1)); return err },
 		"fetch":   func() error { _, err := s.Fetch(ctx, wrong, uidSet(1), remote.FetchItems{}); return err },

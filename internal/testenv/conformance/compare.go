@@ -131,7 +131,7 @@ func (w *twin) do(a act) string {
 	case "other append":
 		w.Other.Append(box.Name, letter(fmt.Sprint(a.subjects[0])), a.flags, someDay)
 	case "store":
-		no, err := w.s.Store(w.ctx, box, uids, a.add, a.flags)
+		_, no, err := w.s.Store(w.ctx, box, uids, a.add, a.flags)
 		return fmt.Sprintf("%s, refused %d", outcome(err), len(no))
 	case "other store":
 		w.Other.Store(box.Name, a.add, a.flags, uids.Slice()...)

@@ -174,7 +174,7 @@ func noMailbox(c *check) {
 	_, selectErr := c.s.Select(c.ctx, none)
 	_, changesErr := c.s.Changes(c.ctx, box, remote.Since{})
 	_, fetchErr := c.s.Fetch(c.ctx, box, uids, remote.FetchItems{})
-	_, storeErr := c.s.Store(c.ctx, box, uids, true, mail.SystemFlags(mail.Seen))
+	_, _, storeErr := c.s.Store(c.ctx, box, uids, true, mail.SystemFlags(mail.Seen))
 	_, expungeErr := c.s.Expunge(c.ctx, box, uids)
 	_, moveErr := c.s.Move(c.ctx, box, uids, "INBOX")
 	for doing, err := range map[string]error{"Status": statusErr, "Select": selectErr, "Changes": changesErr, "Fetch": fetchErr,
@@ -216,7 +216,7 @@ func uidValidity(c *check) {
 
 	_, changesErr := c.s.Changes(c.ctx, old, remote.Since{})
 	_, fetchErr := c.s.Fetch(c.ctx, old, uids, remote.FetchItems{})
-	_, storeErr := c.s.Store(c.ctx, old, uids, true, mail.SystemFlags(mail.Seen))
+	_, _, storeErr := c.s.Store(c.ctx, old, uids, true, mail.SystemFlags(mail.Seen))
 	_, moveErr := c.s.Move(c.ctx, old, uids, "INBOX")
 	_, expungeErr := c.s.Expunge(c.ctx, old, uids)
 	_, bodiesErr := c.s.Bodies(c.ctx, old, uids, nil)

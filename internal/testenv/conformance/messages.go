@@ -260,7 +260,7 @@ func changesSinceMark(c *check) {
 		c.Errorf("without any change: new %v, flags %v, vanished %v", none.New, none.Flags, none.Vanished)
 	}
 
-	_, err = c.s.Store(c.ctx, box, mail.NewUIDSet(uids[0]), true, mail.NewFlags(`\Seen`))
+	_, _, err = c.s.Store(c.ctx, box, mail.NewUIDSet(uids[0]), true, mail.NewFlags(`\Seen`))
 	c.ok("storing a flag", err)
 	c.Other.Store("INBOX", true, mail.NewFlags(`\Flagged`), uids[1])
 	c.Other.Expunge("INBOX", uids[2])
@@ -448,10 +448,19 @@ func store(c *check) {
 	box := c.box("INBOX")
 	set := func(add bool, flags string, uids ...mail.UID) {
 		c.Helper()
-		no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uids...), add, mail.ParseFlags(flags))
+		seen, no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uids...), add, mail.ParseFlags(flags))
 		c.ok("storing", err)
 		if len(no) > 0 {
 			c.Errorf("refused: %v", no)
+		}
+		if c.caps.CondStore && flags != "" && len(seen) == 0 { // of those that it changes not, Dovecot says nothing
+			c.Errorf("of no message were the flags told")
+		}
+		now := c.content("INBOX")
+		for _, m := range seen {
+			if !slices.Contains(uids, m.UID) || !m.Flags.Equal(now[m.UID].Flags) {
+				c.Errorf("message %d was said to have %q, it has %q", m.UID, m.Flags, now[m.UID].Flags)
+			}
 		}
 	}
 	c.Other.Store("INBOX", true, mail.NewFlags(`\Flagged`), uids[0])
@@ -477,9 +486,9 @@ func keywords(c *check) {
 		c.Errorf("the server says that of %q it keeps %q", flags, sel.Keeps(flags))
 	}
 	seen := c.Other.Messages("INBOX")
-	_, err = c.s.Store(c.ctx, box, mail.NewUIDSet(seen[1].UID), true, flags)
+	_, _, err = c.s.Store(c.ctx, box, mail.NewUIDSet(seen[1].UID), true, flags)
 	c.ok("storing keywords", err)
-	_, err = c.s.Store(c.ctx, box, mail.NewUIDSet(seen[0].UID), false, mail.NewFlags("WORK", "$Forwarded"))
+	_, _, err = c.s.Store(c.ctx, box, mail.NewUIDSet(seen[0].UID), false, mail.NewFlags("WORK", "$Forwarded"))
 	c.ok("taking keywords away", err)
 	want := []mail.Flags{mail.NewFlags("$Label1", "NonJunk"), flags}
 	for i, m := range c.Other.Messages("INBOX") {
@@ -498,7 +507,7 @@ func storeGone(c *check) {
 	uids := c.put("INBOX", "a", "b")
 	box := c.box("INBOX")
 	c.Other.Expunge("INBOX", uids[0])
-	no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uids...), true, mail.NewFlags(`\Seen`))
+	_, no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uids...), true, mail.NewFlags(`\Seen`))
 	if err != nil || len(no) > 0 {
 		c.Errorf("storing on a message that is gone and one that is not: %v, %v", no, err)
 	}

@@ -47,7 +47,7 @@ func twoSessions(c *check) {
 	if len(first.New) != 1 {
 		c.Fatalf("the second session sees %v", first.New)
 	}
-	_, err = second.Store(c.ctx, here, mail.NewUIDSet(first.New[0].UID), true, mail.NewFlags(`\Seen`))
+	_, _, err = second.Store(c.ctx, here, mail.NewUIDSet(first.New[0].UID), true, mail.NewFlags(`\Seen`))
 	c.ok("storing by the second session", err)
 	got, err := c.s.Changes(c.ctx, here, mark(first, mail.UIDSet{}))
 	c.ok("reading by the first session", err)
@@ -86,7 +86,7 @@ func many(c *check) {
 	for i := 1; i < n; i += 2 {
 		odd.Add(uids[i])
 	}
-	no, err := c.s.Store(c.ctx, box, odd, true, mail.NewFlags(`\Flagged`))
+	_, no, err := c.s.Store(c.ctx, box, odd, true, mail.NewFlags(`\Flagged`))
 	c.ok("storing", err)
 	if len(no) > 0 {
 		c.Errorf("refused: %v", no)
@@ -113,7 +113,7 @@ func cameLater(c *check) {
 	box := c.box("INBOX")
 	seen := mail.NewFlags(`\Seen`)
 	uid := c.put("INBOX", "flagged")[0]
-	no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uid), true, seen)
+	_, no, err := c.s.Store(c.ctx, box, mail.NewUIDSet(uid), true, seen)
 	c.ok("storing", err)
 	if m := c.content("INBOX")[uid]; len(no) > 0 || !m.Flags.Equal(seen) {
 		c.Errorf("after storing %q it has %q, refused %v", seen, m.Flags, no)
@@ -164,7 +164,7 @@ func spans(c *check) {
 	if texts, _ := c.bodies(box, all); len(texts) != 3 || texts[uids[3]] != letter("d") {
 		c.Errorf("bodies are %v", texts)
 	}
-	no, err := c.s.Store(c.ctx, box, all, true, mail.NewFlags(`\Seen`))
+	_, no, err := c.s.Store(c.ctx, box, all, true, mail.NewFlags(`\Seen`))
 	c.ok("storing", err)
 	if len(no) > 0 {
 		c.Errorf("refused: %v", no)

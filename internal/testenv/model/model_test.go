@@ -188,7 +188,7 @@ func everything(ctx context.Context, s *Server) error {
 	add(err)
 	_, err = c.Bodies(ctx, box, one, func(_ remote.Message, r io.Reader) error { _, err := io.ReadAll(r); return err })
 	add(err)
-	_, err = c.Store(ctx, box, one, true, mail.SystemFlags(mail.Seen))
+	_, _, err = c.Store(ctx, box, one, true, mail.SystemFlags(mail.Seen))
 	add(err)
 	_, err = c.Move(ctx, box, one, "Play")
 	add(err)
@@ -293,7 +293,7 @@ func TestSwitches(t *testing.T) {
 	box := remote.Box{Name: "INBOX", UIDValidity: sel.UIDValidity}
 
 	s.SetPermanent("INBOX", mail.NewFlags(`\Seen`, "$kept"), false)
-	if _, err := c.Store(ctx, box, uid, true, mail.NewFlags(`\Seen`, `\Flagged`, "$Kept", "other")); err != nil {
+	if _, _, err := c.Store(ctx, box, uid, true, mail.NewFlags(`\Seen`, `\Flagged`, "$Kept", "other")); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Snapshot().Mailboxes[0].Messages[0].Flags; !got.Equal(mail.NewFlags(`\Seen`, "$kept")) {
@@ -301,7 +301,7 @@ func TestSwitches(t *testing.T) {
 	}
 
 	s.SetReadOnly("INBOX", true)
-	no, err := c.Store(ctx, box, uid, false, mail.SystemFlags(mail.Seen))
+	_, no, err := c.Store(ctx, box, uid, false, mail.SystemFlags(mail.Seen))
 	if err != nil || !errors.Is(no[0], remote.ErrReadOnly) {
 		t.Errorf("storing in a read-only mailbox: %v, %v", no, err)
 	}
@@ -337,11 +337,11 @@ func TestKeywordLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	box := remote.Box{Name: "INBOX", UIDValidity: sel.UIDValidity}
-	no, err := c.Store(ctx, box, mail.NewUIDSet(uid), true, mail.NewFlags("three"))
+	_, no, err := c.Store(ctx, box, mail.NewUIDSet(uid), true, mail.NewFlags("three"))
 	if err != nil || remote.ClassOf(no[0]) != remote.Refused {
 		t.Errorf("a third keyword: %v, %v", no, err)
 	}
-	if no, err := c.Store(ctx, box, mail.NewUIDSet(uid), true, mail.NewFlags("ONE")); err != nil || len(no) > 0 {
+	if _, no, err := c.Store(ctx, box, mail.NewUIDSet(uid), true, mail.NewFlags("ONE")); err != nil || len(no) > 0 {
 		t.Errorf("a keyword that is there: %v, %v", no, err)
 	}
 }

@@ -144,12 +144,12 @@ func (c *session) store(doing, mailbox string, up stored) remote.Appended {
 	return remote.Appended{UID: m.uid, UIDValidity: b.uidValidity}
 }
 
-func (c *session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, add bool, flags mail.Flags) (map[mail.UID]error, error) {
+func (c *session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, add bool, flags mail.Flags) (seen []remote.Message, no map[mail.UID]error, err error) {
 	doing := "changing flags in " + box.Name
-	no := map[mail.UID]error{}
+	no = map[mail.UID]error{}
 	step := Step{Op: "store", Mailbox: box.Name, UIDs: uids, Session: c.id}
 	uids = c.without(step, uids, doing, no)
-	err := c.do(ctx, step, doing, func() error {
+	err = c.do(ctx, step, doing, func() error {
 		b, err := c.same(doing, box)
 		if err != nil {
 			return err
@@ -161,13 +161,30 @@ func (c *session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, a
 			no[0] = &remote.Error{Class: remote.Refused, Op: doing, Code: "LIMIT", Text: "too many keywords"}
 		default:
 			b.change(uids, add, flags)
+			seen = c.changed(b, uids, add, flags)
 		}
 		return nil
 	})
+	if err != nil {
+		seen = nil
+	}
 	if remote.ClassOf(err) == remote.Refused && !errors.Is(err, remote.ErrNoMailbox) {
 		no[0], err = err, nil // about the command, not the mailbox
 	}
-	return no, err
+	return seen, no, err
+}
+
+// changed is what a server with mod-sequences tells after a change that it made.
+func (c *session) changed(b *box, uids mail.UIDSet, add bool, flags mail.Flags) (seen []remote.Message) {
+	if !c.s.o.CondStore || b.noModSeq {
+		return nil
+	}
+	for _, m := range b.among(uids) {
+		if add && flags.Minus(m.flags).IsZero() || !add && flags.And(m.flags).IsZero() {
+			seen = append(seen, c.describe(b, m))
+		}
+	}
+	return seen
 }
 
 // without asks the Refuse hook for each message and returns those that it lets pass.
