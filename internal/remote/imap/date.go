@@ -5,9 +5,6 @@ import "time"
 // dateLayout is INTERNALDATE's form (RFC 3501, date-time). Go's month names are the English ones.
 const dateLayout = "_2-Jan-2006 15:04:05 -0700"
 
-// months are their names as they are spelled, one after the other.
-const months = "JanFebMarAprMayJunJulAugSepOctNovDec"
-
 // parseDate returns the zero time for what is no date.
 func parseDate(text []byte) time.Time {
 	if t, ok := usualDate(text); ok {
@@ -39,12 +36,9 @@ func usualDate(text []byte) (time.Time, bool) {
 	day, year := pair(0), pair(7)*100+pair(9)
 	hour, minute, second := pair(12), pair(15), pair(18)
 	zoneHour, zoneMinute := pair(22), pair(24)
-	month := 0
-	for month < 12 && months[3*month:3*month+3] != string(text[3:6]) {
-		month++
-	}
+	month := monthNamed(text[3:6])
 	// Everything odd is left to time.Parse.
-	if month == 12 || day < 1 || day > 31 || year > 9999 || hour > 23 || minute > 59 || second > 59 || zoneHour > 23 || zoneMinute > 59 {
+	if month == 0 || day < 1 || day > 31 || year > 9999 || hour > 23 || minute > 59 || second > 59 || zoneHour > 23 || zoneMinute > 59 {
 		return time.Time{}, false
 	}
 	offset := zoneHour*60 + zoneMinute
@@ -55,11 +49,42 @@ func usualDate(text []byte) (time.Time, bool) {
 	default:
 		return time.Time{}, false
 	}
-	t := time.Date(year, time.Month(month+1), day, hour, minute, second, 0, time.UTC)
+	t := time.Date(year, month, day, hour, minute, second, 0, time.UTC)
 	if t.Day() != day { // the 31st of a month that has fewer
 		return time.Time{}, false
 	}
 	return t.Add(time.Duration(offset) * time.Minute), true
+}
+
+// monthNamed returns 0 for what is no month.
+func monthNamed(name []byte) time.Month {
+	switch string(name) {
+	case "Jan":
+		return time.January
+	case "Feb":
+		return time.February
+	case "Mar":
+		return time.March
+	case "Apr":
+		return time.April
+	case "May":
+		return time.May
+	case "Jun":
+		return time.June
+	case "Jul":
+		return time.July
+	case "Aug":
+		return time.August
+	case "Sep":
+		return time.September
+	case "Oct":
+		return time.October
+	case "Nov":
+		return time.November
+	case "Dec":
+		return time.December
+	}
+	return 0
 }
 
 func formatDate(t time.Time) string { return t.Format(dateLayout) }
