@@ -357,7 +357,8 @@ func (r *reading) result() remote.Changes {
 	if next == 0 {
 		next = max(r.from, r.last+1)
 	}
-	out.Flags = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid < r.from && !r.gone.Contains(m.uid) })
+	gone := within(r.gone)
+	out.Flags = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid < r.from && !gone(m.uid) })
 	out.New = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid >= r.from && (m.hasSize || r.wasNew(m.uid)) })
 	r.obs = observations{}
 	for _, m := range slices.Backward(out.New) {

@@ -311,8 +311,11 @@ func trimParens(s string) string {
 
 // equalFold compares what the server said with one of our words.
 func equalFold(b []byte, word string) bool {
-	if len(b) != len(word) {
+	switch {
+	case len(b) != len(word):
 		return false
+	case string(b) == word:
+		return true
 	}
 	for i := range b {
 		c := b[i]

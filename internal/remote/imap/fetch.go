@@ -36,9 +36,8 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 	if err != nil {
 		return nil, err
 	}
-	return q.obs.messages(func(m *observation) bool {
-		return m.hasFlags && uids.Contains(m.uid) && !gone.Contains(m.uid)
-	}), q.refused
+	asked := within(uids.Minus(gone))
+	return q.obs.messages(func(m *observation) bool { return m.hasFlags && asked(m.uid) }), q.refused
 }
 
 func fetchItemNames(s *Session, want remote.FetchItems) string {
@@ -123,13 +122,13 @@ func (q *query) askAgain(ctx context.Context, missing mail.UIDSet) error {
 
 // unavailable returns the messages that the server has another text for because they are gone.
 func (q *query) unavailable(ctx context.Context, uids mail.UIDSet) (mail.UIDSet, error) {
-	digest := unavailableHeader()
+	digest, asked := unavailableHeader(), within(uids)
 	suspects := q.obs.uids(func(m *observation) bool {
 		like := m.hasHeader && q.obs.headers[m.header-1].Header == digest
 		if !q.want.Header {
 			like = m.hasSize && m.size == int64(len(unavailable))
 		}
-		return like && uids.Contains(m.uid)
+		return like && asked(m.uid)
 	})
 	if suspects.IsEmpty() {
 		return suspects, nil
@@ -143,7 +142,8 @@ func (q *query) unavailable(ctx context.Context, uids mail.UIDSet) (mail.UIDSet,
 
 // complete returns the UIDs about which all came that was asked.
 func (q *query) complete(uids mail.UIDSet) mail.UIDSet {
+	asked := within(uids)
 	return q.obs.uids(func(m *observation) bool {
-		return m.hasFlags && (m.hasSize || !q.want.Size) && (m.hasDate || !q.want.Date) && (m.hasHeader || !q.want.Header) && uids.Contains(m.uid)
+		return m.hasFlags && (m.hasSize || !q.want.Size) && (m.hasDate || !q.want.Date) && (m.hasHeader || !q.want.Header) && asked(m.uid)
 	})
 }

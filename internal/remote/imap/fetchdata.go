@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -24,15 +23,27 @@ type fetched struct {
 // fetchSink returns the command that FETCH data now belongs to, nil if it is nobody's: what comes while a
 // mailbox is being opened is not for the commands after that.
 func (s *Session) fetchSink() *command {
+	if s.flight == nil {
+		return nil
+	}
+	c := s.flight.unanswered()
+	if c == nil || c.fetch != nil || c.switches() {
+		return fetches(c)
+	}
 	for c := range s.flight.each() {
-		if c.fetch != nil {
-			return c
-		}
-		if c.switches() {
-			return nil
+		if c.fetch != nil || c.switches() {
+			return fetches(c)
 		}
 	}
 	return nil
+}
+
+// fetches returns a command if it takes FETCH data.
+func fetches(c *command) *command {
+	if c == nil || c.fetch == nil {
+		return nil
+	}
+	return c
 }
 
 // fetchData reads "(item value …)" (RFC 3501, section 7.4.2). Without a UID it says nothing to us.
@@ -70,11 +81,10 @@ func (s *Session) fetchItems(p *response, f *fetched, c *command) error {
 
 // fetchItem reads one item. done reports that it has read all the others too.
 func (s *Session) fetchItem(p *response, f *fetched, c *command) (done bool, err error) {
-	name := p.word()
-	switch {
-	case len(name) == 0:
+	switch p.item() {
+	case itemNone:
 		return false, bad("FETCH items without an end")
-	case equalFold(name, "UID"):
+	case itemUID:
 		n, err := p.number()
 		if err != nil {
 			return false, err
@@ -83,10 +93,10 @@ func (s *Session) fetchItem(p *response, f *fetched, c *command) (done bool, err
 			return false, bad("a UID of %d", n)
 		}
 		f.msg.UID = mail.UID(n)
-	case equalFold(name, "FLAGS"):
+	case itemFlags:
 		f.msg.Flags, err = s.flagList(p)
 		f.hasFlags = err == nil
-	case equalFold(name, "MODSEQ"):
+	case itemModSeq:
 		paren := p.take('(')
 		f.msg.ModSeq, err = p.number()
 		if err == nil && paren && !p.take(')') {
@@ -95,26 +105,88 @@ func (s *Session) fetchItem(p *response, f *fetched, c *command) (done bool, err
 		if !s.caps.has(goimap.CapCondStore) {
 			f.msg.ModSeq = 0 // as in SELECT and STATUS
 		}
-	case equalFold(name, "RFC822.SIZE"):
+	case itemSize:
 		f.hasSize = true
-		if n, ok := parseNumber(p.word()); ok && n <= 1<<62 {
+		n, ok := p.smallNumber()
+		if !ok {
+			n, ok = parseNumber(p.word())
+		}
+		if ok && n <= 1<<62 {
 			f.msg.Size = int64(n)
 		} // else it is nonsense, and was only a hint
-	case equalFold(name, "INTERNALDATE"):
+	case itemDate:
 		var text []byte
 		text, _, err = p.str()
 		f.msg.Date, f.hasDate = parseDate(text), err == nil
-	case equalFold(name, "EMAILID"), equalFold(name, "X-GM-MSGID"):
+	case itemEmailID:
 		f.msg.EmailID, err = p.objectID()
 		f.hasMail = err == nil
-	case equalFold(name, "BODY[]"), equalFold(name, "RFC822"):
+	case itemBody:
 		return s.bodyItem(p, f, c)
-	case equalFold(name, "BODY[HEADER]"), equalFold(name, "RFC822.HEADER"):
+	case itemHeader:
 		err = s.headerItem(p, f, c)
 	default:
 		err = p.value()
 	}
 	return false, err
+}
+
+// item is a FETCH item that we know.
+type item int
+
+const (
+	itemNone item = iota
+	itemUID
+	itemFlags
+	itemModSeq
+	itemSize
+	itemDate
+	itemEmailID
+	itemBody
+	itemHeader
+	itemOther
+)
+
+// item reads the name of an item. There are five of them for each message of a mailbox: those that are spelled as
+// nearly all servers spell them are compared at once.
+func (p *response) item() item {
+	p.spaces()
+	ahead := p.text[p.pos:]
+	known := func(n int, it item) item {
+		p.pos += n
+		return it
+	}
+	switch {
+	case len(ahead) > 3 && string(ahead[:4]) == "UID ":
+		return known(3, itemUID)
+	case len(ahead) > 6 && string(ahead[:7]) == "FLAGS (":
+		return known(5, itemFlags)
+	case len(ahead) > 7 && string(ahead[:8]) == "MODSEQ (":
+		return known(6, itemModSeq)
+	case len(ahead) > 11 && string(ahead[:12]) == "RFC822.SIZE ":
+		return known(11, itemSize)
+	case len(ahead) > 12 && string(ahead[:13]) == "INTERNALDATE ":
+		return known(12, itemDate)
+	}
+	name := p.word()
+	if len(name) == 0 {
+		return itemNone
+	}
+	for _, known := range itemNames {
+		if equalFold(name, known.name) {
+			return known.item
+		}
+	}
+	return itemOther
+}
+
+var itemNames = [...]struct {
+	name string
+	item item
+}{
+	{"UID", itemUID}, {"FLAGS", itemFlags}, {"MODSEQ", itemModSeq}, {"RFC822.SIZE", itemSize}, {"INTERNALDATE", itemDate},
+	{"EMAILID", itemEmailID}, {"X-GM-MSGID", itemEmailID}, {"BODY[]", itemBody}, {"RFC822", itemBody},
+	{"BODY[HEADER]", itemHeader}, {"RFC822.HEADER", itemHeader},
 }
 
 // flagList reads flags; there are far fewer different lists than messages.
@@ -143,18 +215,6 @@ func (s *Session) flagList(p *response) (mail.Flags, error) {
 	}
 	s.flags[string(raw)] = flags
 	return flags, nil
-}
-
-// dateLayout is INTERNALDATE's form (RFC 3501, date-time). Go's month names are the English ones.
-const dateLayout = "_2-Jan-2006 15:04:05 -0700"
-
-// parseDate returns the zero time for what is no date.
-func parseDate(text []byte) time.Time {
-	t, err := time.Parse(dateLayout, string(text))
-	if err != nil {
-		return time.Time{}
-	}
-	return t.UTC()
 }
 
 // headerItem takes the digest of a header.
@@ -303,10 +363,5 @@ func (r *bodyReader) buffer() ([]byte, error) {
 	r.left = 0
 	return out, nil
 }
-
-func formatDate(t time.Time) string { return t.Format(dateLayout) }
-
-// canFormat reports whether a date has the four-digit year that date-time needs.
-func canFormat(t time.Time) bool { y := t.Year(); return !t.IsZero() && y >= 1 && y <= 9999 }
 
 func uid(u mail.UID) string { return strconv.FormatUint(uint64(u), 10) }

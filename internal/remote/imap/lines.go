@@ -7,6 +7,9 @@ import (
 
 const (
 	readBuffer = 64 << 10
+	// directRead is what of a literal is read past the buffer at a time, as large as io.Copy's own buffer: it would only
+	// be copied once more.
+	directRead = 32 << 10
 	// maxLine bounds one line; the lists of numbers that some servers put on one line may be longer: seven
 	// digits for each of two million messages.
 	maxLine       = 1 << 20
@@ -91,8 +94,8 @@ func tooLong(line []byte) bool {
 // Read gives the bytes of a literal; the caller knows how many there are.
 func (l *lineReader) Read(p []byte) (int, error) {
 	if l.r == l.w {
-		if len(p) >= len(l.buf) {
-			return l.src.Read(p) // no need to copy twice
+		if len(p) >= directRead {
+			return l.src.Read(p)
 		}
 		l.r, l.w = 0, 0
 		if err := l.fill(); err != nil {

@@ -209,6 +209,21 @@ func (o *observations) between(first, last mail.UID) mail.UIDSet {
 	return o.uids(func(m *observation) bool { return first <= m.uid && m.uid <= last })
 }
 
+// within is set.Contains for UIDs that are asked about in ascending order, as those of observations are: a set of as
+// many ranges is then walked through once.
+func within(set mail.UIDSet) func(mail.UID) bool {
+	ranges, i := set.Ranges(), 0
+	return func(u mail.UID) bool {
+		if i > 0 && u <= ranges[i-1].Last {
+			i = 0 // another round
+		}
+		for i < len(ranges) && ranges[i].Last < u {
+			i++
+		}
+		return i < len(ranges) && ranges[i].First <= u
+	}
+}
+
 // uidRanges gathers sets that a server names one by one, in any order, at the cost of what it spells.
 type uidRanges []mail.UIDRange
 

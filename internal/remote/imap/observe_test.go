@@ -87,3 +87,19 @@ func TestObservations(t *testing.T) {
 		}
 	}
 }
+
+func TestWithin(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	for range 100 {
+		var set mail.UIDSet
+		for range rnd.IntN(20) {
+			set.Add(mail.UID(rnd.IntN(100)))
+		}
+		in := within(set)
+		for range 300 {
+			if u := mail.UID(rnd.IntN(101)); in(u) != set.Contains(u) {
+				t.Fatalf("%d is in %v: %v", u, set, !set.Contains(u))
+			}
+		}
+	}
+}

@@ -25,8 +25,11 @@ func (e *badLine) Error() string { return e.what }
 func bad(format string, args ...any) error { return &badLine{fmt.Sprintf(format, args...)} }
 
 func isBadLine(err error) bool {
-	var b *badLine
-	return errors.As(err, &b)
+	if err == nil {
+		return false
+	}
+	_, ok := errors.AsType[*badLine](err)
+	return ok
 }
 
 // response is one response while it is read: the current line's text, and the literal that the line
@@ -92,16 +95,23 @@ func clip(line []byte) string {
 // isStatus reports whether a response is a status response, a continuation or tagged: their text is for people and
 // may end in anything, also in what looks like a literal.
 func isStatus(line []byte) bool {
-	if len(line) < 2 || line[0] != '*' || line[1] != ' ' {
+	switch {
+	case len(line) < 2 || line[0] != '*' || line[1] != ' ':
 		return true
+	case len(line) > 2 && '0' <= line[2] && line[2] <= '9': // as nearly all do
+		return false
 	}
 	word, _, _ := bytes.Cut(line[2:], []byte{' '})
-	switch strings.ToUpper(string(word)) {
-	case "OK", "NO", "BAD", "BYE", "PREAUTH":
-		return true
+	for _, kind := range statusKinds {
+		if equalFold(word, kind) {
+			return true
+		}
 	}
 	return false
 }
+
+// statusKinds are what untagged status responses begin with (RFC 3501, section 7.1).
+var statusKinds = [...]string{"OK", "NO", "BAD", "BYE", "PREAUTH"}
 
 // cutLiteral takes the announcement of a literal off the end of a line: {n}, {n+}, or ~{n} for one
 // that may hold NUL (RFC 3516). A size beyond 63 bits ends the session.
@@ -165,6 +175,10 @@ func (p *response) spaces() {
 
 // take skips c if it comes next, after spaces.
 func (p *response) take(c byte) bool {
+	if p.pos < len(p.text) && p.text[p.pos] == c {
+		p.pos++
+		return true
+	}
 	p.spaces()
 	if p.pos < len(p.text) && p.text[p.pos] == c {
 		p.pos++
@@ -177,22 +191,26 @@ func (p *response) take(c byte) bool {
 // hold it together, as in BODY[HEADER.FIELDS (DATE)].
 func (p *response) word() []byte {
 	p.spaces()
-	start := p.pos
-	for p.pos < len(p.text) {
-		switch p.text[p.pos] {
-		case ' ', '(', ')':
-			return p.text[start:p.pos]
-		case '[':
-			end := bytes.IndexByte(p.text[p.pos:], ']')
-			if end < 0 {
-				p.pos = len(p.text)
-				return p.text[start:]
-			}
-			p.pos += end
+	start, i := p.pos, p.pos
+	for ; i < len(p.text); i++ {
+		c := p.text[i]
+		if c > ')' && c != '[' { // nearly always
+			continue
 		}
-		p.pos++
+		if c == ' ' || c == '(' || c == ')' {
+			break
+		}
+		if c == '[' {
+			end := bytes.IndexByte(p.text[i:], ']')
+			if end < 0 {
+				i = len(p.text)
+				break
+			}
+			i += end
+		}
 	}
-	return p.text[start:p.pos]
+	p.pos = i
+	return p.text[start:i]
 }
 
 // rest returns all that is left of the line.
@@ -204,12 +222,29 @@ func (p *response) rest() []byte {
 
 // number reads an unsigned number of up to 64 bits.
 func (p *response) number() (uint64, error) {
+	if n, ok := p.smallNumber(); ok {
+		return n, nil
+	}
 	w := p.word()
 	n, ok := parseNumber(w)
 	if !ok {
 		return 0, bad("%.40q is not a number", w)
 	}
 	return n, nil
+}
+
+// smallNumber reads a number of up to 18 digits that ends where words end; if none comes next it reads nothing.
+func (p *response) smallNumber() (n uint64, ok bool) {
+	p.spaces()
+	i := p.pos
+	for ; i < len(p.text) && '0' <= p.text[i] && p.text[i] <= '9'; i++ {
+		n = n*10 + uint64(p.text[i]-'0')
+	}
+	if i == p.pos || i > p.pos+18 || i < len(p.text) && p.text[i] != ' ' && p.text[i] != ')' && p.text[i] != '(' {
+		return 0, false
+	}
+	p.pos = i
+	return n, true
 }
 
 func parseNumber(w []byte) (uint64, bool) {
@@ -254,16 +289,16 @@ func (p *response) str() (s []byte, isNil bool, err error) {
 
 func (p *response) quoted() ([]byte, error) {
 	start := p.pos + 1
-	for i := start; i < len(p.text); i++ {
-		switch p.text[i] {
-		case '"':
-			p.pos = i + 1
-			return p.text[start:i], nil
-		case '\\':
-			return p.escaped(start)
-		}
+	n := bytes.IndexByte(p.text[start:], '"')
+	if n < 0 {
+		return nil, bad("a quoted string without an end")
 	}
-	return nil, bad("a quoted string without an end")
+	s := p.text[start : start+n]
+	if bytes.IndexByte(s, '\\') >= 0 {
+		return p.escaped(start)
+	}
+	p.pos = start + n + 1
+	return s, nil
 }
 
 // escaped reads a quoted string with backslashes in it.

@@ -261,6 +261,9 @@ func (s *Session) note(st status) {
 
 // untagged handles data.
 func (s *Session) untagged(p *response) error {
+	if n, ok := p.smallNumber(); ok {
+		return s.numbered(p, n)
+	}
 	word := p.word()
 	if n, ok := parseNumber(word); ok {
 		return s.numbered(p, n)
