@@ -20,7 +20,7 @@ func (l *lab) preface() string {
 	fmt.Fprintf(&b, "- Load when it was written: %s\n", load())
 	b.WriteString(`
 Server and tools share the machine, over loopback with TLS. The server syncs nothing to its disk; the tools do as they
-are configured when they come, which is with fsync. The memory is the launcher's, some 10 MB, where a tool needs less.
+are configured when they come, which is with fsync. The memory is the launcher's, some 8 MB, where a tool needs less.
 `)
 	return b.String()
 }

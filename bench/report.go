@@ -8,7 +8,7 @@ import (
 // table is a scenario's measurements in Markdown.
 func table(r result) string {
 	own, haveOwn := r.row(subject).spread(wall)
-	rows := [][]string{{"", "time (min–max)", "CPU", "memory", "trips", "lines", "kB up", "kB down", "Satchel takes"}}
+	rows := [][]string{{"", "time (min–max)", "CPU", "memory", "trips", "conns", "kB up", "kB down", "Satchel takes"}}
 	for _, row := range r.rows {
 		cells := []string{row.name}
 		w, ok := row.spread(wall)
