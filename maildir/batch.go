@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
-	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -15,24 +13,31 @@ import (
 // intents to the state, Commit. Whatever fails: Abort.
 type Batch struct {
 	s          *Store
-	deliveries []*Delivery
+	deliveries []*Delivery // nil: aborted
+	folders    map[mail.FolderName]*batchFolder
 	// points are taken before anything is written, one for each file system. nil: it has none.
-	points map[uint64]SyncPoint
-	// looked: folders that were seen to exist, without links on the way.
-	looked map[mail.FolderName]bool
-	open   int    // files written and waiting open
-	spare  []byte // write buffer that no delivery uses
-	synced bool
-	failed error // what made the batch unusable
+	points  map[uint64]SyncPoint
+	waiting []*Delivery // written, and open until they are durable; fewer than maxOpen
+	synced  bool
+	failed  error // what made the batch unusable
+}
+
+// batchFolder is a folder that was seen to exist, without links on the way.
+type batchFolder struct {
+	dir           folderDir
+	new, cur, tmp string // paths below the root
+	sep           byte   // before the info, 0: not needed yet
+	dev           uint64 // that tmp is on
+	hasDev        bool
 }
 
 // maxOpen is how many written files wait open for an fsync each; more become durable by one
 // sync of the whole file system.
 const maxOpen = 16
 
-// NewBatch begins a batch.
+// NewBatch begins a batch. While one is made durable and committed, another one may already be written.
 func (s *Store) NewBatch() *Batch {
-	return &Batch{s: s, points: map[uint64]SyncPoint{}, looked: map[mail.FolderName]bool{}}
+	return &Batch{s: s, points: map[uint64]SyncPoint{}, folders: map[mail.FolderName]*batchFolder{}}
 }
 
 // Add begins a delivery into an existing folder. date is the INTERNALDATE, which the file's
@@ -48,30 +53,24 @@ func (b *Batch) Add(f mail.FolderName, flags mail.Flags, date time.Time) (*Deliv
 	if err != nil {
 		return nil, fmt.Errorf("delivering to %s: %w", f, err)
 	}
+	d.index = len(b.deliveries)
 	b.deliveries = append(b.deliveries, d)
 	b.synced = false
 	return d, nil
 }
 
 func (b *Batch) add(f mail.FolderName, flags mail.Flags, date time.Time) (*Delivery, error) {
-	dir, err := b.s.locate(f)
+	folder, err := b.folder(f)
 	if err != nil {
 		return nil, err
-	}
-	if !b.looked[f] {
-		if _, err := b.s.stamp(dir); err != nil {
-			return nil, err
-		}
-		b.looked[f] = true
 	}
 	base, err := b.s.names.base()
 	if err != nil {
 		return nil, err
 	}
-	d := &Delivery{Base: base, batch: b, dir: dir, date: date, survey: mail.NewSurveyor(), lf: true}
-	d.tmp = dir.sub(path.Join(tmpDir, ownPrefix+base))
+	d := &Delivery{Base: base, batch: b, folder: folder, date: date, lf: true, tmp: folder.tmp + "/" + ownPrefix + base}
 	if d.file, err = b.s.fs.Create(d.tmp, 0o600); errors.Is(err, fs.ErrNotExist) {
-		if err := b.s.repair(dir); err != nil {
+		if err := b.s.repair(folder.dir); err != nil {
 			return nil, err
 		}
 		d.file, err = b.s.fs.Create(d.tmp, 0o600)
@@ -79,69 +78,85 @@ func (b *Batch) add(f mail.FolderName, flags mail.Flags, date time.Time) (*Deliv
 	if err != nil {
 		return nil, err
 	}
+	d.scratch = b.s.takeScratch()
 	if err := d.prepare(flags); err != nil {
 		return nil, errors.Join(err, d.discard())
 	}
 	return d, nil
 }
 
+func (b *Batch) folder(f mail.FolderName) (*batchFolder, error) {
+	if folder := b.folders[f]; folder != nil {
+		return folder, nil
+	}
+	dir, err := b.s.locate(f)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.s.stamp(dir); err != nil {
+		return nil, err
+	}
+	b.folders[f] = &batchFolder{dir: dir, new: dir.sub(newDir), cur: dir.sub(curDir), tmp: dir.sub(tmpDir)}
+	return b.folders[f], nil
+}
+
 // prepare decides the final name, and takes the file system's sync point before anything is written.
 func (d *Delivery) prepare(flags mail.Flags) error {
-	s := d.batch.s
-	letters, err := s.lettersFor(d.dir, flags)
-	if err != nil {
-		return err
-	}
-	n := fileName{base: d.Base}
+	s, folder := d.batch.s, d.folder
+	d.entry = Entry{Base: d.Base, New: true, File: d.Base}
 	if !flags.IsZero() {
-		if n.sep, err = s.separator(d.dir); err != nil {
+		letters, kept, err := s.spell(folder.dir, flags)
+		if err != nil {
 			return err
 		}
-		n.letters = withLetters("", letters, "")
+		if folder.sep == 0 {
+			if folder.sep, err = s.separator(folder.dir); err != nil {
+				return err
+			}
+		}
+		n := fileName{base: d.Base, sep: folder.sep, letters: letters}
+		d.entry = Entry{Base: d.Base, Flags: kept, File: n.String()}
 	}
-	k, err := s.keywords.load(d.dir)
-	if err != nil {
-		return err
+	if folder.hasDev {
+		return nil
 	}
-	d.entry = Entry{Base: d.Base, Flags: k.flags(n.letters), New: flags.IsZero(), File: n.String()}
 	info, err := d.file.Stat()
 	if err != nil {
 		return err
 	}
-	d.dev = info.Dev
-	if _, known := d.batch.points[d.dev]; known {
-		return nil
+	if _, known := d.batch.points[info.Dev]; !known {
+		point, err := s.fs.SyncPoint(folder.tmp)
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		d.batch.points[info.Dev] = point
 	}
-	point, err := s.fs.SyncPoint(d.dir.sub(tmpDir))
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	d.batch.points[d.dev] = point
+	folder.dev, folder.hasDev = info.Dev, true
 	return nil
 }
 
-// written takes in a delivery whose bytes are all written.
-func (b *Batch) written(d *Delivery) error {
-	if b.points[d.dev] == nil {
+// written takes in a delivery whose bytes are all written, to the file system dev.
+func (b *Batch) written(d *Delivery, dev uint64) error {
+	// Somebody may have put tmp elsewhere meanwhile, for which no sync point was taken.
+	if b.points[d.folder.dev] == nil || dev != d.folder.dev {
 		if err := d.sync(); err != nil {
 			b.failed = err
 			return err
 		}
 		return nil
 	}
-	if b.open++; b.open < maxOpen {
+	if b.waiting = append(b.waiting, d); len(b.waiting) < maxOpen {
 		return nil
 	}
-	b.open = 0
-	for _, other := range b.deliveries {
-		if other.done && other.file != nil {
-			if err := other.closeFile(); err != nil {
-				b.failed = err
-				return err
-			}
-			other.byPoint = true
+	for _, d := range b.waiting {
+		// One that was aborted is closed.
+		if err := d.closeFile(); err != nil {
+			b.failed = err
+			return err
 		}
+		d.byPoint = true
 	}
+	b.waiting = b.waiting[:0]
 	return nil
 }
 
@@ -158,15 +173,16 @@ func (b *Batch) Sync() error {
 func (b *Batch) sync() error {
 	whole := map[uint64]bool{}
 	for _, d := range b.deliveries {
-		if !d.done {
-			return fmt.Errorf("delivering to %s: a message is not written to its end", d.dir.name)
-		}
-		if d.byPoint {
-			whole[d.dev] = true
+		switch {
+		case d == nil || d.committed:
+		case !d.done:
+			return fmt.Errorf("delivering to %s: a message is not written to its end", d.folder.dir.name)
+		case d.byPoint:
+			whole[d.folder.dev] = true
 		}
 	}
-	for _, d := range b.deliveries {
-		if d.file == nil || whole[d.dev] {
+	for _, d := range b.waiting {
+		if d.file == nil || whole[d.folder.dev] {
 			continue
 		}
 		if err := d.sync(); err != nil {
@@ -178,11 +194,12 @@ func (b *Batch) sync() error {
 			return fmt.Errorf("making new messages durable: %w", err)
 		}
 	}
-	for _, d := range b.deliveries {
+	for _, d := range b.waiting {
 		if err := d.closeFile(); err != nil {
 			return err
 		}
 	}
+	b.waiting = nil
 	return nil
 }
 
@@ -204,16 +221,18 @@ func (b *Batch) Commit() error {
 
 func (b *Batch) commit() error {
 	var dirs []string
+	touched := map[string]bool{}
 	for _, d := range b.deliveries {
-		if d.committed {
+		if d == nil || d.committed {
 			continue
 		}
 		if err := d.commit(); err != nil {
-			return fmt.Errorf("delivering to %s: %w", d.dir.name, err)
+			return fmt.Errorf("delivering to %s: %w", d.folder.dir.name, err)
 		}
 		// tmp too: else a file could be back there after a power loss, besides its final name.
-		for _, dir := range []string{path.Dir(d.dir.file(d.entry)), d.dir.sub(tmpDir)} {
-			if !slices.Contains(dirs, dir) {
+		for _, dir := range [...]string{d.target(), d.folder.tmp} {
+			if !touched[dir] {
+				touched[dir] = true
 				dirs = append(dirs, dir)
 			}
 		}
@@ -221,12 +240,20 @@ func (b *Batch) commit() error {
 	return b.s.syncDirs(dirs...)
 }
 
+// target is the directory that the message will lie in.
+func (d *Delivery) target() string {
+	if d.entry.New {
+		return d.folder.new
+	}
+	return d.folder.cur
+}
+
 func (d *Delivery) commit() error {
 	s := d.batch.s
-	to := d.dir.file(d.entry)
+	to := d.target() + "/" + d.entry.File
 	err := s.fs.RenameNew(d.tmp, to)
 	if errors.Is(err, fs.ErrNotExist) {
-		if repairErr := s.repair(d.dir); repairErr != nil {
+		if repairErr := s.repair(d.folder.dir); repairErr != nil {
 			return repairErr
 		}
 		err = s.fs.RenameNew(d.tmp, to)
@@ -235,8 +262,7 @@ func (d *Delivery) commit() error {
 		return err
 	}
 	d.committed = true
-	e := d.entry
-	s.listings.set(d.dir.name, d.Base, &e)
+	s.listings.arrived(d.folder.dir.name, &d.entry)
 	return nil
 }
 
@@ -244,11 +270,11 @@ func (d *Delivery) commit() error {
 func (b *Batch) Abort() error {
 	var err error
 	for _, d := range b.deliveries {
-		if !d.committed {
+		if d != nil && !d.committed {
 			err = errors.Join(err, d.discard())
 		}
 	}
-	b.deliveries, b.synced = nil, false
+	b.deliveries, b.waiting, b.synced = nil, nil, false
 	if b.failed == nil {
 		b.failed = errors.New("delivering: the batch was aborted")
 	}

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,30 +31,44 @@ func (s *Store) SetFlags(f mail.FolderName, base string, add, remove mail.Flags)
 }
 
 func (s *Store) setFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, error) {
-	addLetters, err := s.lettersFor(d, add)
+	out, err := s.withFlags(d, e, add, remove)
 	if err != nil {
 		return Entry{}, err
-	}
-	k, err := s.keywords.load(d)
-	if err != nil {
-		return Entry{}, err
-	}
-	n := parseFileName(e.File)
-	letters := withLetters(n.letters, addLetters, k.all(remove))
-	out := Entry{Base: e.Base, Flags: k.flags(letters), New: e.New && letters == "", File: e.File}
-	if letters != n.letters || out.New != e.New {
-		if n.sep == 0 {
-			if n.sep, err = s.separator(d); err != nil {
-				return Entry{}, err
-			}
-		}
-		n.letters = letters
-		out.File = n.String()
 	}
 	if out.File == e.File && out.New == e.New {
-		return out, nil
+		// It has them already, if it is still called so.
+		_, err := s.fs.Stat(d.file(e))
+		return out, err
 	}
 	return out, s.rename(d, e, d, out)
+}
+
+// withFlags names a message with flags added and removed. The keywords are only looked at where there are any.
+func (s *Store) withFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, error) {
+	n := parseFileName(e.File)
+	addLetters, dropLetters := lettersOf(add.System()), lettersOf(remove.System())
+	k := &keywords{}
+	if add.HasKeywords() || keywordLetters(n.letters) != 0 {
+		var err error
+		if addLetters, k, err = s.lettersFor(d, add); err != nil {
+			return Entry{}, err
+		}
+		dropLetters = k.all(remove)
+	}
+	letters := withLetters(n.letters, addLetters, dropLetters)
+	out := Entry{Base: e.Base, Flags: k.flags(letters), New: e.New && letters == "", File: e.File}
+	if letters == n.letters && out.New == e.New {
+		return out, nil
+	}
+	if n.sep == 0 {
+		var err error
+		if n.sep, err = s.separator(d); err != nil {
+			return Entry{}, err
+		}
+	}
+	n.letters = letters
+	out.File = n.String()
+	return out, nil
 }
 
 // rename gives a message another file name or folder, and says so to everybody who must know.
@@ -135,7 +150,7 @@ func (s *Store) copyAcross(src, dst string, to folderDir) (err error) {
 		err = ErrChanged
 	}
 	if err == nil {
-		err = s.fs.SetModTime(tmp, info.ModTime)
+		err = out.SetModTime(info.ModTime)
 	}
 	if err == nil {
 		err = out.Sync()
@@ -162,15 +177,11 @@ func (s *Store) Move(f mail.FolderName, base string, to mail.FolderName) (Entry,
 	if err != nil {
 		return Entry{}, err
 	}
-	if err := s.repair(target); err != nil {
+	if _, err := s.stamp(target); err != nil {
 		return Entry{}, fmt.Errorf("moving %s from %s to %s: %w", base, f, to, err)
 	}
 	var out Entry
 	err = s.onFile(f, base, func(d folderDir, e Entry) error {
-		if d.path == target.path {
-			out = e
-			return nil
-		}
 		var err error
 		out, err = s.move(d, e, target)
 		return err
@@ -182,6 +193,10 @@ func (s *Store) Move(f mail.FolderName, base string, to mail.FolderName) (Entry,
 }
 
 func (s *Store) move(d folderDir, e Entry, to folderDir) (Entry, error) {
+	if d.path == to.path {
+		_, err := s.fs.Stat(d.file(e))
+		return e, err
+	}
 	n := parseFileName(e.File)
 	letters, flags, err := s.translate(d, n.letters, to)
 	if err != nil {
@@ -209,16 +224,15 @@ func (s *Store) move(d folderDir, e Entry, to folderDir) (Entry, error) {
 // that only the destination knows goes, or the message would gain a keyword that it never had.
 func (s *Store) translate(from folderDir, letters string, to folderDir) (string, mail.Flags, error) {
 	set := keywordLetters(letters)
+	if set == 0 {
+		return letters, mail.SystemFlags(systemFlags(letters)), nil
+	}
 	src, err := s.keywords.load(from)
 	if err != nil {
 		return "", mail.Flags{}, err
 	}
 	flags := src.flags(letters)
-	add, err := s.lettersFor(to, flags)
-	if err != nil {
-		return "", mail.Flags{}, err
-	}
-	dst, err := s.keywords.load(to)
+	add, dst, err := s.lettersFor(to, flags)
 	if err != nil {
 		return "", mail.Flags{}, err
 	}
@@ -232,12 +246,19 @@ func (s *Store) translate(from folderDir, letters string, to folderDir) (string,
 	return letters, dst.flags(letters), nil
 }
 
-// taken reports whether the folder surely has the base name already. It does not read the folder: the
-// rename itself refuses equal names, and Scan tells apart what slips through.
+// taken reports whether the folder surely has the base name already. It reads the folder only when asked again and
+// again: the rename itself refuses equal names, and Scan tells apart what slips through.
 func (s *Store) taken(d folderDir, base string) bool {
-	if l := s.listings.get(d.name); l != nil {
-		_, ok := l.find(base)
-		return ok
+	l := s.listings.get(d.name)
+	if l == nil && s.listings.miss(d.name) > maxGuesses {
+		// If it can't be read the rename will say so.
+		if _, err := s.scan(context.Background(), d, nil); err == nil {
+			l = s.listings.get(d.name)
+		}
+	}
+	if l != nil {
+		_, v := l.find(base)
+		return v != absent
 	}
 	_, err := s.guess(d, base, Entry{})
 	return err == nil
@@ -255,20 +276,23 @@ func (s *Store) Remove(f mail.FolderName, base string, keep *Undo) error {
 			return err
 		}
 	}
-	err := s.onFile(f, base, func(d folderDir, e Entry) error {
-		if keep == nil {
-			if err := s.fs.Remove(d.file(e)); err != nil {
-				return err
-			}
-		} else if err := s.moveAside(d.file(e), dir, e); err != nil {
-			return err
-		}
-		s.touched.lose(path.Dir(d.file(e)))
-		s.listings.set(f, base, nil)
-		return s.dropSpares(d, base)
-	})
-	if err != nil {
+	if err := s.onFile(f, base, func(d folderDir, e Entry) error { return s.remove(d, e, dir) }); err != nil {
 		return fmt.Errorf("removing %s from %s: %w", base, f, err)
 	}
 	return nil
+}
+
+// remove removes a file, into the directory keep if that is not empty.
+func (s *Store) remove(d folderDir, e Entry, keep string) error {
+	file := d.file(e)
+	if keep == "" {
+		if err := s.fs.Remove(file); err != nil {
+			return err
+		}
+	} else if err := s.moveAside(file, keep, e); err != nil {
+		return err
+	}
+	s.touched.lose(path.Dir(file))
+	s.listings.set(d.name, e.Base, nil)
+	return s.dropSpares(d, e.Base)
 }

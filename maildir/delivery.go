@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -21,20 +20,16 @@ type Delivery struct {
 	Base string
 
 	batch  *Batch
-	dir    folderDir
+	index  int // among the batch's deliveries
+	folder *batchFolder
 	entry  Entry
 	date   time.Time
 	tmp    string
-	dev    uint64
-	survey *mail.Surveyor
 
-	file File // nil once it is closed
-	buf  []byte
-	size int64 // bytes in the file, without buf
-	lfs  int64 // LFs in file and buf
-	lf   bool  // lines end in LF so far
-	cr   bool  // a CR was read and not written: what follows decides
-	crcr bool  // before it came another
+	file    File     // nil once it is closed
+	scratch *scratch // nil once all bytes are written
+	size    int64    // bytes in the file, without the buffer
+	lf      bool     // lines end in LF so far
 
 	done      bool // all bytes are written
 	byPoint   bool // durable by the sync point
@@ -42,7 +37,38 @@ type Delivery struct {
 	err       error
 }
 
-const writeBuffer = 64 << 10
+const (
+	// writeBuffer is the size up to which a message is written at once.
+	writeBuffer = 64 << 10
+	// writeBlock is how much is looked at before it is known whether it can lie on disk in LF form.
+	writeBlock = 16 << 10
+	readBuffer = 32 << 10
+)
+
+// scratch is what writing a message needs and the next one can use again.
+type scratch struct {
+	survey *mail.Surveyor
+	buf    []byte // to be written; never longer than its capacity at the beginning
+	in     []byte // for ReadFrom, nil until it is needed
+}
+
+func newScratch() *scratch {
+	// One byte more: a CR held back before a block.
+	return &scratch{survey: mail.NewSurveyor(), buf: make([]byte, 0, writeBuffer+writeBlock+1)}
+}
+
+func (s *Store) takeScratch() *scratch {
+	if w, ok := s.scratches.Get().(*scratch); ok {
+		return w
+	}
+	return newScratch()
+}
+
+func (s *Store) giveBack(w *scratch) {
+	w.survey.Reset()
+	w.buf = w.buf[:0]
+	s.scratches.Put(w)
+}
 
 // Write takes the next bytes of the message, as they came over the wire.
 func (d *Delivery) Write(p []byte) (int, error) {
@@ -52,114 +78,131 @@ func (d *Delivery) Write(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
-	d.survey.Write(p)
-	if d.err = d.write(p); d.err != nil {
-		d.err = fmt.Errorf("writing a message to %s: %w", d.dir.name, d.err)
-		return 0, d.err
+	for rest := p; len(rest) > 0; {
+		block := rest[:min(len(rest), writeBlock)]
+		rest = rest[len(block):]
+		if err := d.write(block); err != nil {
+			d.err = fmt.Errorf("writing a message to %s: %w", d.folder.dir.name, err)
+			return 0, d.err
+		}
 	}
 	return len(p), nil
 }
 
+// ReadFrom takes all bytes that r gives. io.Copy uses it, and makes no buffer then.
+func (d *Delivery) ReadFrom(r io.Reader) (n int64, err error) {
+	if d.scratch == nil {
+		_, err := d.Write(nil)
+		return 0, err
+	}
+	if d.scratch.in == nil {
+		d.scratch.in = make([]byte, readBuffer)
+	}
+	for {
+		m, err := r.Read(d.scratch.in)
+		if m > 0 {
+			if _, err := d.Write(d.scratch.in[:m]); err != nil {
+				return n, err
+			}
+			n += int64(m)
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// write takes at most writeBlock bytes. In the ordinary case what the Surveyor hashes is what is written.
 func (d *Delivery) write(p []byte) error {
-	for len(p) > 0 {
-		if !d.lf {
-			return d.put(p)
-		}
-		i := bytes.IndexAny(p, "\r\n")
-		if i < 0 {
-			i = len(p)
-		}
-		if i > 0 {
-			if err := d.releaseCR(); err != nil {
-				return err
-			}
-			if err := d.put(p[:i]); err != nil {
-				return err
-			}
-			p = p[i:]
-			continue
-		}
-		switch {
-		case p[0] == '\r':
-			before := d.cr
-			if err := d.releaseCR(); err != nil {
-				return err
-			}
-			d.cr, d.crcr = true, before
-		case !d.cr || d.crcr:
-			// A bare LF, or CR CR LF: the LF form would not lead back.
-			if err := d.toServerForm(); err != nil {
-				return err
-			}
-			continue // the LF itself is still to be written
-		default:
-			d.cr, d.crcr = false, false
-			d.lfs++
-			if err := d.put(p[:1]); err != nil {
-				return err
-			}
-		}
-		p = p[1:]
-	}
-	return nil
-}
-
-// releaseCR writes a CR that turned out to stand alone.
-func (d *Delivery) releaseCR() error {
-	if !d.cr {
-		return nil
-	}
-	d.cr, d.crcr = false, false
-	return d.put([]byte{'\r'})
-}
-
-func (d *Delivery) put(p []byte) error {
-	if d.buf == nil {
-		// Messages are mostly written one after the other: they share a buffer.
-		if d.buf = d.batch.spare; d.buf == nil {
-			d.buf = make([]byte, 0, writeBuffer)
-		}
-		d.batch.spare = nil
-	}
-	if len(d.buf)+len(p) > writeBuffer {
+	w := d.scratch
+	if len(w.buf)+len(p)+1 > cap(w.buf) {
 		if err := d.flush(); err != nil {
 			return err
 		}
 	}
-	if len(p) >= writeBuffer {
-		return d.writeOut(p)
+	if !d.lf {
+		w.survey.Write(p)
+		w.buf = append(w.buf, p...)
+		return nil
 	}
-	d.buf = append(d.buf, p...)
+	before, held := len(w.buf), w.survey.Held()
+	lfs, _ := w.survey.LineEnds()
+	w.buf = w.survey.Append(w.buf, p)
+	if _, asLF := w.survey.LineEnds(); asLF {
+		return nil
+	}
+	// A bare LF, or CR CR LF: the LF form would not lead back.
+	w.buf = w.buf[:before]
+	if err := d.toServerForm(lfs); err != nil {
+		return err
+	}
+	if held {
+		w.buf = append(w.buf, '\r')
+	}
+	w.buf = append(w.buf, p...)
 	return nil
 }
 
-func (d *Delivery) flush() error {
-	if len(d.buf) == 0 {
-		return nil
+// finish writes what is still held back.
+func (d *Delivery) finish() error {
+	if d.lf && d.scratch.survey.Held() {
+		d.scratch.buf = append(d.scratch.buf, '\r')
 	}
-	err := d.writeOut(d.buf)
-	d.buf = d.buf[:0]
-	return err
+	return d.flush()
 }
 
-func (d *Delivery) writeOut(p []byte) error {
+func (d *Delivery) flush() error {
+	p := d.scratch.buf
+	if len(p) == 0 {
+		return nil
+	}
 	n, err := d.file.WriteAt(p, d.size)
 	d.size += int64(n)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
+	d.scratch.buf = p[:0]
 	return err
 }
 
-// toServerForm turns every LF written so far back into CRLF, from the end to the beginning, so that
-// nothing is overwritten before it was read. From then on bytes are written as they come.
-func (d *Delivery) toServerForm() error {
+// toServerForm turns the LFs written so far, so many of them, back into CRLFs. From then on bytes are written as
+// they come.
+func (d *Delivery) toServerForm(lfs int64) error {
+	d.lf = false
+	w := d.scratch
+	if d.size == 0 && int64(len(w.buf))+lfs+writeBlock+1 <= int64(cap(w.buf)) {
+		w.buf = insertCRs(w.buf, int(lfs))
+		return nil
+	}
 	if err := d.flush(); err != nil {
 		return err
 	}
+	return d.insertCRs(lfs)
+}
+
+// insertCRs puts a CR before each LF, of which there are so many, in the buffer's own room.
+func insertCRs(p []byte, lfs int) []byte {
+	from := len(p)
+	p = p[:from+lfs]
+	for to := len(p); to > from; {
+		from, to = from-1, to-1
+		if p[to] = p[from]; p[to] == '\n' {
+			to--
+			p[to] = '\r'
+		}
+	}
+	return p
+}
+
+// insertCRs puts a CR before each LF in the file, of which there are so many, from the end to the beginning, so that
+// nothing is overwritten before it was read.
+func (d *Delivery) insertCRs(lfs int64) error {
 	size := min(d.size, writeBuffer)
 	chunk, out := make([]byte, size), make([]byte, 0, 2*size)
-	end, left := d.size, d.lfs // of what is still to be turned
+	end, left := d.size, lfs // of what is still to be turned
 	for left > 0 {
 		n := min(end, size)
 		part := chunk[:n]
@@ -181,9 +224,8 @@ func (d *Delivery) toServerForm() error {
 			return err
 		}
 	}
-	d.size += d.lfs
-	d.lf = false
-	return d.releaseCR()
+	d.size += lfs
+	return nil
 }
 
 // Close ends the message. If it fails, the delivery is out of the batch, as after Abort.
@@ -193,7 +235,7 @@ func (d *Delivery) Close() (Delivered, error) {
 	}
 	out, err := d.close()
 	if err != nil {
-		return Delivered{}, errors.Join(fmt.Errorf("writing a message to %s: %w", d.dir.name, err), d.Abort())
+		return Delivered{}, errors.Join(fmt.Errorf("writing a message to %s: %w", d.folder.dir.name, err), d.Abort())
 	}
 	return out, nil
 }
@@ -202,13 +244,15 @@ func (d *Delivery) close() (Delivered, error) {
 	if d.err != nil {
 		return Delivered{}, d.err
 	}
-	if err := d.releaseCR(); err != nil {
+	if err := d.finish(); err != nil {
 		return Delivered{}, err
 	}
-	if err := d.flush(); err != nil {
+	content := d.scratch.survey.Content()
+	d.dropScratch()
+	modTime := mail.ArrivalDate(d.date, content.Date, d.batch.s.now())
+	if err := d.file.SetModTime(modTime); err != nil {
 		return Delivered{}, err
 	}
-	d.batch.spare, d.buf = d.buf, nil
 	info, err := d.file.Stat()
 	if err != nil {
 		return Delivered{}, err
@@ -216,13 +260,8 @@ func (d *Delivery) close() (Delivered, error) {
 	if info.Size != d.size {
 		return Delivered{}, fmt.Errorf("%d bytes were written and %d are there: %w", d.size, info.Size, ErrChanged)
 	}
-	content := d.survey.Content()
-	modTime := mail.ArrivalDate(d.date, content.Date, d.batch.s.now())
-	if err := d.batch.s.fs.SetModTime(d.tmp, modTime); err != nil {
-		return Delivered{}, err
-	}
 	d.done = true
-	if err := d.batch.written(d); err != nil {
+	if err := d.batch.written(d, info.Dev); err != nil {
 		return Delivered{}, err
 	}
 	return Delivered{
@@ -231,10 +270,17 @@ func (d *Delivery) close() (Delivered, error) {
 	}, nil
 }
 
+func (d *Delivery) dropScratch() {
+	if d.scratch != nil {
+		d.batch.s.giveBack(d.scratch)
+		d.scratch = nil
+	}
+}
+
 // sync makes the file's data durable and closes it.
 func (d *Delivery) sync() error {
 	if err := d.file.Sync(); err != nil {
-		return fmt.Errorf("making a message in %s durable: %w", d.dir.name, err)
+		return fmt.Errorf("making a message in %s durable: %w", d.folder.dir.name, err)
 	}
 	return d.closeFile()
 }
@@ -247,7 +293,7 @@ func (d *Delivery) closeFile() error {
 	f := d.file
 	d.file = nil
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("closing a message in %s: %w", d.dir.name, err)
+		return fmt.Errorf("closing a message in %s: %w", d.folder.dir.name, err)
 	}
 	return nil
 }
@@ -258,7 +304,7 @@ func (d *Delivery) Abort() error {
 	if d.committed {
 		return nil
 	}
-	d.batch.deliveries = slices.DeleteFunc(d.batch.deliveries, func(o *Delivery) bool { return o == d })
+	d.batch.deliveries[d.index] = nil
 	return d.discard()
 }
 
@@ -267,6 +313,7 @@ func (d *Delivery) discard() error {
 		d.err = errors.New("the delivery was aborted")
 	}
 	d.done = true
+	d.dropScratch()
 	if d.file != nil {
 		// What is thrown away may fail to be written.
 		_ = d.file.Close()

@@ -31,13 +31,14 @@ func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
 func (m *memFile) Read([]byte) (int, error)       { return 0, io.EOF }
 func (m *memFile) Seek(int64, int) (int64, error) { return 0, nil }
 func (m *memFile) Sync() error                    { return nil }
+func (m *memFile) SetModTime(time.Time) error     { return nil }
 func (m *memFile) Close() error                   { return nil }
 func (m *memFile) Stat() (FileInfo, error)        { return FileInfo{Size: int64(len(m.data))}, nil }
 
 // stored writes chunks through a Delivery and returns what lies on disk and what was found in it.
 func stored(t interface{ Fatal(...any) }, chunks ...[]byte) ([]byte, mail.Content) {
 	m := &memFile{}
-	d := &Delivery{batch: &Batch{}, survey: mail.NewSurveyor(), file: m, lf: true}
+	d := &Delivery{folder: &batchFolder{}, scratch: newScratch(), file: m, lf: true}
 	for _, c := range chunks {
 		keep := bytes.Clone(c)
 		if n, err := d.Write(c); err != nil || n != len(c) {
@@ -47,13 +48,13 @@ func stored(t interface{ Fatal(...any) }, chunks ...[]byte) ([]byte, mail.Conten
 			t.Fatal("Write changed its argument")
 		}
 	}
-	if err := errors.Join(d.releaseCR(), d.flush()); err != nil {
+	if err := d.finish(); err != nil {
 		t.Fatal(err)
 	}
 	if d.size != int64(len(m.data)) {
 		t.Fatal("size", d.size, "and", len(m.data), "bytes are there")
 	}
-	return m.data, d.survey.Content()
+	return m.data, d.scratch.survey.Content()
 }
 
 // fromDisk is the contract's rule, written down independently: what goes over the wire.

@@ -107,6 +107,13 @@ func (f *faultFS) List(dir string, each func(string, fs.FileMode) bool) error {
 	return f.FS.List(dir, each)
 }
 
+func (f *faultFS) Names(dir string, each func(string, fs.FileMode) bool) error {
+	if err := f.ask("list", dir); err != nil {
+		return err
+	}
+	return f.FS.Names(dir, each)
+}
+
 func (f *faultFS) Mkdir(name string, perm fs.FileMode) error {
 	return f.then("mkdir", name, func() error { return f.FS.Mkdir(name, perm) })
 }
@@ -121,10 +128,6 @@ func (f *faultFS) RenameNew(from, to string) error {
 
 func (f *faultFS) Remove(name string) error {
 	return f.then("remove", name, func() error { return f.FS.Remove(name) })
-}
-
-func (f *faultFS) SetModTime(name string, t time.Time) error {
-	return f.then("setmodtime", name, func() error { return f.FS.SetModTime(name, t) })
 }
 
 func (f *faultFS) SyncDir(dir string) error {
@@ -204,6 +207,10 @@ func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
 		return n, err
 	}
 	return f.File.WriteAt(p, off)
+}
+
+func (f *faultFile) SetModTime(t time.Time) error {
+	return f.fs.then("setmodtime", f.name, func() error { return f.File.SetModTime(t) })
 }
 
 func (f *faultFile) Sync() error { return f.fs.ask("sync", f.name) }

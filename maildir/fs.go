@@ -20,6 +20,8 @@ type FS interface {
 	// List calls each with the names in a directory and their types, in the system's order, until
 	// each returns false.
 	List(dir string, each func(name string, mode fs.FileMode) bool) error
+	// Names is List for large directories: a name is only there until each returns. strings.Clone keeps it.
+	Names(dir string, each func(name string, mode fs.FileMode) bool) error
 	// Mkdir makes one directory; fs.ErrExist if the name is taken.
 	Mkdir(name string, perm fs.FileMode) error
 	// Rename replaces a file that is in the way.
@@ -29,8 +31,6 @@ type FS interface {
 	RenameNew(from, to string) error
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
-	// SetModTime sets the modification time.
-	SetModTime(name string, t time.Time) error
 	// Touch sets a file's modification time to the file system's own present, makes the file (0600) if
 	// it is missing, and returns that time.
 	Touch(name string) (time.Time, error)
@@ -58,6 +58,8 @@ type File interface {
 	io.Closer
 	// Sync makes the file's data durable, not its name.
 	Sync() error
+	// SetModTime sets the modification time.
+	SetModTime(t time.Time) error
 	Stat() (FileInfo, error)
 }
 

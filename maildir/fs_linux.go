@@ -1,42 +1,13 @@
 package maildir
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-func changeTime(st *syscall.Stat_t) syscall.Timespec { return st.Ctim }
-
-func (o *osFS) touch(f *os.File, name string) error {
-	// The present of whoever keeps the times, not of this process.
-	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
-	dir, err := o.root.Open(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.UtimesNanoAt(int(dir.Fd()), path.Base(name), now, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "touch", Path: name, Err: err}
-	}
-	return nil
-}
-
-func renameNoReplace(src *os.File, from string, dst *os.File, to string) error {
-	_, err := again(func() (int, error) {
-		return 0, unix.Renameat2(int(src.Fd()), from, int(dst.Fd()), to, unix.RENAME_NOREPLACE)
-	})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		return errors.ErrUnsupported
-	}
-	return err
-}
 
 // syncPointsWork: syncfs tells of lost writes since Linux 5.8.
 func syncPointsWork() bool {

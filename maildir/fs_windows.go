@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -22,11 +21,6 @@ func (o *osFS) openNoFollow(_ *os.File, name string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotRegular}
 	}
 	return o.root.Open(name)
-}
-
-func (o *osFS) touch(f *os.File, name string) error {
-	now := time.Now()
-	return o.root.Chtimes(name, now, now)
 }
 
 func renameNoReplace(*os.File, string, *os.File, string) error { return errors.ErrUnsupported }

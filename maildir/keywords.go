@@ -132,7 +132,7 @@ type keywordStore struct {
 	write sync.Mutex // one addition at a time
 
 	mu     sync.Mutex
-	cached map[string]cachedKeywords // by directory
+	cached map[string]cachedKeywords // by directory; no file that was too young when it was read
 	// elsewhere counts, by keyword in lower case, the folders in which it has a letter. It is read
 	// once, when the first keyword needs a letter. nil: not yet.
 	elsewhere map[string]*[maxLetters]int
@@ -141,6 +141,15 @@ type keywordStore struct {
 type cachedKeywords struct {
 	info FileInfo
 	k    *keywords
+}
+
+// tells reports whether every later change of the file will show in what lstat says of it.
+func (ks *keywordStore) tells(info FileInfo) bool {
+	window := racyWindow
+	if info.CTime.Nanosecond() != 0 {
+		window = fineWindow
+	}
+	return ks.s.Local() && ks.s.now().Sub(info.CTime).Abs() > window
 }
 
 // load returns the folder's keywords, reading the file only if it changed.
@@ -160,9 +169,10 @@ func (ks *keywordStore) load(d folderDir) (*keywords, error) {
 	ks.mu.Lock()
 	c, ok := ks.cached[d.path]
 	ks.mu.Unlock()
-	if ok && c.info == info && ks.s.Local() && ks.s.now().Sub(info.CTime).Abs() > racyWindow {
+	if ok && c.info == info {
 		return c.k, nil
 	}
+	tells := ks.tells(info)
 	raw, err := ks.s.readSmall(name, maxKeywordsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return parseKeywords(nil), nil
@@ -173,6 +183,10 @@ func (ks *keywordStore) load(d folderDir) (*keywords, error) {
 	k := parseKeywords(raw)
 	ks.mu.Lock()
 	defer ks.mu.Unlock()
+	if !tells {
+		delete(ks.cached, d.path)
+		return k, nil
+	}
 	if ks.cached == nil {
 		ks.cached = map[string]cachedKeywords{}
 	}
@@ -194,22 +208,36 @@ func (s *Store) readSmall(name string, limit int64) ([]byte, error) {
 	return raw, err
 }
 
+// spell gives the letters of flags for a new file in d, and says which of the flags they hold. System flags alone
+// need no look at the keywords.
+func (s *Store) spell(d folderDir, f mail.Flags) (letters string, kept mail.Flags, err error) {
+	if !f.HasKeywords() {
+		return lettersOf(f.System()), f, nil
+	}
+	letters, k, err := s.lettersFor(d, f)
+	if err != nil {
+		return "", mail.Flags{}, err
+	}
+	letters = withLetters("", letters, "")
+	return letters, k.flags(letters), nil
+}
+
 // lettersFor spells flags for a file in d, giving new keywords letters. A keyword for which
 // none is left is not among them.
-func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, error) {
+func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, *keywords, error) {
 	k, err := s.keywords.load(d)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	letters, missing := k.letters(f)
 	if len(missing) == 0 {
-		return letters, nil
+		return letters, k, nil
 	}
 	if k, err = s.keywords.add(d, missing); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	letters, _ = k.letters(f)
-	return letters, nil
+	return letters, k, nil
 }
 
 // add gives letters to keywords as far as there are any, durably.

@@ -306,7 +306,7 @@ func TestFolderCalledLikeTheKeywordsFile(t *testing.T) {
 func TestHugeKeywordsFile(t *testing.T) {
 	s, root := testStore(t, Nested, mail.Inbox)
 	writeFile(t, root, "INBOX", keywordsFile, strings.Repeat("x", maxKeywordsFile+1))
-	if _, err := s.Scan(t.Context(), mail.Inbox); err == nil || errors.Is(err, syscall.ENOENT) {
+	if _, err := s.Scan(t.Context(), mail.Inbox, nil); err == nil || errors.Is(err, syscall.ENOENT) {
 		t.Errorf("Scan: %v", err)
 	}
 }

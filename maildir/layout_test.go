@@ -240,7 +240,7 @@ func TestSymbolicLinksAreNotFollowed(t *testing.T) {
 				t.Errorf("problems with %q, want %q", named, want)
 			}
 			for _, f := range []mail.FolderName{"Out", "In", "Dangling", "Half"} {
-				if _, err := s.Scan(t.Context(), f); err == nil || errors.Is(err, ErrNoFolder) {
+				if _, err := s.Scan(t.Context(), f, nil); err == nil || errors.Is(err, ErrNoFolder) {
 					t.Errorf("Scan(%s) = %v, want an error that is not that it is gone", f, err)
 				}
 				if _, err := s.NewBatch().Add(f, mail.Flags{}, s.now()); err == nil {
@@ -307,7 +307,7 @@ func TestPartOfAFolderIsRepairedOnUse(t *testing.T) {
 	if names, _ := folderNames(t, s); slices.Contains(names, "F") {
 		t.Error("it is still there without cur, new and tmp")
 	}
-	if _, err := s.Scan(t.Context(), "F"); !errors.Is(err, ErrNoFolder) {
+	if _, err := s.Scan(t.Context(), "F", nil); !errors.Is(err, ErrNoFolder) {
 		t.Errorf("Scan: %v", err)
 	}
 	if _, err := s.NewBatch().Add("F", mail.Flags{}, s.now()); !errors.Is(err, ErrNoFolder) {

@@ -1,11 +1,11 @@
 package maildir
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
-	"os"
-	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,64 +21,67 @@ const listBuffer = 64 << 10
 
 // listDir reads names and types from the directory alone: below an os.Root the standard library
 // looks at every file, which for a large folder takes longer than everything else.
-func listDir(d *os.File, each func(string, fs.FileMode) bool) error {
+//
+// The names that each gets lie in the buffer: the next ones take their place.
+func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
 	buf := make([]byte, listBuffer)
 	for {
-		n, err := again(func() (int, error) { return unix.Getdents(int(d.Fd()), buf) })
+		n, err := again(func() (int, error) { return unix.Getdents(fd, buf) })
 		if err != nil {
-			return &fs.PathError{Op: "readdir", Path: d.Name(), Err: err}
+			return &fs.PathError{Op: "readdir", Path: dir, Err: err}
 		}
 		if n == 0 {
 			return nil
 		}
-		// One string for all names of the buffer.
-		for rest := string(buf[:n]); len(rest) > direntName; {
-			size := int(binary.NativeEndian.Uint16([]byte(rest[direntReclen : direntReclen+2])))
+		for rest := buf[:n]; len(rest) > direntName; {
+			size := int(binary.NativeEndian.Uint16(rest[direntReclen:]))
 			if size <= direntName || size > len(rest) {
-				return &fs.PathError{Op: "readdir", Path: d.Name(), Err: unix.EIO}
+				return &fs.PathError{Op: "readdir", Path: dir, Err: unix.EIO}
 			}
-			name, _, _ := strings.Cut(rest[direntName:size], "\x00")
+			end := bytes.IndexByte(rest[direntName:size], 0)
+			if end < 0 {
+				end = size - direntName
+			}
+			name := unsafe.String(&rest[direntName], end)
 			kind := rest[direntType]
 			rest = rest[size:]
 			if name == "." || name == ".." {
 				continue
 			}
-			mode, err := modeOf(d, name, kind)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // gone meanwhile
+			if kind == unix.DT_UNKNOWN {
+				// Some file systems don't tell the type in the directory.
+				st, err := statAt(fd, name)
+				if errors.Is(err, fs.ErrNotExist) {
+					continue // gone meanwhile
+				}
+				if err != nil {
+					return &fs.PathError{Op: "lstat", Path: dir + "/" + name, Err: err}
+				}
+				kind = typeBits(&st)
 			}
-			if err != nil {
-				return err
-			}
-			if !each(name, mode) {
+			if !each(name, typeOf(kind)) {
 				return nil
 			}
 		}
 	}
 }
 
-// modeOf is the type of a directory entry. Some file systems don't tell it in the directory.
-func modeOf(d *os.File, name string, kind byte) (fs.FileMode, error) {
-	if kind == unix.DT_UNKNOWN {
-		var st unix.Stat_t
-		if _, err := again(func() (int, error) {
-			return 0, unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		}); err != nil {
-			return 0, &fs.PathError{Op: "lstat", Path: name, Err: err}
-		}
-		kind = byte(st.Mode & unix.S_IFMT >> 12) // DT_ and S_IF numbers are the same
-	}
+// typeBits is the type of a file as a directory tells it.
+func typeBits(st *unix.Stat_t) byte { return byte(st.Mode & unix.S_IFMT >> 12) }
+
+// typeOf is a type as a directory tells it.
+func typeOf(kind byte) fs.FileMode {
 	switch kind {
 	case unix.DT_REG:
-		return 0, nil
+		return 0
 	case unix.DT_DIR:
-		return fs.ModeDir, nil
+		return fs.ModeDir
 	case unix.DT_LNK:
-		return fs.ModeSymlink, nil
+		return fs.ModeSymlink
 	case unix.DT_FIFO:
-		return fs.ModeNamedPipe, nil
+		return fs.ModeNamedPipe
 	case unix.DT_SOCK:
-		return fs.ModeSocket, nil
+		return fs.ModeSocket
 	}
-	return fs.ModeDevice, nil
+	return fs.ModeDevice
 }

@@ -6,118 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
-// maxListings bounds how many folders' names are remembered. A folder that falls out is read again.
-const maxListings = 8
-
-// listing is what a Scan of one folder gave, and what this Store changed since. It only saves
-// work: every use of it is checked against the directory.
-type listing struct {
-	stamp   stamp
-	quiet   bool
-	entries []Entry // sorted by Base, shared with the caller of Scan
-	letters letterSet
-	sep     byte
-
-	mu      sync.Mutex
-	changed map[string]*Entry  // by base; nil: gone
-	spares  map[string][]Entry // further names of the same file
-}
-
-func (l *listing) spare(e Entry) {
-	if l.spares == nil {
-		l.spares = map[string][]Entry{}
-	}
-	l.spares[e.Base] = append(l.spares[e.Base], e)
-}
-
-func (l *listing) find(base string) (Entry, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.changed[base]; ok {
-		if e == nil {
-			return Entry{}, false
-		}
-		return *e, true
-	}
-	i, ok := slices.BinarySearchFunc(l.entries, base, func(e Entry, b string) int { return strings.Compare(e.Base, b) })
-	if !ok {
-		return Entry{}, false
-	}
-	return l.entries[i], true
-}
-
-func (l *listing) set(base string, e *Entry) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.changed == nil {
-		l.changed = map[string]*Entry{}
-	}
-	l.changed[base] = e
-	if e != nil {
-		l.letters |= keywordLetters(parseFileName(e.File).letters)
-	}
-}
-
-func (l *listing) used() letterSet {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.letters
-}
-
-func (l *listing) takeSpares(base string) []Entry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	spares := l.spares[base]
-	delete(l.spares, base)
-	return spares
-}
-
-// listings remembers the last folders that were read.
-type listings struct {
-	mu     sync.Mutex
-	byName map[mail.FolderName]*listing
-	order  []mail.FolderName // oldest first
-}
-
-func (c *listings) put(f mail.FolderName, l *listing) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byName == nil {
-		c.byName = map[mail.FolderName]*listing{}
-	}
-	c.order = append(slices.DeleteFunc(c.order, func(g mail.FolderName) bool { return g == f }), f)
-	c.byName[f] = l
-	if len(c.order) > maxListings {
-		delete(c.byName, c.order[0])
-		c.order = c.order[1:]
-	}
-}
-
-func (c *listings) get(f mail.FolderName) *listing {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.byName[f]
-}
-
-func (c *listings) forgetAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.byName, c.order = nil, nil
-}
-
-// set records a change of this Store's own.
-func (c *listings) set(f mail.FolderName, base string, e *Entry) {
-	if l := c.get(f); l != nil {
-		l.set(base, e)
-	}
-}
+// maxGuesses bounds how many names are guessed in one folder before it is read.
+const maxGuesses = 64
 
 // maxTries bounds how often a file is looked up again because it was renamed in between.
 const maxTries = 10
@@ -125,13 +20,15 @@ const maxTries = 10
 // find looks a message up. The name was true a moment ago, no more. ErrNotFound only after a quiet reading.
 func (s *Store) find(d folderDir, base string) (Entry, error) {
 	if l := s.listings.get(d.name); l != nil {
-		if e, ok := l.find(base); ok {
+		e, v := l.find(base)
+		switch {
+		case v == listed:
 			if _, err := s.fs.Stat(d.file(e)); err == nil {
 				return e, nil
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				return Entry{}, err
 			}
-		} else if l.quiet {
+		case v == absent && l.quiet:
 			// If the folder is as it was read then, the message is not there.
 			st, err := s.stamp(d)
 			if err != nil {
@@ -141,6 +38,9 @@ func (s *Store) find(d folderDir, base string) (Entry, error) {
 				return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
 			}
 		}
+	}
+	if s.listings.miss(d.name) > maxGuesses {
+		return s.findByReading(d, base)
 	}
 	e, err := s.guess(d, base, Entry{})
 	if err == nil {
@@ -154,18 +54,22 @@ func (s *Store) find(d folderDir, base string) (Entry, error) {
 
 // findByReading reads the folder, again and again while it changes.
 func (s *Store) findByReading(d folderDir, base string) (Entry, error) {
-	scan, err := s.scan(context.Background(), d)
+	scan, err := s.scan(context.Background(), d, nil)
 	if err != nil {
 		return Entry{}, err
 	}
-	i, ok := slices.BinarySearchFunc(scan.Entries, base, func(e Entry, b string) int { return strings.Compare(e.Base, b) })
-	if ok {
-		return scan.Entries[i], nil
+	if e, ok := search(scan.Entries, base); ok {
+		return e, nil
 	}
+	return Entry{}, notIn(scan, d, base)
+}
+
+// notIn is the error for a message that a reading did not show.
+func notIn(scan Scan, d folderDir, base string) error {
 	if !scan.Quiet {
-		return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrBusy)
+		return fmt.Errorf("%s: %w", where(d, base), ErrBusy)
 	}
-	return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
+	return fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
 }
 
 // commonLetters are the flags that most messages have, tried before a whole directory is read.
@@ -177,9 +81,9 @@ func (s *Store) guess(d folderDir, base string, before Entry) (Entry, error) {
 	if before.File != "" {
 		tries = append(tries, before)
 	}
-	sep := byte(':')
-	if l := s.listings.get(d.name); l != nil && l.sep != 0 {
-		sep = l.sep
+	sep := s.listings.sep(d.name)
+	if sep == 0 {
+		sep = ':'
 	}
 	tries = append(tries, Entry{Base: base, New: true, File: base})
 	for _, letters := range commonLetters {
@@ -203,32 +107,40 @@ func (s *Store) guess(d folderDir, base string, before Entry) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		e.Flags = k.flags(parseFileName(e.File).letters)
+		letters := parseFileName(e.File).letters
+		e.Flags, e.Unexplained = k.flags(letters), !k.explains(letters)
 		return e, nil
 	}
 	return Entry{}, fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
 }
 
-// onFile looks a message up and does something with its file. If the file was renamed in between it is
-// looked up again: the base name is what counts.
+// onFile does something with a message's file. What is listed is taken to be there, without a look; if do does not
+// find it, it was renamed and is looked up: the base name is what counts.
 func (s *Store) onFile(f mail.FolderName, base string, do func(folderDir, Entry) error) error {
 	d, err := s.locate(f)
 	if err != nil {
 		return err
 	}
+	return s.onFileIn(d, base, do)
+}
+
+func (s *Store) onFileIn(d folderDir, base string, do func(folderDir, Entry) error) error {
 	if !validBase(base) {
 		return fmt.Errorf("%s: %w", where(d, base), ErrNotFound)
 	}
-	for range maxTries {
-		e, err := s.find(d, base)
-		if err != nil {
-			return err
+	for try := range maxTries {
+		e, ok := s.listings.entry(d.name, base)
+		if !ok || try > 0 {
+			var err error
+			if e, err = s.find(d, base); err != nil {
+				return err
+			}
 		}
-		err = do(d, e)
+		err := do(d, e)
 		switch {
 		case errors.Is(err, fs.ErrExist):
 			// The folder has another file of that base name, which reading it will tell apart.
-			if _, err := s.scan(context.Background(), d); err != nil {
+			if _, err := s.scan(context.Background(), d, nil); err != nil {
 				return err
 			}
 		case !errors.Is(err, fs.ErrNotExist):
@@ -256,7 +168,7 @@ func (s *Store) usedLetters(d folderDir) (letterSet, error) {
 	}
 	var set letterSet
 	for _, dir := range []string{newDir, curDir} {
-		err := s.fs.List(d.sub(dir), func(name string, _ fs.FileMode) bool {
+		err := s.fs.Names(d.sub(dir), func(name string, _ fs.FileMode) bool {
 			set |= keywordLetters(parseFileName(name).letters)
 			return true
 		})
@@ -268,28 +180,33 @@ func (s *Store) usedLetters(d folderDir) (letterSet, error) {
 }
 
 // separator is what stands before the info in the folder: what its files have, else a colon
-// where the file system takes it.
+// where the file system takes it. The folder is read for it once at most.
 func (s *Store) separator(d folderDir) (byte, error) {
-	if l := s.listings.get(d.name); l != nil && l.sep != 0 {
-		return l.sep, nil
+	if sep := s.listings.sep(d.name); sep != 0 {
+		return sep, nil
 	}
 	var sep byte
-	err := s.fs.List(d.sub(curDir), func(name string, _ fs.FileMode) bool {
+	err := s.fs.Names(d.sub(curDir), func(name string, _ fs.FileMode) bool {
 		sep = parseFileName(name).sep
 		return sep == 0 // the first that has one will do
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	if sep != 0 {
-		return sep, nil
+	if sep == 0 {
+		sep = s.usualSeparator(d)
 	}
+	s.listings.setSep(d.name, sep)
+	return sep, nil
+}
+
+func (s *Store) usualSeparator(d folderDir) byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sep == 0 {
 		s.sep = s.probeSeparator(d)
 	}
-	return s.sep, nil
+	return s.sep
 }
 
 // probeSeparator finds out whether a file name can hold a colon. Systems that take it for something

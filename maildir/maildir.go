@@ -13,7 +13,8 @@
 // What is durable when: a Batch puts data, then names, then directories on disk; renames and removals
 // are durable after Flush. The caller commits its state after that, and only then removes at the source.
 //
-// All methods of Store may be called from several goroutines at once. A Batch belongs to one.
+// All methods of Store may be called from several goroutines at once. A Batch belongs to one, but there may be several
+// Batches: one can be written while another one is made durable.
 package maildir
 
 import (
@@ -120,17 +121,44 @@ type Entry struct {
 	Unexplained bool
 }
 
+// Known is what the caller of Scan knows of a folder already, so that a reading need not hold what did not change. A
+// base that it is asked about is only there until it returns: strings.Clone keeps it.
+type Known interface {
+	// Reset begins a reading: nothing was seen yet. A Scan may read several times.
+	Reset()
+	// Take reports whether a message of this base name and these flags (mail.Flags.Hash) is known, and was not
+	// seen in this reading. From then on it was.
+	Take(base string, flags uint32) bool
+	// Taken reports whether Take said yes to a message of this base name in this reading.
+	Taken(base string) bool
+}
+
 // Scan is what one folder holds.
 type Scan struct {
 	// Mark is from before the reading.
 	Mark Mark
-	// Entries are sorted by Base, each Base once. The caller must not change them.
+	// Entries are sorted by Base, each Base once. The caller must not change them. Those that Known took are not
+	// among them, unless All.
 	Entries []Entry
+	// All: the Entries are all there are. So it is without Known, and if two files have one base name, which only
+	// looking at all of them can tell apart. Known was Reset then, and has taken nothing.
+	All bool
+	// Count is the number of messages, those that Known took included.
+	Count int
+	// Names tells apart which base names there were.
+	Names Names
 	// Problems are files that are no messages, or whose names could not be told apart.
 	Problems []Problem
-	// Quiet: nobody changed the folder while it was read, so what is not in Entries is not there. If
+	// Quiet: nobody changed the folder while it was read, so what is not in Entries, nor taken, is not there. If
 	// false, a name that is missing must be looked up with Stat before it counts as gone.
 	Quiet bool
+}
+
+// Names is a fingerprint of a set of base names, whatever their order. Those that one Store made are compared
+// with ==.
+type Names struct {
+	n   int
+	sum [2]uint64 // of two independent hashes of each name
 }
 
 // Info is a message with what its inode tells.

@@ -4,7 +4,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +32,14 @@ type fileName struct {
 const separators = ":;!"
 
 func parseFileName(name string) fileName {
-	i := strings.LastIndex(name, "2,")
-	for i > 0 && strings.IndexByte(separators, name[i-1]) < 0 {
-		i = strings.LastIndex(name[:i], "2,")
+	i := len(name) - 2
+	// Two bytes before it: the separator, and a base that is not empty.
+	for ; i >= 2; i-- {
+		if name[i] == '2' && name[i+1] == ',' && strings.IndexByte(separators, name[i-1]) >= 0 {
+			break
+		}
 	}
-	if i < 2 { // no info, or nothing before it
+	if i < 2 {
 		return fileName{base: name}
 	}
 	n := fileName{base: name[:i-1], sep: name[i-1]}
@@ -110,13 +115,15 @@ func systemFlags(letters string) mail.System {
 
 // lettersOf spells system flags.
 func lettersOf(s mail.System) string {
-	var b strings.Builder
+	var letters [len(systemLetters)]byte
+	n := 0
 	for _, l := range systemLetters {
 		if s&l.flag != 0 {
-			b.WriteByte(byte(l.letter))
+			letters[n] = byte(l.letter)
+			n++
 		}
 	}
-	return b.String()
+	return string(letters[:n])
 }
 
 // letterSet is a set of keyword letters, a being the lowest bit.
@@ -145,7 +152,13 @@ type namer struct {
 	pid     int
 	host    string
 	counter atomic.Uint64
+
+	mu   sync.Mutex
+	pool [40 * nameRandom]byte // random bytes for the next names, at the end
+	left int                   // how many of them
 }
+
+const nameRandom = 6 // random bytes in a name
 
 const maxHost = 64
 
@@ -169,13 +182,38 @@ func escapeHost(host string) string {
 
 // base makes a new base name. Names sort by time.
 func (n *namer) base() (string, error) {
-	var r [6]byte
-	if _, err := io.ReadFull(n.random, r[:]); err != nil {
+	r, err := n.randomBytes()
+	if err != nil {
 		return "", fmt.Errorf("making a file name: no random bytes: %w", err)
 	}
 	t := n.now()
-	return fmt.Sprintf("%d.M%06dP%dQ%dR%s.%s", t.Unix(), t.Nanosecond()/1000, n.pid, n.counter.Add(1),
-		hex.EncodeToString(r[:]), n.host), nil
+	b := make([]byte, 0, 128)
+	b = strconv.AppendInt(b, t.Unix(), 10)
+	b = append(b, ".M"...)
+	var micro [7]byte
+	b = append(b, strconv.AppendInt(micro[:0], int64(1e6+t.Nanosecond()/1000), 10)[1:]...) // all six digits
+	b = append(b, 'P')
+	b = strconv.AppendInt(b, int64(n.pid), 10)
+	b = append(b, 'Q')
+	b = strconv.AppendUint(b, n.counter.Add(1), 10)
+	b = append(b, 'R')
+	b = hex.AppendEncode(b, r[:])
+	b = append(b, '.')
+	return string(append(b, n.host...)), nil
+}
+
+func (n *namer) randomBytes() (r [nameRandom]byte, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.left == 0 {
+		if _, err := io.ReadFull(n.random, n.pool[:]); err != nil {
+			return r, err
+		}
+		n.left = len(n.pool)
+	}
+	copy(r[:], n.pool[len(n.pool)-n.left:])
+	n.left -= nameRandom
+	return r, nil
 }
 
 // madeHere reports whether an own tmp file was made on this host, and by this process.

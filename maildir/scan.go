@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"path"
 	"slices"
@@ -19,49 +20,60 @@ const (
 	maxSettling = 4 * time.Second // waited in one Scan for directory times to become telling
 )
 
-// Scan reads the names in the folder, without looking at the files. Two files with one base name are told
-// apart: links to one file are one message, else the newer one gets a fresh base name, so that no
+// Scan reads the names in the folder, without looking at the files. known may be nil. Two files with one base name are
+// told apart: links to one file are one message, else the newer one gets a fresh base name, so that no
 // program takes one for the other.
-func (s *Store) Scan(ctx context.Context, f mail.FolderName) (Scan, error) {
+func (s *Store) Scan(ctx context.Context, f mail.FolderName, known Known) (Scan, error) {
 	d, err := s.locate(f)
 	if err != nil {
 		return Scan{}, err
 	}
-	scan, err := s.scan(ctx, d)
+	scan, err := s.scan(ctx, d, known)
 	if err != nil {
 		return Scan{}, fmt.Errorf("reading the folder %s: %w", f, err)
 	}
 	return scan, nil
 }
 
-func (s *Store) scan(ctx context.Context, d folderDir) (Scan, error) {
-	r, err := s.readUntilQuiet(ctx, d)
+func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error) {
+	r, err := s.readUntilQuiet(ctx, d, known)
+	if err == nil && known != nil && r.twice() {
+		known.Reset()
+		r, err = s.readUntilQuiet(ctx, d, nil)
+	}
 	if err != nil {
 		return Scan{}, err
 	}
-	l := &listing{stamp: r.stamp, quiet: r.quiet, letters: r.letters, sep: r.sep}
-	if l.entries, err = s.tellApart(d, &r, l); err != nil {
-		return Scan{}, err
+	l := &listing{stamp: r.stamp, quiet: r.quiet, letters: r.letters, sep: r.sep, entries: r.entries, others: r.others}
+	if r.known == nil {
+		if l.entries, err = s.tellApart(d, &r, l); err != nil {
+			return Scan{}, err
+		}
+		r.names = Names{}
+		for i := range l.entries {
+			s.addName(&r.names, l.entries[i].Base)
+		}
 	}
 	s.listings.put(d.name, l)
-	return Scan{Mark: r.mark, Entries: l.entries, Problems: r.problems, Quiet: r.quiet}, nil
+	return Scan{
+		Mark: r.mark, Entries: l.entries, All: r.known == nil, Count: r.names.n, Names: r.names,
+		Problems: r.problems, Quiet: r.quiet,
+	}, nil
 }
 
-// reading is what one or more readings of new and cur gave.
-type reading struct {
-	stamp    stamp
-	mark     Mark
-	quiet    bool
-	entries  []Entry // sorted by Base, then cur before new; a Base may come twice
-	problems []Problem
-	letters  letterSet // keyword letters in use
-	sep      byte      // of the infos, 0 if there are none
+// addName adds a base name to a fingerprint, and returns one of its hashes.
+func (s *Store) addName(n *Names, base string) uint64 {
+	h := maphash.String(s.seeds[0], base)
+	n.n++
+	n.sum[0] += h
+	n.sum[1] += maphash.String(s.seeds[1], base)
+	return h
 }
 
 // readUntilQuiet reads the folder until nothing changed during a reading. If it never is quiet, what
 // an earlier reading saw is looked for once more.
-func (s *Store) readUntilQuiet(ctx context.Context, d folderDir) (reading, error) {
-	seen := map[string]Entry{} // what earlier, restless readings saw
+func (s *Store) readUntilQuiet(ctx context.Context, d folderDir, known Known) (reading, error) {
+	seen := map[string]Entry{} // what earlier, restless readings saw and Known did not take
 	var waited time.Duration
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
@@ -89,7 +101,7 @@ func (s *Store) readUntilQuiet(ctx context.Context, d folderDir) (reading, error
 				continue // usually it was a change just before, and nothing follows
 			}
 		}
-		r, err := s.read(d)
+		r, err := s.read(d, known)
 		if err != nil {
 			return reading{}, err
 		}
@@ -122,13 +134,25 @@ func sleep(ctx context.Context, t time.Duration) error {
 	}
 }
 
-// lastLook adds what earlier readings saw, the last one did not, and is there all the same.
+// lastLook adds what earlier readings saw, the last one did not, and is there all the same. What is known and was not
+// taken in the last reading the caller looks up, as it does whenever a reading is not quiet.
 func (s *Store) lastLook(d folderDir, r *reading, seen map[string]Entry) {
 	for _, e := range r.entries {
 		delete(seen, e.Base)
 	}
 	for base, e := range seen {
-		if got, err := s.guess(d, base, e); err == nil {
+		if r.known != nil && r.known.Taken(base) {
+			continue
+		}
+		got, err := s.guess(d, base, e)
+		if err != nil {
+			continue
+		}
+		hash := s.addName(&r.names, base)
+		if r.others != nil {
+			r.others.add(hash)
+		}
+		if r.known == nil || got.Unexplained || !r.known.Take(base, got.Flags.Hash()) {
 			r.entries = append(r.entries, got)
 		}
 	}
@@ -146,70 +170,6 @@ func compareEntries(a, b Entry) int {
 		return -1
 	}
 	return 1
-}
-
-// read reads both directories once: new first, because messages go from there to cur.
-func (s *Store) read(d folderDir) (reading, error) {
-	var r reading
-	count := map[byte]int{}
-	collect := func(isNew bool) func(string, fs.FileMode) bool {
-		dir := d.sub(curDir)
-		if isNew {
-			dir = d.sub(newDir)
-		}
-		return func(name string, mode fs.FileMode) bool {
-			if strings.HasPrefix(name, ".") {
-				return true
-			}
-			if !mode.IsRegular() {
-				r.problems = append(r.problems, Problem{Folder: d.name, File: path.Join(dir, name), Err: ErrNotRegular})
-				return true
-			}
-			n := parseFileName(name)
-			if n.sep != 0 {
-				count[n.sep]++
-				r.letters |= keywordLetters(n.letters)
-			}
-			r.entries = append(r.entries, Entry{Base: n.base, File: name, New: isNew})
-			return true
-		}
-	}
-	for _, isNew := range []bool{true, false} {
-		dir := d.sub(curDir)
-		if isNew {
-			dir = d.sub(newDir)
-		}
-		if err := s.fs.List(dir, collect(isNew)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return reading{}, err
-		}
-	}
-	for i := range len(separators) {
-		if sep := separators[i]; count[sep] > 0 && r.sep == 0 {
-			r.sep = sep
-		}
-	}
-	// After the names: a letter is listed before it is used.
-	k, err := s.keywords.load(d)
-	if err != nil {
-		return reading{}, err
-	}
-	type meaning struct {
-		flags       mail.Flags
-		unexplained bool
-	}
-	meanings := map[string]meaning{}
-	for i := range r.entries {
-		e := &r.entries[i]
-		letters := parseFileName(e.File).letters
-		m, ok := meanings[letters]
-		if !ok {
-			m = meaning{k.flags(letters), !k.explains(letters)}
-			meanings[letters] = m
-		}
-		e.Flags, e.Unexplained = m.flags, m.unexplained
-	}
-	slices.SortFunc(r.entries, compareEntries)
-	return r, nil
 }
 
 var errTwice = errors.New("another message has the same base name; a sync will rename this one")

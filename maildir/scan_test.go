@@ -100,7 +100,7 @@ func TestUnreadableIsNotGone(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := s.Scan(t.Context(), mail.Inbox); !errors.Is(err, fs.ErrPermission) {
+	if _, err := s.Scan(t.Context(), mail.Inbox, nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("Scan: %v", err)
 	}
 	if _, _, err := s.Survey(t.Context(), mail.Inbox, "m"); !errors.Is(err, fs.ErrPermission) {
@@ -419,13 +419,27 @@ func BenchmarkScan100000(b *testing.B) {
 	for i := range 100000 {
 		writeFile(b, root, "INBOX", "cur", fmt.Sprintf("1700%06d.M123456P4242Q%dRabcdef012345.host:2,S", i, i), "")
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		scan, err := s.Scan(b.Context(), mail.Inbox)
-		if err != nil || len(scan.Entries) != 100000 {
-			b.Fatal(len(scan.Entries), err)
+	b.Run("all", func(b *testing.B) {
+		b.ReportAllocs()
+		defer reportCPU(b, 1)()
+		for b.Loop() {
+			scan, err := s.Scan(b.Context(), mail.Inbox, nil)
+			if err != nil || len(scan.Entries) != 100000 {
+				b.Fatal(len(scan.Entries), err)
+			}
 		}
-	}
+	})
+	b.Run("known", func(b *testing.B) {
+		k := knowing(mustScan(b, s, mail.Inbox).Entries)
+		b.ReportAllocs()
+		defer reportCPU(b, 1)()
+		for b.Loop() {
+			scan, err := s.Scan(b.Context(), mail.Inbox, k)
+			if err != nil || len(scan.Entries) != 0 || scan.Count != 100000 {
+				b.Fatal(len(scan.Entries), err)
+			}
+		}
+	})
 }
 
 func BenchmarkFolders1000(b *testing.B) {

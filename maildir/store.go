@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
@@ -27,11 +28,13 @@ type Store struct {
 	readOnly bool
 	names    *namer
 	rootInfo FileInfo
+	seeds    [2]maphash.Seed // of hashes of base names
 
-	clock    fsClock
-	touched  touched
-	listings listings
-	keywords keywordStore
+	clock     fsClock
+	touched   touched
+	listings  listings
+	keywords  keywordStore
+	scratches sync.Pool // of *scratch, for deliveries
 
 	mu   sync.Mutex // guards what follows
 	lock io.Closer
@@ -72,6 +75,7 @@ func newStore(root string, layout Layout, o Options) *Store {
 	}
 	s := &Store{root: root, layout: layout, fs: o.FS, now: o.Now, readOnly: o.ReadOnly}
 	s.names = &namer{now: o.Now, random: o.Rand, pid: os.Getpid(), host: escapeHost(o.Host)}
+	s.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	s.clock.s, s.keywords.s = s, s
 	return s
 }

@@ -79,7 +79,7 @@ func deliver(t testing.TB, s *Store, f mail.FolderName, flags mail.Flags, text s
 
 func mustScan(t testing.TB, s *Store, f mail.FolderName) Scan {
 	t.Helper()
-	scan, err := s.Scan(t.Context(), f)
+	scan, err := s.Scan(t.Context(), f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

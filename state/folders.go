@@ -40,9 +40,13 @@ func (tx *Tx) PutFolder(f *Folder) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	put := *f
+	put, isNew := *f, f.ID == 0
 	st := updateFolder
-	if f.ID == 0 {
+	if isNew {
+		// Every folder has a summary. Those that there are must be known before one has none.
+		if _, err := tx.c.summaries(); err != nil {
+			return err
+		}
 		id, err := tx.newID()
 		if err != nil {
 			return err
@@ -59,6 +63,13 @@ func (tx *Tx) PutFolder(f *Folder) error {
 		return fmt.Errorf("folder %d: %w", f.ID, ErrNotFound)
 	}
 	f.ID = put.ID
+	if isNew {
+		s, err := tx.summary(f.ID)
+		if err != nil {
+			return err
+		}
+		s.dirty = true
+	}
 	return nil
 }
 
@@ -84,12 +95,32 @@ func (tx *Tx) DeleteFolder(id int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err = tx.c.exec(`DELETE FROM message WHERE folder = ?`, id); err != nil {
+	if err := tx.dropRows(id); err != nil {
 		return err
 	}
-	tx.tally.forget(id)
-	_, err = tx.c.exec(`DELETE FROM tally WHERE folder = ?`, id)
+	delete(tx.c.known, id)
+	tx.lastSummary = nil
+	_, err = tx.c.exec(`DELETE FROM summary WHERE folder = ?`, id)
 	return err
+}
+
+// dropRows drops all rows of a folder, and its index.
+func (tx *Tx) dropRows(folder int64) error {
+	ix, err := tx.index(folder)
+	if err != nil {
+		return err
+	}
+	for _, id := range ix.where(func(entry) bool { return true }) {
+		p, slot, err := tx.slot(messagePages, id)
+		if err != nil {
+			return err
+		}
+		if p.rows[slot] == nil {
+			return tx.c.damaged(errMismatch)
+		}
+		tx.c.pager.put(p, slot, nil)
+	}
+	return tx.dropIndex(folder)
 }
 
 func (tx *Tx) folders(sql string, args ...driver.Value) ([]Folder, error) {

@@ -1,8 +1,10 @@
 package state
 
 import (
+	"context"
 	"database/sql/driver"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -86,6 +88,11 @@ func TestSchemasOfAllReleasesAreRead(t *testing.T) {
 				value, _, err := tx.Get("key")
 				must(t, err)
 				same(t, "value", value, g.value)
+				named, ok, err := tx.ByName(2, g.messages[1].Name)
+				must(t, err)
+				if !ok || named != g.messages[1] {
+					t.Errorf("by name: %v %+v", ok, named)
+				}
 				counts, err := tx.Counts(2)
 				same(t, "counts", counts, g.counts)
 				return err
@@ -94,6 +101,77 @@ func TestSchemasOfAllReleasesAreRead(t *testing.T) {
 			same(t, "next id", m.ID, int64(7))
 		})
 	}
+}
+
+// TestConversionOfManyRows: those of version 1 are packed under their ids, some at a time, and damage to one of them stops it.
+func TestConversionOfManyRows(t *testing.T) {
+	const rows = 2*convertBatch + 300
+	sql, err := os.ReadFile("testdata/v1.sql")
+	must(t, err)
+	path := statePath(t)
+	c, err := dial(path, "")
+	must(t, err)
+	must(t, c.script(string(sql)))
+	var want []Message
+	must(t, c.script("BEGIN"))
+	for n := range rows {
+		m := benchMessage(1, n)
+		m.ID = int64(10 + 3*n)
+		want = append(want, m)
+		w := &writer{}
+		w.int(m.ID)
+		w.int(1)
+		w.int(int64(m.UID))
+		w.text(m.Name)
+		w.text("")
+		w.text("")
+		w.flags(m.RemoteFlags)
+		w.flags(m.LocalFlags)
+		w.blobOrNull(m.Digest[:])
+		w.blobOrNull(m.Header[:])
+		w.bool(true)
+		w.null()
+		w.int(m.RemoteSize)
+		w.int(m.FileSize)
+		w.int(int64(m.Inode))
+		w.text("")
+		w.time(m.Date)
+		w.bool(false)
+		w.int(0)
+		_, err := c.exec(`INSERT INTO message (`+messageColumns1+`) VALUES (`+strings.TrimSuffix(strings.Repeat("?, ", len(w.sum())), ", ")+`)`, w.values...)
+		must(t, err)
+	}
+	must(t, c.script(fmt.Sprintf("UPDATE self SET next_id = %d; UPDATE message SET inode = inode + 1 WHERE id = 10; COMMIT", 10+3*rows)))
+	must(t, c.close())
+
+	ctx, o := context.Background(), Options{Owner: testOwner, LocalFS: true}
+	if _, err := Open(ctx, path, o); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("a damaged row was converted: %v", err)
+	}
+	c, err = dial(path, "mode=rw")
+	must(t, err)
+	version, _, err := c.schemaVersion()
+	must(t, err)
+	same(t, "version", version, 1)
+	must(t, c.script(`UPDATE message SET inode = inode - 1 WHERE id = 10`))
+	must(t, c.close())
+
+	db := openAt(t, path)
+	view(t, db, func(tx *Tx) error {
+		got, err := tx.InFolder(1)
+		must(t, err)
+		same(t, "rows", len(got), rows)
+		for i, m := range got {
+			if m != want[i] {
+				t.Fatalf("got  %+v\nwant %+v", m, want[i])
+			}
+		}
+		counts, err := tx.Counts(1)
+		same(t, "agreed", counts.Agreed, rows)
+		return err
+	})
+	m := addMessage(t, db, Message{Folder: 1})
+	same(t, "next id", m.ID, int64(10+3*rows))
 }
 
 // schemaOf returns the statements that make the schema.
@@ -119,7 +197,7 @@ func writeFixture(t *testing.T) {
 		}
 		for _, m := range g.messages {
 			ids(m.ID)
-			m.ID = 0
+			m.ID, m.LocalFlags = 0, mail.NewFlags("Draft") // not yet what it will be
 			must(t, tx.PutMessage(&m))
 		}
 		for _, i := range g.intents {
@@ -133,6 +211,13 @@ func writeFixture(t *testing.T) {
 		must(t, tx.PutRun(g.run))
 		return tx.Set("key", g.value)
 	})
+	db.c.forget() // a change of flags needs no index, and so gets a delta
+	update(t, db, func(tx *Tx) error {
+		for _, m := range g.messages {
+			must(t, tx.PutMessage(&m))
+		}
+		return nil
+	})
 	version := len(migrations())
 	var out strings.Builder
 	for _, sql := range schemaOf(t, db.c) {
@@ -145,7 +230,7 @@ func writeFixture(t *testing.T) {
 			out.WriteString(sql + ";\n")
 		}
 	}
-	for _, table := range []string{"self", "folder", "message", "tally", "intent", "run", "meta"} {
+	for _, table := range []string{"self", "folder", "message_page", "intent_page", "index_part", "index_delta", "index_key", "summary", "run", "meta"} {
 		view(t, db, func(tx *Tx) error {
 			return tx.c.query(`SELECT * FROM `+table, nil, func(row []driver.Value) error {
 				var values []string

@@ -10,24 +10,33 @@ func (tx *Tx) PutIntent(i *Intent) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	put := *i
-	st := updateIntent
-	if i.ID == 0 {
-		id, err := tx.newID()
-		if err != nil {
+	id, isNew := i.ID, i.ID == 0
+	if isNew {
+		var err error
+		if id, err = tx.newID(); err != nil {
 			return err
 		}
-		put.ID, st = id, insertIntent
 	}
-	n, err := tx.write(st, func(w *writer) { encodeIntent(w, &put) })
-	if err == nil && n == 0 {
-		err = fmt.Errorf("intent %d: %w", i.ID, ErrNotFound)
-	}
+	p, slot, err := tx.slot(intentPages, id)
 	if err != nil {
 		return err
 	}
-	i.ID = put.ID
+	switch {
+	case isNew && p.rows[slot] != nil:
+		return tx.c.damaged(errTwice)
+	case !isNew && p.rows[slot] == nil:
+		return fmt.Errorf("intent %d: %w", id, ErrNotFound)
+	}
+	tx.putIntentRow(p, slot, i)
+	i.ID = id
 	return nil
+}
+
+// putIntentRow packs an intent into its page.
+func (tx *Tx) putIntentRow(p *page, slot int, i *Intent) {
+	const front = 100 // what an intent adds to its message, besides its kind
+	pg := &tx.c.pager
+	pg.put(p, slot, pg.packed(appendIntent(pg.pack(packedSize(&i.Message)+front+len(i.Kind)), i)))
 }
 
 // PutIntents is PutIntent for each.
@@ -45,16 +54,54 @@ func (tx *Tx) DeleteIntent(id int64) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	n, err := tx.c.exec(`DELETE FROM intent WHERE id = ?`, id)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("intent %d: %w", id, ErrNotFound)
+	p, slot, err := tx.slot(intentPages, id)
+	if err != nil {
+		return err
 	}
-	return err
+	if p.rows[slot] == nil {
+		return fmt.Errorf("intent %d: %w", id, ErrNotFound)
+	}
+	tx.c.pager.put(p, slot, nil)
+	return nil
+}
+
+// DeleteIntents is DeleteIntent for each.
+func (tx *Tx) DeleteIntents(ids []int64) error {
+	for _, id := range ids {
+		if err := tx.DeleteIntent(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Intents returns all intents in the order in which they were made.
 func (tx *Tx) Intents() ([]Intent, error) {
-	return collect(tx, `SELECT `+intentColumns+` FROM intent ORDER BY id`, nil, decodeIntent)
+	if err := tx.c.pager.flush(); err != nil {
+		return nil, err
+	}
+	var all []Intent
+	err := tx.c.blobs(`SELECT no, data FROM intent_page ORDER BY no`, nil, func(no int64, blob []byte) error {
+		p, err := readPage(pageKey{intentPages, no}, blob)
+		if err != nil {
+			return err
+		}
+		for slot, row := range p.rows {
+			if row == nil {
+				continue
+			}
+			i := Intent{ID: no<<pageShift | int64(slot)}
+			if err := tx.c.words.intent(row, &i); err != nil {
+				return err
+			}
+			all = append(all, i)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // PutRun records the outcome of a run in place of the one before.
@@ -62,8 +109,7 @@ func (tx *Tx) PutRun(run Run) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	w := &tx.row
-	w.reset()
+	var w writer
 	w.time(run.Start)
 	w.time(run.End)
 	w.int(int64(run.Exit))

@@ -74,6 +74,15 @@ var (
 	})
 )
 
+// genLimits makes everything small that is otherwise reached by many rows only.
+func genLimits(t *rapid.T) limits {
+	return limits{
+		pageBytes: rapid.SampledFrom([]int{0, 300, 1 << 20}).Draw(t, "page bytes"), indexEntries: rapid.IntRange(0, 20).Draw(t, "index entries"),
+		partEntries: rapid.IntRange(1, 8).Draw(t, "part"), changes: rapid.Int64Range(0, 10).Draw(t, "changes"),
+		deltas: rapid.Int64Range(0, 4).Draw(t, "deltas"), pending: rapid.SampledFrom([]int{0, 5, 1000}).Draw(t, "pending"),
+	}
+}
+
 func genMessage(t *rapid.T, id, folder int64) Message {
 	return Message{
 		ID: id, Folder: folder, UID: genUID.Draw(t, "uid"), Name: genName.Draw(t, "name"), Why: genWhy.Draw(t, "why"),
@@ -181,7 +190,6 @@ func (m model) check(t *rapid.T, tx *Tx) {
 		equal("InFolder", in, err, sorted)
 
 		var seen mail.UIDSet
-		var names []Name
 		below := genUID.Draw(t, "below")
 		count := uint32(0)
 		for _, r := range rows {
@@ -190,9 +198,6 @@ func (m model) check(t *rapid.T, tx *Tx) {
 				if r.UID < below {
 					count++
 				}
-			}
-			if r.Name != "" {
-				names = append(names, Name{r.ID, r.Name, r.LocalFlags, r.LocalHeld})
 			}
 			got, ok, err := tx.ByName(id, r.Name)
 			if r.Name != "" {
@@ -206,9 +211,11 @@ func (m model) check(t *rapid.T, tx *Tx) {
 		equal("UIDs", uids.String(), err, seen.String())
 		uidCount, err := tx.UIDCount(id, below)
 		equal("UIDCount", uidCount, err, count)
-		slices.SortFunc(names, func(a, b Name) int { return cmp.Compare(a.Name, b.Name) })
-		gotNames, err := tx.Names(id)
-		equal("Names", gotNames, err, names)
+		files, err := tx.Files(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.checkFiles(t, id, files)
 
 		asked := mail.NewUIDSet(rapid.SliceOf(rapid.Map(rapid.Uint32Range(1, 60), func(n uint32) mail.UID { return mail.UID(n) })).Draw(t, "asked")...)
 		byUIDs, err := tx.ByUIDs(id, asked)
@@ -248,9 +255,48 @@ func (m model) check(t *rapid.T, tx *Tx) {
 	equal("AgreedAll", all, err, agreed)
 	held, err := tx.Held()
 	equal("Held", held, err, m.where(func(r Message) bool { return r.RemoteHeld || r.LocalHeld }))
-	anywhere, err := tx.ByNameAnywhere("a")
-	slices.SortFunc(anywhere, func(a, b Message) int { return cmp.Compare(a.ID, b.ID) })
-	equal("ByNameAnywhere", anywhere, err, m.where(func(r Message) bool { return r.Name == "a" }))
+	asked := rapid.SliceOf(rapid.Int64Range(1, 200)).Draw(t, "ids")
+	var want []Message
+	for _, id := range asked {
+		want = append(want, m.messages[id])
+	}
+	byID, err := tx.Messages(asked)
+	if err != nil || !slices.Equal(byID, want) {
+		t.Fatalf("Messages(%v): %v\ngot  %+v\nwant %+v", asked, err, byID, want)
+	}
+}
+
+// checkFiles reads a made-up directory twice.
+func (m model) checkFiles(t *rapid.T, folder int64, files *Files) {
+	for range 2 {
+		files.Reset()
+		rows := map[string]Message{}
+		for _, r := range m.messages {
+			if r.Folder == folder && r.Name != "" {
+				rows[r.Name] = r
+			}
+		}
+		same(t, "Len", files.Len(), len(rows))
+		taken := map[string]bool{}
+		for range rapid.IntRange(0, 8).Draw(t, "files") {
+			name, flags := genName.Draw(t, "name"), genFlags.Draw(t, "flags")
+			r, ok := rows[name]
+			want := ok && r.LocalFlags.Equal(flags) && !r.LocalHeld && !taken[name]
+			if got := files.Take(name, flags.Hash()); got != want {
+				t.Fatalf("Take(%q, %v) of %+v, taken %v: %v", name, flags, r, taken[name], got)
+			}
+			taken[name] = taken[name] || want
+			if files.Taken(name) != taken[name] {
+				t.Fatalf("Taken(%q): %v", name, !taken[name])
+			}
+		}
+		missing := m.where(func(r Message) bool { return r.Folder == folder && r.Name != "" && !taken[r.Name] })
+		var ids []int64
+		for _, r := range missing {
+			ids = append(ids, r.ID)
+		}
+		same(t, "Missing", files.Missing(), ids)
+	}
 }
 
 // TestAgainstAModel makes random changes in random transactions, some of which fail, and compares every
@@ -263,6 +309,7 @@ func TestAgainstAModel(t *testing.T) {
 		path := filepath.Join(dir, strconv.Itoa(run))
 		m := model{map[int64]Folder{}, map[int64]Message{}}
 		db := openQuick(t, path)
+		db.c.limits = genLimits(t)
 		for range rapid.IntRange(1, 6).Draw(t, "transactions") {
 			next := m.clone()
 			stop := errors.New("stop")
@@ -286,6 +333,7 @@ func TestAgainstAModel(t *testing.T) {
 			if rapid.Bool().Draw(t, "reopen") {
 				must(t, db.Close())
 				db = openQuick(t, path)
+				db.c.limits = genLimits(t)
 			}
 			must(t, db.View(context.Background(), func(tx *Tx) error { m.check(t, tx); return nil }))
 		}

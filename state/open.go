@@ -33,7 +33,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	return open(ctx, path, o, migrations())
 }
 
-func open(ctx context.Context, path string, o Options, steps []string) (db *DB, err error) {
+func open(ctx context.Context, path string, o Options, steps []step) (db *DB, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func open(ctx context.Context, path string, o Options, steps []string) (db *DB, 
 			err = errors.Join(err, c.close())
 		}
 	}()
-	version, empty, err := c.version()
+	version, empty, err := c.schemaVersion()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func open(ctx context.Context, path string, o Options, steps []string) (db *DB, 
 	}
 	if version < len(steps) {
 		if err := c.update(func(tx *Tx) error {
-			if err := c.migrate(version, steps); err != nil || !empty {
+			if err := tx.migrate(version, steps); err != nil || !empty {
 				return err
 			}
 			return db.christen(o.Owner)
@@ -108,7 +108,7 @@ func makeFile(path string) error {
 	return errors.Join(f.Chmod(0o600), f.Close())
 }
 
-func (c *conn) notNewer(version int, steps []string) error {
+func (c *conn) notNewer(version int, steps []step) error {
 	if version <= len(steps) {
 		return nil
 	}

@@ -351,7 +351,7 @@ func TestMigrations(t *testing.T) {
 	ctx, o := context.Background(), Options{Owner: testOwner, LocalFS: true}
 
 	// A step that fails in its middle takes the steps before it back, too.
-	broken := append(migrations(), `CREATE TABLE extra (x INTEGER)`, `CREATE TABLE more (x INTEGER); CREATE TABLE more (x INTEGER)`)
+	broken := append(migrations(), step{sql: `CREATE TABLE extra (x INTEGER)`}, step{sql: `CREATE TABLE more (x INTEGER); CREATE TABLE more (x INTEGER)`})
 	if _, err := open(ctx, path, o, broken); err == nil {
 		t.Fatal("a broken migration succeeded")
 	}
@@ -361,15 +361,18 @@ func TestMigrations(t *testing.T) {
 		t.Error("a broken migration changed the file")
 	}
 
-	steps := append(migrations(), `CREATE TABLE extra (x INTEGER)`, `INSERT INTO extra SELECT count(*) FROM message`)
+	steps := append(migrations(), step{sql: `CREATE TABLE extra (x INTEGER)`}, step{sql: `INSERT INTO extra VALUES (1)`, do: func(tx *Tx) error {
+		_, err := tx.c.exec(`UPDATE extra SET x = x + (SELECT count(*) FROM message_page)`)
+		return err
+	}})
 	for range 2 { // the second time there is nothing to do
 		db, err = open(ctx, path, o, steps)
 		must(t, err)
 		n, err := db.c.one(`SELECT sum(x) FROM extra`)
 		must(t, err)
-		version, _, err := db.c.version()
+		version, _, err := db.c.schemaVersion()
 		must(t, err)
-		if n != 1 || version != len(steps) {
+		if n != 2 || version != len(steps) {
 			t.Errorf("after the migration: %d, version %d", n, version)
 		}
 		must(t, db.Close())

@@ -70,7 +70,7 @@ func (db *DB) viewOnce(query string, f func(tx *Tx) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	version, empty, err := c.version()
+	version, empty, err := c.schemaVersion()
 	if err != nil {
 		return err
 	}

@@ -12,79 +12,11 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
-// A row is encoded to, and decoded from, plain driver values in the order of its columns. The last
+// A row of a table other than the packed ones is encoded to, and decoded from, plain driver values in the order of its columns. The last
 // value is always the checksum of those before it.
 
-const (
-	messageColumns = `id, folder, uid, name, why, text, remote_flags, remote_words, local_flags, local_words, digest, header, ` +
-		`has_message_id, remote_digest, remote_size, file_size, inode, email_id, date, raw, held, sum`
-	folderColumns = `id, name, mailbox, on_disk, uid_validity, mailbox_id, inode, uid_next, modseq, "exists", local_mark, filter, ` +
-		`read_only, permanent, permanent_words, any_keyword, permanent_known, last_sync, last_error, sum`
-	intentColumns = `id, kind, dest, uid_validity, uid_next, sends, started, settled, row, folder, uid, name, why, text, ` +
-		`remote_flags, remote_words, local_flags, local_words, digest, header, has_message_id, remote_digest, remote_size, ` +
-		`file_size, inode, email_id, date, raw, held, sum`
-)
-
-// The bits of message.held.
-const (
-	heldRemote = 1
-	heldLocal  = 2
-)
-
-func encodeMessage(w *writer, m *Message) {
-	w.int(m.ID)
-	w.int(m.Folder)
-	w.intOrNull(int64(m.UID))
-	w.textOrNull(m.Name)
-	w.text(m.Why)
-	w.text(m.Text)
-	w.flags(m.RemoteFlags)
-	w.flags(m.LocalFlags)
-	w.digest(m.Digest)
-	w.digest(m.Header)
-	w.bool(m.HasMessageID)
-	w.digest(m.RemoteDigest)
-	w.int(m.RemoteSize)
-	w.int(m.FileSize)
-	w.int(int64(m.Inode))
-	w.text(m.EmailID)
-	w.time(m.Date)
-	w.bool(m.Raw)
-	held := int64(0)
-	if m.RemoteHeld {
-		held |= heldRemote
-	}
-	if m.LocalHeld {
-		held |= heldLocal
-	}
-	w.int(held)
-}
-
-func decodeMessage(r *reader) Message {
-	m := Message{
-		ID:           r.int(),
-		Folder:       r.int(),
-		UID:          r.uid(),
-		Name:         r.text(),
-		Why:          r.text(),
-		Text:         r.text(),
-		RemoteFlags:  r.flags(),
-		LocalFlags:   r.flags(),
-		Digest:       r.digest(),
-		Header:       r.digest(),
-		HasMessageID: r.bool(),
-		RemoteDigest: r.digest(),
-		RemoteSize:   r.int(),
-		FileSize:     r.int(),
-		Inode:        uint64(r.int()),
-		EmailID:      r.text(),
-		Date:         r.time(),
-		Raw:          r.bool(),
-	}
-	held := r.int()
-	m.RemoteHeld, m.LocalHeld = held&heldRemote != 0, held&heldLocal != 0
-	return m
-}
+const folderColumns = `id, name, mailbox, on_disk, uid_validity, mailbox_id, inode, uid_next, modseq, "exists", local_mark, filter, ` +
+	`read_only, permanent, permanent_words, any_keyword, permanent_known, last_sync, last_error, sum`
 
 func encodeFolder(w *writer, f *Folder) {
 	w.int(f.ID)
@@ -130,32 +62,6 @@ func decodeFolder(r *reader) Folder {
 	}
 }
 
-func encodeIntent(w *writer, i *Intent) {
-	w.int(i.ID)
-	w.text(string(i.Kind))
-	w.int(i.To)
-	w.int(int64(i.UIDValidity))
-	w.int(int64(i.UIDNext))
-	w.int(int64(i.Sends))
-	w.time(i.Started)
-	w.bool(i.Settled)
-	encodeMessage(w, &i.Message)
-}
-
-func decodeIntent(r *reader) Intent {
-	return Intent{
-		ID:          r.int(),
-		Kind:        IntentKind(r.text()),
-		To:          r.int(),
-		UIDValidity: uint64(r.int()),
-		UIDNext:     r.uid(),
-		Sends:       int(r.int()),
-		Started:     r.time(),
-		Settled:     r.bool(),
-		Message:     decodeMessage(r),
-	}
-}
-
 func (w *writer) reset() { w.values = w.values[:0] }
 
 // sum ends the row with its checksum and returns it.
@@ -176,35 +82,11 @@ func (w *writer) bool(b bool) {
 	}
 }
 
-func (w *writer) intOrNull(n int64) {
-	if n == 0 {
-		w.null()
-	} else {
-		w.int(n)
-	}
-}
-
-func (w *writer) textOrNull(s string) {
-	if s == "" {
-		w.null()
-	} else {
-		w.text(s)
-	}
-}
-
 func (w *writer) blobOrNull(b []byte) {
 	if len(b) == 0 {
 		w.null()
 	} else {
 		w.values = append(w.values, b)
-	}
-}
-
-func (w *writer) digest(d mail.Digest) {
-	if d.IsZero() {
-		w.null()
-	} else {
-		w.values = append(w.values, d[:])
 	}
 }
 

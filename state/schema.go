@@ -7,14 +7,58 @@ import (
 // applicationID marks the file as Satchel's ("Stch"), for file(1) and against mistakes.
 const applicationID = 0x53746368
 
+// step brings a database from one version to the next: by sql, then by do, if it is set.
+type step struct {
+	sql string
+	do  func(tx *Tx) error
+}
+
 // migrations make the schema, each from the version before; PRAGMA user_version counts those that
 // were done. The list is only ever appended to: what was released is never edited.
 //
-// Flags are kept as the bits of mail.System plus the keywords as text; times as Unix seconds, NULL
-// for none; digests as 32 bytes, NULL for none; uid and name are NULL where a side does not have the message.
-// Unsigned 64-bit numbers are kept as the signed number with the same bits. The column sum is a checksum of the
-// row (see checksum): SQLite notices damage to its pages, not to what is in them.
-func migrations() []string { return []string{schema1} }
+// In tables, flags are kept as the bits of mail.System plus the keywords as text; times as Unix seconds, NULL
+// for none. Unsigned 64-bit numbers are kept as the signed number with the same bits. The column sum is a checksum of the
+// row (see checksum): SQLite notices damage to its pages, not to what is in them. The column data is a blob with a checksum
+// of its own (see blob.go).
+func migrations() []step { return []step{{sql: schema1}, {sql: schema2, do: convert1}} }
+
+const schema2 = `
+-- messages by id >> 5
+CREATE TABLE message_page (
+	no   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+
+-- intents by id >> 5
+CREATE TABLE intent_page (
+	no   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+
+-- what messages are looked up by: the entries of a folder in order, cut into parts; the id is the folder's << 20 | a number
+CREATE TABLE index_part (
+	id   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+
+-- what changed since in the entries; ids as with parts
+CREATE TABLE index_delta (
+	id   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+
+-- the secret that names are hashed with
+CREATE TABLE index_key (
+	one  INTEGER PRIMARY KEY CHECK (one = 1),
+	data BLOB NOT NULL
+) STRICT;
+
+-- counts of a folder's messages, and what its index adds up to
+CREATE TABLE summary (
+	folder INTEGER PRIMARY KEY,
+	data   BLOB NOT NULL
+) STRICT;
+`
 
 const schema1 = `
 CREATE TABLE self (
@@ -138,8 +182,8 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 `
 
-// version reads what schema the file has. empty: nothing was ever written into it.
-func (c *conn) version() (version int, empty bool, err error) {
+// schemaVersion reads what schema the file has. empty: nothing was ever written into it.
+func (c *conn) schemaVersion() (version int, empty bool, err error) {
 	numbers := [2]int64{}
 	for i, p := range []string{"application_id", "user_version"} {
 		v, err := c.pragmaValue(p)
@@ -164,9 +208,16 @@ func (c *conn) version() (version int, empty bool, err error) {
 }
 
 // migrate does what is missing of steps, all or nothing, inside the caller's transaction.
-func (c *conn) migrate(version int, steps []string) error {
-	for _, step := range steps[version:] {
-		if err := c.script(step); err != nil {
+func (tx *Tx) migrate(version int, steps []step) error {
+	c := tx.c
+	for _, s := range steps[version:] {
+		if err := c.script(s.sql); err != nil {
+			return err
+		}
+		if s.do == nil {
+			continue
+		}
+		if err := s.do(tx); err != nil {
 			return err
 		}
 	}

@@ -4,13 +4,20 @@
 // every message that is known, intents (what was about to happen and can't be recognised again after a
 // crash), and the outcome of the last run. Nothing in it is a decision; sync/plan makes those.
 //
+// # What lies where
+//
+// SQLite makes changes whole and durable, but takes some 20 µs for a row. So messages and intents are packed (pack.go) into
+// pages of 32 (page.go), and what they are looked up by, UIDs and hashes of names, is in an index of our own for each
+// folder (index.go, indexes.go), which is loaded only when it is needed. A summary for each folder (summary.go) counts its
+// rows, and says what its index must add up to.
+//
 // # What survives
 //
 // Update is one durable commit: after it returns nil its changes survive a crash and a power cut, and
 // until then none of them does. On a local file system the database runs with a write-ahead log, which Close
 // folds into the one file that remains; elsewhere with a rollback journal. A file that is damaged, written by a
-// newer version or by another account's is refused unchanged. Every row carries a checksum, so that
-// a flipped bit is an error and not a deletion.
+// newer version or by another account's is refused unchanged. Every row, or the blob that it is packed into, carries a
+// checksum, so that a flipped bit is an error and not a deletion.
 //
 // # Who may use it
 //
@@ -48,7 +55,6 @@ var (
 var (
 	errReadOnly = errors.New("state: a write in a transaction that only reads")
 	errClosed   = errors.New("state: the database is closed")
-	errTally    = errors.New("a count of rows is wrong")
 )
 
 // DB is an open state database. Its methods are safe for concurrent use; View and Update wait for
@@ -72,14 +78,19 @@ type DB struct {
 
 // Tx is one transaction. It is valid only inside the function that View or Update called, and in one goroutine.
 type Tx struct {
-	c     *conn
-	tally tally
+	c *conn
+	// pending are changes of indexes, by folder; unwritten counts them.
+	pending   map[int64]*pending
+	unwritten int
+	// The summary that was used last.
+	lastFolder  int64
+	lastSummary *summary
 	// nextID is the next row id to give out, 0 until one is needed.
 	nextID   int64
 	readOnly bool
-	// row and args are reused by every write.
-	row  writer
-	args []driver.Value
+	// cells and args are reused by every write.
+	cells writer
+	args  []driver.Value
 }
 
 // Fresh reports whether Open made the database: there was none, or an empty file.
@@ -150,6 +161,9 @@ func (c *conn) view(f func(tx *Tx) error) (err error) {
 	}
 	// Nothing was written, so ending it can't fail in a way that matters.
 	defer func() { _, _ = c.exec("ROLLBACK") }()
+	if err := c.catchUp(); err != nil {
+		return err
+	}
 	return f(&Tx{c: c, readOnly: true})
 }
 
@@ -161,18 +175,26 @@ func (c *conn) update(f func(tx *Tx) error) (err error) {
 		return err
 	}
 	committed := false
+	c.broken = nil
 	defer func() {
 		if committed {
 			return
 		}
+		c.forget()
 		// SQLite has rolled back by itself after some errors, and then says that there is no transaction.
 		if _, rollback := c.exec("ROLLBACK"); rollback != nil && err == nil {
 			err = rollback
 		}
 	}()
-	tx := &Tx{c: c, tally: tally{delta: make(map[tallyKey]int)}}
+	if err := c.catchUp(); err != nil {
+		return err
+	}
+	tx := &Tx{c: c, pending: make(map[int64]*pending)}
 	if err := f(tx); err != nil {
 		return err
+	}
+	if c.broken != nil {
+		return c.broken
 	}
 	if err := tx.finish(); err != nil {
 		return err
@@ -186,7 +208,13 @@ func (c *conn) update(f func(tx *Tx) error) (err error) {
 
 // finish writes what was kept back until the end of the transaction.
 func (tx *Tx) finish() error {
-	if err := tx.tally.flush(tx.c); err != nil {
+	if err := tx.c.pager.flush(); err != nil {
+		return err
+	}
+	if err := tx.flushIndexes(); err != nil {
+		return err
+	}
+	if err := tx.flushSummaries(); err != nil {
 		return err
 	}
 	if tx.nextID == 0 {
@@ -203,7 +231,7 @@ func (tx *Tx) newID() (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if next < 1 {
+		if next < 1 || next > maxID {
 			return 0, tx.c.damaged(fmt.Errorf("the next row id is %d", next))
 		}
 		tx.nextID = next

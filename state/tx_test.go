@@ -72,8 +72,10 @@ func TestMessageRoundTrip(t *testing.T) {
 	for _, m := range []Message{full, zero, twin} {
 		same(t, "message", get(m.ID), m)
 	}
+	all := read(t, db, func(tx *Tx) ([]Message, error) { return tx.Messages([]int64{twin.ID, 999, full.ID, twin.ID}) })
+	same(t, "Messages", all, []Message{twin, {}, full, twin})
 
-	// Every single field on its own, with the statement that leaves indexes alone or the one that does not.
+	// Every single field on its own, those that indexes know and those that they don't.
 	for name, change := range map[string]func(m *Message){
 		"folder":        func(m *Message) { m.Folder = f.ID + 100 },
 		"uid":           func(m *Message) { m.UID = 1<<32 - 1 },
@@ -272,6 +274,7 @@ func TestViewDoesNotWrite(t *testing.T) {
 		"PutIntent":     func(tx *Tx) error { return tx.PutIntent(&Intent{}) },
 		"PutIntents":    func(tx *Tx) error { return tx.PutIntents([]*Intent{{}}) },
 		"DeleteIntent":  func(tx *Tx) error { return tx.DeleteIntent(1) },
+		"DeleteIntents": func(tx *Tx) error { return tx.DeleteIntents([]int64{1}) },
 		"PutRun":        func(tx *Tx) error { return tx.PutRun(Run{}) },
 		"Set":           func(tx *Tx) error { return tx.Set("k", "v") },
 	} {
@@ -304,7 +307,9 @@ func TestIntents(t *testing.T) {
 			t.Errorf("deletion of none: %v", err)
 		}
 		// Rows of the folder go with it, intents don't.
-		return errors.Join(tx.PutIntent(&full), tx.DeleteIntent(zero.ID), tx.DeleteFolder(f.ID))
+		more := []*Intent{{Kind: Deliver}, {Kind: Upload}}
+		return errors.Join(tx.PutIntent(&full), tx.DeleteIntent(zero.ID), tx.DeleteFolder(f.ID), tx.PutIntents(more),
+			tx.DeleteIntents([]int64{more[0].ID, more[1].ID}))
 	})
 	same(t, "intents", read(t, db, (*Tx).Intents), []Intent{full})
 }
@@ -347,11 +352,11 @@ func TestRunAndMeta(t *testing.T) {
 	})
 }
 
-// TestManyRows goes beyond one page of EachRemote and one list of ByUIDs.
+// TestManyRows goes beyond one batch of EachRemote and one part of an index.
 func TestManyRows(t *testing.T) {
-	const rows = 2*remotePage + 500
+	const rows = 2*remoteBatch + 500
 	db := openAt(t, statePath(t))
-	folder := fill(t, db, rows)
+	folder := fill(t, db, rows, 500)
 
 	next := mail.UID(1)
 	update(t, db, func(tx *Tx) error {
@@ -377,7 +382,7 @@ func TestManyRows(t *testing.T) {
 		t.Errorf("the caller's error: %v", err)
 	}
 
-	for _, step := range []int{1, 2, uidGap, uidGap + 1, 7, 100} {
+	for _, step := range []int{1, 2, 4, 5, 7, 100} {
 		var asked mail.UIDSet
 		want := 0
 		for uid := 3; uid <= rows; uid += step {

@@ -73,14 +73,6 @@ type Message struct {
 	RemoteHeld, LocalHeld bool
 }
 
-// Name is the part of a row that a directory is compared with.
-type Name struct {
-	ID         int64
-	Name       string
-	LocalFlags mail.Flags
-	LocalHeld  bool
-}
-
 // IntentKind is what was about to happen.
 type IntentKind string
 

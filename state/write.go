@@ -2,7 +2,6 @@ package state
 
 import (
 	"database/sql/driver"
-	"slices"
 	"strings"
 )
 
@@ -14,14 +13,8 @@ type statement struct {
 
 // None of these is ever changed.
 var (
-	insertFolder  = newInsert("folder", folderColumns)
-	updateFolder  = newUpdate("folder", folderColumns)
-	insertMessage = newInsert("message", messageColumns)
-	updateMessage = newUpdate("message", messageColumns)
-	// updateUnindexed leaves alone what indexes are on, but for flags and held, whose indexes are small.
-	updateUnindexed = newUpdate("message", messageColumns, "folder", "uid", "name", "why")
-	insertIntent    = newInsert("intent", intentColumns)
-	updateIntent    = newUpdate("intent", intentColumns)
+	insertFolder = newInsert("folder", folderColumns)
+	updateFolder = newUpdate("folder", folderColumns)
 )
 
 // newInsert inserts a row with all columns of one of the lists in row.go.
@@ -36,12 +29,12 @@ func newInsert(table, columns string) statement {
 	return s
 }
 
-// newUpdate sets all columns but except in the row with the id, which is the first column.
-func newUpdate(table, columns string, except ...string) statement {
+// newUpdate sets all columns in the row with the id, which is the first column.
+func newUpdate(table, columns string) statement {
 	var s statement
 	var set []string
 	for i, name := range strings.Split(columns, ", ") {
-		if i == 0 || slices.Contains(except, name) {
+		if i == 0 {
 			continue
 		}
 		set = append(set, name+" = ?")
@@ -54,9 +47,9 @@ func newUpdate(table, columns string, except ...string) statement {
 
 // write runs s with one row and returns how many rows it changed.
 func (tx *Tx) write(s statement, encode func(w *writer)) (int64, error) {
-	tx.row.reset()
-	encode(&tx.row)
-	values := tx.row.sum()
+	tx.cells.reset()
+	encode(&tx.cells)
+	values := tx.cells.sum()
 	tx.args = tx.args[:0]
 	for _, i := range s.order {
 		tx.args = append(tx.args, values[i])

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -98,7 +99,8 @@ type folder struct {
 	lostRemote, lostLocal bool
 	selected              *remote.Selected
 	scanned               *maildir.Scan
-	readRemote, readLocal bool // that side was gathered in this pass
+	listed                *listing // read before its turn, nil if it was not
+	readRemote, readLocal bool     // that side was gathered in this pass
 
 	pairs     map[int64]*plan.Pair
 	remoteNew []plan.RemoteMessage
@@ -213,18 +215,34 @@ func (r *run) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := r.make(ctx, in)
+	plans, err := r.plans(ctx, in)
 	if err != nil {
 		return err
 	}
-	r.reportHeld(p)
-	for _, op := range p.Ops {
-		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
-			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
+	for p := range plans {
+		r.reportHeld(p)
+		if r.opt.DryRun {
+			r.res.Plan = append(r.res.Plan, p.Ops...)
+		} else if err := r.carryOut(ctx, p); err != nil {
+			return err
+		}
 	}
 	if r.opt.DryRun {
-		r.res.Plan = p.Ops
 		return nil
+	}
+	r.spread()
+	return r.commitMarks(ctx)
+}
+
+// carryOut carries a plan out, less what must wait because one of the sides changed while it was looked at.
+func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
+	for i := range p.Ops {
+		if !r.log.Enabled(ctx, slog.LevelDebug) {
+			break
+		}
+		op := &p.Ops[i]
+		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
+			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
 	}
 	if err := r.dropUnsureUploads(ctx, &p); err != nil {
 		return err
@@ -233,6 +251,7 @@ func (r *run) pass(ctx context.Context) error {
 		unread := r.unread()
 		stable := false
 		if unread == "" {
+			var err error
 			if stable, err = r.stable(ctx); err != nil {
 				return err
 			}
@@ -249,26 +268,41 @@ func (r *run) pass(ctx context.Context) error {
 		}
 	}
 	r.link(p.Ops)
-	if err := r.apply(ctx, p); err != nil {
-		return err
-	}
-	r.spread()
-	return r.commitMarks(ctx)
+	return r.apply(ctx, p)
 }
 
-// make plans, and plans again if a mailbox that was to be changed turns out to be read-only.
-func (r *run) make(ctx context.Context, in plan.Input) (plan.Plan, error) {
+// plans returns what is to be done, in the portions in which it is to be done.
+func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], error) {
+	if len(in.Pairs) == 0 && len(in.Local) == 0 {
+		return plan.Portions(in), nil // nothing but what comes from the server
+	}
 	p := plan.Make(in)
-	changed := false
-	for _, op := range p.Ops {
+	changed, err := r.openChanged(ctx, p.Ops, in.Folders)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		p = plan.Make(in)
+	}
+	return func(yield func(plan.Plan) bool) { yield(p) }, nil
+}
+
+// openChanged opens the mailboxes that operations would change, and reports whether one turned out to be read-only, of
+// which the planner did not know.
+func (r *run) openChanged(ctx context.Context, ops []plan.Op, folders []plan.Folder) (changed bool, err error) {
+	for i := range ops {
+		op := &ops[i]
+		if op.Side != plan.Server || op.Kind == plan.Park {
+			continue
+		}
 		for _, name := range []mail.FolderName{op.Folder, op.From} {
 			f := r.byName[name]
-			if op.Side != plan.Server || op.Kind == plan.Park || f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
+			if f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
 				continue
 			}
 			if _, err := r.selectedOf(ctx, f); err != nil {
 				if !r.ofFolder(ctx, err) {
-					return p, err
+					return changed, err
 				}
 				r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
 				continue
@@ -276,17 +310,14 @@ func (r *run) make(ctx context.Context, in plan.Input) (plan.Plan, error) {
 			if !f.selected.ReadOnly {
 				continue
 			}
-			for i := range in.Folders {
-				if in.Folders[i].Name == name && !in.Folders[i].RemoteReadOnly {
-					in.Folders[i].RemoteReadOnly, changed = true, true
+			for i := range folders {
+				if folders[i].Name == name && !folders[i].RemoteReadOnly {
+					folders[i].RemoteReadOnly, changed = true, true
 				}
 			}
 		}
 	}
-	if changed {
-		p = plan.Make(in)
-	}
-	return p, nil
+	return changed, nil
 }
 
 // reportHeld takes into the result what the guard holds back.

@@ -25,6 +25,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		return in, err
 	}
 	changed := 0
+	var remotes, locals []*folder
 	for _, f := range r.folders {
 		if f.failed != nil {
 			continue
@@ -40,24 +41,38 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		for _, id := range sortedIDs(f.pairs) {
 			in.Pairs = append(in.Pairs, *f.pairs[id])
 		}
-		in.Remote = append(in.Remote, f.remoteNew...)
-		in.Local = append(in.Local, f.localNew...)
-	}
-	r.count(func(res *Result) { res.FoldersChanged = max(res.FoldersChanged, changed) })
-	if err := r.answer(ctx, &in); err != nil {
-		return in, err
-	}
-	// What was learnt is wanted again when the operations are carried out.
-	remotes, locals := in.Remote, in.Local
-	for _, f := range r.folders {
-		if f.failed == nil {
-			n, m := len(f.remoteNew), len(f.localNew)
-			copy(f.remoteNew, remotes[:n])
-			copy(f.localNew, locals[:m])
-			remotes, locals = remotes[n:], locals[m:]
+		if len(f.remoteNew) > 0 {
+			remotes = append(remotes, f)
+		}
+		if len(f.localNew) > 0 {
+			locals = append(locals, f)
 		}
 	}
-	return in, nil
+	// The folders' lists become parts of the planner's, so that what the answers add is there when the operations are
+	// carried out.
+	in.Remote = together(remotes, func(f *folder) *[]plan.RemoteMessage { return &f.remoteNew })
+	in.Local = together(locals, func(f *folder) *[]plan.LocalMessage { return &f.localNew })
+	r.count(func(res *Result) { res.FoldersChanged = max(res.FoldersChanged, changed) })
+	return in, r.answer(ctx, &in)
+}
+
+// together makes one list of the folders' lists, and those parts of it.
+func together[T any](folders []*folder, of func(*folder) *[]T) []T {
+	if len(folders) == 1 {
+		return *of(folders[0])
+	}
+	n := 0
+	for _, f := range folders {
+		n += len(*of(f))
+	}
+	all := make([]T, 0, n)
+	for _, f := range folders {
+		list := of(f)
+		from := len(all)
+		all = append(all, *list...)
+		*list = all[from:len(all):len(all)]
+	}
+	return all
 }
 
 func (f *folder) readOnly() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -17,15 +18,14 @@ import (
 // reported, keeps its folder's marks from being committed and leaves the others alone.
 func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	byKind := map[plan.Kind][]plan.Op{}
-	for _, op := range p.Ops {
-		byKind[op.Kind] = append(byKind[op.Kind], op)
+	for run := range runs(p.Ops, func(op plan.Op) plan.Kind { return op.Kind }) {
+		byKind[run[0].Kind] = joined(byKind[run[0].Kind], run)
 	}
-	var bytes, messages int64
-	for _, op := range byKind[plan.Download] {
-		messages++
-		bytes += r.sizeOf(op)
+	var bytes int64
+	for i := range byKind[plan.Download] {
+		bytes += r.sizeOf(&byKind[plan.Download][i])
 	}
-	messages += int64(len(byKind[plan.Upload]))
+	messages := int64(len(byKind[plan.Download]) + len(byKind[plan.Upload]))
 	r.tell(func(p *Progress) {
 		p.Phase, p.MessagesAll, p.BytesAll = "transferring", p.MessagesAll+messages, p.BytesAll+bytes
 	})
@@ -39,7 +39,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		func(ctx context.Context) error {
 			return r.known(ctx, slices.Concat(early, byKind[plan.Pairing], byKind[plan.Rebind]))
 		},
-		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Download], r.download) },
+		func(ctx context.Context) error { return r.downloads(ctx, byKind[plan.Download]) },
 		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Upload], r.upload) },
 		func(ctx context.Context) error { return r.moves(ctx, byKind[plan.Move]) },
 		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.SetFlags], r.setFlags) },
@@ -58,6 +58,30 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		}
 	}
 	return nil
+}
+
+// runs yields the pieces of s whose elements have the same key. A plan is sorted, so that these are few and long.
+func runs[T any, K comparable](s []T, key func(T) K) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for len(s) > 0 {
+			k, n := key(s[0]), 1
+			for n < len(s) && key(s[n]) == k {
+				n++
+			}
+			if !yield(s[:n:n]) {
+				return
+			}
+			s = s[n:]
+		}
+	}
+}
+
+// joined appends more to s, without copying where s is empty.
+func joined[T any](s, more []T) []T {
+	if len(s) == 0 {
+		return more
+	}
+	return append(s, more...)
 }
 
 // presumes reports whether a plan does anything because a message is missing somewhere: takes it away on the other
@@ -90,8 +114,8 @@ func isRemoval(op plan.Op) bool {
 // perFolder hands each folder's operations to f, several folders at a time.
 func (r *run) perFolder(ctx context.Context, ops []plan.Op, f func(context.Context, *folder, []plan.Op) error) error {
 	grouped := map[mail.FolderName][]plan.Op{}
-	for _, op := range ops {
-		grouped[op.Folder] = append(grouped[op.Folder], op)
+	for run := range runs(ops, func(op plan.Op) mail.FolderName { return op.Folder }) {
+		grouped[run[0].Folder] = joined(grouped[run[0].Folder], run)
 	}
 	var folders []*folder
 	for _, fo := range r.folders {
@@ -105,7 +129,7 @@ func (r *run) perFolder(ctx context.Context, ops []plan.Op, f func(context.Conte
 // stable looks at both sides once more and reports whether the places of messages are still those that the
 // plan was made on: a message that is missing here and did not turn up there is then really gone.
 func (r *run) stable(ctx context.Context) (bool, error) {
-	t, err := r.readTrees(ctx)
+	t, err := r.readTrees(ctx, false)
 	if err != nil {
 		return false, err
 	}
@@ -153,12 +177,12 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 		}
 		if now != nil && f.scanned != nil && f.scanned.Mark.Racy {
 			// Its times are too young to show a change: compare the names.
-			scan, err := r.md.Scan(ctx, f.name)
+			scan, err := r.md.Scan(ctx, f.name, nil)
 			if err != nil {
 				r.log.Debug("a folder can't be read again", "folder", f.name, "error", err)
 				return false, context.Cause(ctx)
 			}
-			if !sameNames(scan.Entries, f.scanned.Entries) {
+			if scan.Names != f.scanned.Names {
 				return false, nil
 			}
 		}
@@ -187,17 +211,6 @@ func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
 		f.dirty = true
 	}
 	return nil
-}
-
-func sameNames(a, b []maildir.Entry) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	names := map[string]bool{}
-	for _, e := range a {
-		names[e.Base] = true
-	}
-	return !slices.ContainsFunc(b, func(e maildir.Entry) bool { return !names[e.Base] })
 }
 
 // unread returns a folder that was synchronised before and could not be read in this pass, empty if there is
@@ -431,7 +444,7 @@ func (f *folder) newLocalMessage(name string) *plan.LocalMessage {
 	return nil
 }
 
-func (r *run) sizeOf(op plan.Op) int64 {
+func (r *run) sizeOf(op *plan.Op) int64 {
 	if f := r.byName[op.Folder]; f != nil {
 		if m := f.newRemoteMessage(op.UID); m != nil {
 			return m.Size

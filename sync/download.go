@@ -1,10 +1,12 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -14,35 +16,45 @@ import (
 )
 
 // A batch of downloads is made durable together. It ends with this many messages or bytes, so that a kill
-// costs little and a large message does not wait for others.
+// costs little and a large message does not wait for others. The first ones are smaller, because a person
+// waits for them, in INBOX.
 const (
-	batchMessages = 500
+	firstBatch    = 100
+	batchGrowth   = 4
+	batchMessages = 2000
 	batchBytes    = 32 << 20
 )
 
-// download delivers messages of one folder. A batch is: stream to temporary files, make the data durable,
-// write down the intents, rename, make the names durable, commit the rows.
-func (r *run) download(ctx context.Context, f *folder, ops []plan.Op) error {
+// downloads delivers messages, of several folders side by side.
+func (r *run) downloads(ctx context.Context, ops []plan.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	to := newCommitter(ctx, r)
+	defer to.close()
+	return r.perFolder(ctx, ops, func(ctx context.Context, f *folder, ops []plan.Op) error {
+		return r.download(ctx, f, ops, to)
+	})
+}
+
+// download delivers messages of one folder. They come in one stream, newest first, which is cut into batches. A
+// batch is: stream to temporary files, make the data durable, write down the intents, rename, make the names
+// durable, commit the rows. While that is done with one batch, the next one streams in.
+func (r *run) download(ctx context.Context, f *folder, ops []plan.Op, to *committer) error {
 	if err := r.ensureLocal(ctx, f); err != nil {
 		return err
 	}
-	wanted := make(map[mail.UID]plan.Op, len(ops))
+	wanted := wantedOps(ops)
 	var todo mail.UIDSet
-	for _, op := range ops {
-		wanted[op.UID] = op
+	for _, op := range wanted {
 		todo.Add(op.UID)
 	}
 	for attempt := 0; !todo.IsEmpty(); attempt++ {
 		before := todo.Len()
 		err := r.pool.with(ctx, func(s remote.Session) error {
-			for _, chunk := range r.batches(f, todo) {
-				done, err := r.downloadBatch(ctx, s, f, chunk, wanted)
-				todo = todo.Minus(done)
-				if err != nil {
-					return err
-				}
-			}
-			return nil
+			done, err := r.downloadAll(ctx, s, f, todo, wanted, to)
+			todo = todo.Minus(done)
+			return err
 		})
 		if err == nil {
 			return nil
@@ -55,81 +67,148 @@ func (r *run) download(ctx context.Context, f *folder, ops []plan.Op) error {
 	return nil
 }
 
-// batches cuts the UIDs into sets of bounded count and bytes.
-func (r *run) batches(f *folder, uids mail.UIDSet) []mail.UIDSet {
-	var out []mail.UIDSet
-	var cur mail.UIDSet
-	var bytes int64
-	var n int
-	for u := range uids.All() {
-		var size int64
-		if m := f.newRemoteMessage(u); m != nil {
-			size = m.Size
-		}
-		if n > 0 && (n == batchMessages || bytes+size > batchBytes) {
-			out, cur, bytes, n = append(out, cur), mail.UIDSet{}, 0, 0
-		}
-		cur.Add(u)
-		n, bytes = n+1, bytes+size
+// wanted are the downloads of a folder, in ascending order of UID, each UID once.
+type wanted []plan.Op
+
+func wantedOps(ops []plan.Op) wanted {
+	byUID := func(a, b plan.Op) int { return cmp.Compare(a.UID, b.UID) }
+	if !slices.IsSortedFunc(ops, byUID) {
+		ops = slices.Clone(ops)
+		slices.SortStableFunc(ops, byUID)
 	}
-	if n > 0 {
-		out = append(out, cur)
-	}
-	return out
+	return ops
 }
 
-// delivered is one message of a batch.
-type delivered struct {
-	op  plan.Op
-	row state.Message
-}
-
-// downloadBatch fetches and delivers one batch. done are the UIDs that need no further try in this run,
-// also when an error ends it: what came whole before a lost connection is kept.
-func (r *run) downloadBatch(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted map[mail.UID]plan.Op) (done mail.UIDSet, err error) {
-	batch := r.md.NewBatch()
-	defer batch.Abort()
-	var got []delivered
-	var localErr error
-	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-	missing, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
-		op, ok := wanted[m.UID]
-		if !ok {
-			_, err := io.Copy(io.Discard, body)
-			return err
-		}
-		row, err := r.receive(batch, f, op, body)
-		if err != nil {
-			if !errors.Is(err, io.ErrUnexpectedEOF) && remote.ClassOf(err) == 0 {
-				localErr = err
-			}
-			return err
-		}
-		got = append(got, delivered{op, row})
+// of returns the download of a message, nil if it is not wanted.
+func (w wanted) of(uid mail.UID) *plan.Op {
+	i, ok := slices.BinarySearchFunc(w, uid, func(op plan.Op, uid mail.UID) int { return cmp.Compare(op.UID, uid) })
+	if !ok {
 		return nil
-	})
-	if localErr != nil {
-		return done, fmt.Errorf("writing message files: %w", localErr)
 	}
+	return &w[i]
+}
+
+// downloadAll fetches and delivers messages. done are the UIDs that need no further try in this run, also when an
+// error ends it: what came whole before a lost connection is kept.
+func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted, to *committer) (done mail.UIDSet, err error) {
+	in := newIntake(r, f, wanted, to)
+	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+	missing, err := s.Bodies(ctx, box, uids, in.take)
 	if err != nil && remote.ClassOf(err) != remote.Lost {
-		return done, err
+		in.drop() // what is not complete yet is not needed: the folder's trouble is another one
 	}
-	if cerr := r.commitBatch(ctx, f, batch, got); cerr != nil {
-		return done, cerr
-	}
-	for _, d := range got {
-		done.Add(d.op.UID)
-	}
-	if err != nil {
+	done, failed := in.finish()
+	switch {
+	case failed != nil:
+		return done, failed
+	case err != nil:
 		return done, err
 	}
 	for uid, why := range missing {
 		done.Add(uid)
-		if perr := r.notDownloaded(ctx, f, wanted[uid], why); perr != nil {
+		if perr := r.notDownloaded(ctx, f, *wanted.of(uid), why); perr != nil {
 			return done, perr
 		}
 	}
 	return done, nil
+}
+
+// intake gathers the messages of one stream in batches, and hands complete ones to the committer.
+type intake struct {
+	r      *run
+	f      *folder
+	wanted wanted
+	to     *committer
+
+	filling   *portion
+	limit     int        // messages in the batch that is being filled
+	committed []*portion // handed over and not heard of again, the oldest first
+	done      mail.UIDSet
+	err       error // the first failure
+}
+
+// maxUncommitted is how many batches of one stream may wait to be committed.
+const maxUncommitted = 2
+
+func newIntake(r *run, f *folder, wanted wanted, to *committer) *intake {
+	in := &intake{r: r, f: f, wanted: wanted, to: to, limit: batchMessages}
+	if f.name == mail.Inbox {
+		in.limit = firstBatch
+	}
+	return in
+}
+
+// take is given each message as it comes.
+func (in *intake) take(m remote.Message, body io.Reader) error {
+	if in.err != nil {
+		return in.err
+	}
+	op := in.wanted.of(m.UID)
+	if op == nil {
+		_, err := io.Copy(io.Discard, body)
+		return err
+	}
+	if in.filling == nil {
+		in.filling = newPortion(in.f, in.r.md.NewBatch())
+	}
+	p := in.filling
+	row, err := in.r.receive(p.batch, in.f, *op, body)
+	if err != nil {
+		if !errors.Is(err, io.ErrUnexpectedEOF) && remote.ClassOf(err) == 0 {
+			in.err = fmt.Errorf("writing message files: %w", err)
+		}
+		return err
+	}
+	p.got = append(p.got, delivered{op, row})
+	if p.bytes += row.FileSize; len(p.got) >= in.limit || p.bytes >= batchBytes {
+		in.limit = min(in.limit*batchGrowth, batchMessages)
+		in.handOver()
+	}
+	return in.err
+}
+
+// handOver has the batch committed that was filled.
+func (in *intake) handOver() {
+	if len(in.committed) == maxUncommitted {
+		in.hear()
+	}
+	in.to.portions <- in.filling
+	in.committed, in.filling = append(in.committed, in.filling), nil
+}
+
+// hear waits for what became of the oldest batch that was handed over.
+func (in *intake) hear() {
+	p := in.committed[0]
+	in.committed = in.committed[1:]
+	if err := <-p.fate; err != nil {
+		in.err = cmp.Or(in.err, err)
+		return
+	}
+	for _, d := range p.got {
+		in.done.Add(d.op.UID)
+	}
+}
+
+// drop throws away the batch that is being filled.
+func (in *intake) drop() {
+	if in.filling != nil {
+		_ = in.filling.batch.Abort()
+		in.filling = nil
+	}
+}
+
+// finish has the rest committed and returns what was, and the first failure.
+func (in *intake) finish() (done mail.UIDSet, err error) {
+	if in.err != nil {
+		in.drop()
+	}
+	if in.filling != nil {
+		in.handOver()
+	}
+	for len(in.committed) > 0 {
+		in.hear()
+	}
+	return in.done, in.err
 }
 
 // receive streams one message into a temporary file and makes the row that it will have.
@@ -172,48 +251,6 @@ func (r *run) receive(batch *maildir.Batch, f *folder, op plan.Op, body io.Reade
 		row.RemoteSize = n
 	}
 	return row, nil
-}
-
-// commitBatch makes a batch durable and known.
-func (r *run) commitBatch(ctx context.Context, f *folder, batch *maildir.Batch, got []delivered) error {
-	if len(got) == 0 {
-		return nil
-	}
-	if err := batch.Sync(); err != nil {
-		return fmt.Errorf("making messages durable: %w", err)
-	}
-	intents := make([]*state.Intent, len(got))
-	for i, d := range got {
-		intents[i] = &state.Intent{Kind: state.Deliver, Message: d.row, UIDValidity: f.validity(), Started: r.now()}
-	}
-	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
-		return err
-	}
-	if err := batch.Commit(); err != nil {
-		r.soil(f)
-		return fmt.Errorf("delivering messages: %w", err)
-	}
-	err := r.update(ctx, func(tx *state.Tx) error {
-		for i, d := range got {
-			if err := clearParked(tx, f, d.row.UID, "", d.row.ID); err != nil {
-				return err
-			}
-			row := d.row
-			if err := tx.PutMessage(&row); err != nil {
-				return err
-			}
-			if err := tx.DeleteIntent(intents[i].ID); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	r.count(func(res *Result) { res.ToMaildir.New += len(got) })
-	r.tell(func(p *Progress) { p.Messages += int64(len(got)) })
-	return nil
 }
 
 // notDownloaded deals with a message for which nothing came.

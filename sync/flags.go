@@ -15,7 +15,7 @@ import (
 // change is a flag change that the same command can make on many messages.
 type change struct {
 	add   bool
-	flags string
+	flags mail.Flags
 }
 
 // setFlags brings flag changes over in one folder and records what both sides have then.
@@ -75,8 +75,8 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 		if uid == 0 {
 			continue
 		}
-		for _, c := range []change{{true, keeps(op.Add).String()}, {false, op.Remove.String()}} {
-			if c.flags == "" {
+		for _, c := range [...]change{{true, keeps(op.Add)}, {false, op.Remove}} {
+			if c.flags.IsZero() {
 				continue
 			}
 			if groups[c] == nil {
@@ -91,7 +91,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 		err := r.pool.with(ctx, func(s remote.Session) error {
 			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 			for _, c := range keys {
-				refused, err := s.Store(ctx, box, *groups[c], c.add, mail.ParseFlags(c.flags))
+				refused, err := s.Store(ctx, box, *groups[c], c.add, c.flags)
 				if err != nil {
 					return err
 				}
@@ -174,30 +174,34 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 		acted bool
 	}
 	var outcomes []outcome
+	var changes []maildir.FlagChange
+	var changed []outcome // of each of the changes
 	for i, op := range ops {
 		// What failed on the server left the row without the merge base that this change counts on.
 		if rows[i].ID == 0 || made[rows[i].ID].failed {
 			continue
 		}
+		o := outcome{op, rows[i].ID, op.LocalSeen, false}
 		if op.Add.IsZero() && op.Remove.IsZero() {
-			outcomes = append(outcomes, outcome{op, rows[i].ID, op.LocalSeen, false})
-			continue
+			outcomes = append(outcomes, o)
+		} else if name := rows[i].Name; name != "" {
+			changes = append(changes, maildir.FlagChange{Base: name, Add: op.Add, Remove: op.Remove})
+			changed = append(changed, o)
 		}
-		if rows[i].Name == "" {
-			continue
-		}
-		e, err := r.md.SetFlags(f.name, rows[i].Name, op.Add, op.Remove)
-		if errors.Is(err, maildir.ErrNotFound) {
+	}
+	for i, out := range r.md.SetFlagsAll(f.name, changes) {
+		if errors.Is(out.Err, maildir.ErrNotFound) {
 			r.doubt(f)
 			continue
 		}
-		if err != nil {
+		if out.Err != nil {
 			r.soil(f)
-			r.fail(f.name, fmt.Errorf("changing flags of message file %s: %w", rows[i].Name, err))
+			r.fail(f.name, fmt.Errorf("changing flags of message file %s: %w", changes[i].Base, out.Err))
 			continue
 		}
-		seen := op.LocalSeen.Minus(op.Add.Minus(e.Flags)).Plus(op.Remove.And(e.Flags))
-		outcomes = append(outcomes, outcome{op, rows[i].ID, seen, true})
+		o, has := changed[i], out.Entry.Flags
+		o.seen, o.acted = o.op.LocalSeen.Minus(o.op.Add.Minus(has)).Plus(o.op.Remove.And(has)), true
+		outcomes = append(outcomes, o)
 	}
 	if err := r.md.Flush(); err != nil {
 		return fmt.Errorf("making them durable: %w", err)
@@ -228,18 +232,29 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 // comes back empty: what should have brought it there failed, and what follows is left out.
 func (r *run) rows(ctx context.Context, ops []plan.Op) ([]state.Message, error) {
 	rows := make([]state.Message, len(ops))
-	err := r.view(ctx, func(tx *state.Tx) error {
-		for i, op := range ops {
-			f := r.byName[op.Folder]
-			m, err := rowFor(tx, f, op)
-			if errors.Is(err, state.ErrNotFound) || (err == nil && m.Folder != f.base.ID) {
+	ids := make([]int64, len(ops))
+	for i := range ops {
+		ids[i] = ops[i].Row
+	}
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if rows, err = tx.Messages(ids); err != nil {
+			return err
+		}
+		for i := range ops {
+			f := r.byName[ops[i].Folder]
+			if ops[i].Row == 0 {
+				rows[i], err = rowFor(tx, f, ops[i])
+			} else if rows[i].ID == 0 {
+				err = state.ErrNotFound
+			}
+			if errors.Is(err, state.ErrNotFound) || (err == nil && rows[i].Folder != f.base.ID) {
 				r.doubt(f)
+				rows[i] = state.Message{}
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			rows[i] = m
 		}
 		return nil
 	})

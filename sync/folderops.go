@@ -37,7 +37,7 @@ func (r *run) answerFolders(ctx context.Context, in *plan.FolderInput) error {
 // sameMessages is the share of a base folder's messages that a candidate holds.
 func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.FolderInput) (float64, error) {
 	if q.Side == plan.Maildir {
-		scan, err := r.md.Scan(ctx, q.Candidate)
+		scan, err := r.md.Scan(ctx, q.Candidate, nil)
 		if err != nil {
 			r.fail(q.Candidate, err)
 			return 0, nil
@@ -46,20 +46,30 @@ func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.
 		for _, e := range scan.Entries {
 			there[e.Base] = true
 		}
-		var known []state.Name
-		if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.Names(q.Base); return err }); err != nil {
+		same, known := 0, 0
+		err = r.view(ctx, func(tx *state.Tx) error {
+			files, err := tx.Files(q.Base)
+			if err != nil {
+				return err
+			}
+			for _, e := range scan.Entries {
+				if files.Take(e.Base, e.Flags.Hash()) {
+					same++
+				}
+			}
+			known = files.Len()
+			others, err := tx.Messages(files.Missing()) // gone, or with other flags
+			for _, m := range others {
+				if there[m.Name] {
+					same++
+				}
+			}
+			return err
+		})
+		if err != nil || known == 0 {
 			return 0, err
 		}
-		same := 0
-		for _, n := range known {
-			if there[n.Name] {
-				same++
-			}
-		}
-		if len(known) == 0 {
-			return 0, nil
-		}
-		return float64(same) / float64(len(known)), nil
+		return float64(same) / float64(known), nil
 	}
 	i := slices.IndexFunc(in.Remote, func(f plan.RemoteFolder) bool { return f.Name == q.Candidate })
 	if i < 0 {

@@ -23,6 +23,7 @@ type trees struct {
 	local []maildir.Folder // all that the Maildir has
 	// hidden are local folders that nobody could look into: they, and what is below them, are not gone.
 	hidden []mail.FolderName
+	listed map[mail.FolderName]*listing // directories that were read already
 }
 
 // isHidden reports whether it is not known if the Maildir has a folder.
@@ -32,7 +33,7 @@ func (t *trees) isHidden(name mail.FolderName) bool {
 
 // probe looks at both sides at once: one exchange with the server, one stat of each local directory.
 func (r *run) probe(ctx context.Context) error {
-	t, err := r.readTrees(ctx)
+	t, err := r.readTrees(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (r *run) probe(ctx context.Context) error {
 			return err
 		}
 		if renamed {
-			if t, err = r.readTrees(ctx); err != nil {
+			if t, err = r.readTrees(ctx, true); err != nil {
 				return err
 			}
 		}
@@ -50,8 +51,12 @@ func (r *run) probe(ctx context.Context) error {
 	return r.lineUp(ctx, t)
 }
 
-func (r *run) readTrees(ctx context.Context) (*trees, error) {
+// readTrees reads the folders of all three trees, and with compare also the directories that changed.
+func (r *run) readTrees(ctx context.Context, compare bool) (*trees, error) {
 	var t trees
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { t.base, err = tx.Folders(); return err }); err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return r.pool.reading(gctx, func(s remote.Session) (err error) {
@@ -75,16 +80,12 @@ func (r *run) readTrees(ctx context.Context) (*trees, error) {
 				t.hidden = append(t.hidden, p.Folder)
 			}
 		}
+		if compare {
+			t.listed = r.listEarly(gctx, t.base, t.local)
+		}
 		return nil
 	})
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	err := r.view(ctx, func(tx *state.Tx) (err error) {
-		t.base, err = tx.Folders()
-		return err
-	})
-	return &t, err
+	return &t, g.Wait()
 }
 
 // lineUp decides which folders the account is about and makes r.folders of them, carrying out the
@@ -114,7 +115,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if t, err = r.readTrees(ctx); err != nil {
+		if t, err = r.readTrees(ctx, true); err != nil {
 			return err
 		}
 	}
@@ -269,7 +270,8 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		}
 	}
 	for name, lf := range sc.locals {
-		get(name).local = lf
+		f := get(name)
+		f.local, f.listed = lf, t.listed[lf.Name]
 	}
 	listed := map[string]bool{}
 	for _, b := range t.boxes {

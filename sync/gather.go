@@ -148,7 +148,8 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	if err = cmp.Or(err, knownErr); err != nil {
 		return err
 	}
-	f.selected, f.readRemote = &ch.Selected, true
+	selected := ch.Selected // alone, so that it does not keep the messages
+	f.selected, f.readRemote = &selected, true
 	if f.base.UIDNext != 0 && !f.lostRemote && ch.Selected.UIDValidity != f.base.UIDValidity {
 		return remote.ErrUIDValidity
 	}
@@ -217,52 +218,32 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 				}
 			})
 		}
-		now := make(map[mail.UID]remote.Message, len(ch.Flags))
-		var seen []mail.UID
-		for _, m := range slices.Concat(ch.Flags, ch.New) {
-			now[m.UID] = m
-			seen = append(seen, m.UID)
-		}
-		known := map[mail.UID]bool{}
-		changed := mail.UIDSet{}
-		if len(seen) > 1000 {
-			// Most rows will be the same: compare without loading them whole.
-			var diff []mail.UID
-			err := tx.EachRemote(f.base.ID, func(_ int64, uid mail.UID, flags mail.Flags, why string) error {
-				m, ok := now[uid]
-				if !ok {
-					return nil
-				}
-				known[uid] = true
-				if !m.Flags.Equal(flags) || why != "" {
-					diff = append(diff, uid)
-				}
-				return nil
-			})
-			if err != nil {
+		seen := sightings{inOrder(ch.Flags), inOrder(ch.New)}
+		changed := seen.uids()
+		var known mail.UIDSet
+		if changed.Len() > manySightings {
+			var err error
+			if changed, known, err = seen.differing(tx, f.base.ID); err != nil {
 				return err
 			}
-			changed = mail.NewUIDSet(diff...)
-		} else {
-			changed = mail.NewUIDSet(seen...)
 		}
 		rows, err := tx.ByUIDs(f.base.ID, changed)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
-			known[row.UID] = true
-			m := now[row.UID]
-			switch {
-			case row.Why != string(plan.Pending) && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld:
-			default:
-				p := f.pair(row)
-				p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
+			known.Add(row.UID)
+			m := seen.of(row.UID)
+			if m == nil || row.Why != string(plan.Pending) && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld {
+				continue
 			}
+			p := f.pair(row)
+			p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
 		}
+		f.remoteNew = slices.Grow(f.remoteNew, len(ch.New))
 		for _, m := range ch.New {
 			switch {
-			case known[m.UID]:
+			case known.Contains(m.UID):
 			case f.mayBeGhost(m):
 				r.soil(f)
 				r.lookAgain()
@@ -272,12 +253,11 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 		}
 		gone := ch.Vanished
 		if since == 0 {
-			have := mail.NewUIDSet(seen...)
 			all, err := tx.UIDs(f.base.ID)
 			if err != nil {
 				return err
 			}
-			gone = all.Minus(have)
+			gone = all.Minus(seen.uids())
 			// Rows whose UID was taken away, because it meant nothing any more, before they were found again.
 			err = eachIn(tx, f, func(m state.Message) {
 				if m.UID == 0 && (m.Why == "" || m.Name == "") {
@@ -296,7 +276,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 				return err
 			}
 			for _, row := range own {
-				if _, ok := now[row.UID]; !ok && !row.RemoteHeld {
+				if seen.of(row.UID) == nil && !row.RemoteHeld {
 					gone.Add(row.UID)
 				}
 			}
@@ -312,133 +292,67 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 	})
 }
 
+// manySightings: of more messages than this most will be as they were, and their rows are not read whole.
+const manySightings = 1000
+
+// sightings are the messages that one reading named, each list in ascending order of UID.
+type sightings struct{ old, fresh []remote.Message }
+
+// inOrder returns messages in ascending order of UID, which is nearly always the order they came in.
+func inOrder(ms []remote.Message) []remote.Message {
+	if slices.IsSortedFunc(ms, compareUIDs) {
+		return ms
+	}
+	ms = slices.Clone(ms)
+	slices.SortStableFunc(ms, compareUIDs)
+	return ms
+}
+
+func compareUIDs(a, b remote.Message) int { return cmp.Compare(a.UID, b.UID) }
+
+// of returns a message, nil if it was not named.
+func (s sightings) of(uid mail.UID) *remote.Message {
+	for _, list := range [...][]remote.Message{s.fresh, s.old} {
+		i, ok := slices.BinarySearchFunc(list, uid, func(m remote.Message, uid mail.UID) int { return cmp.Compare(m.UID, uid) })
+		if ok {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func (s sightings) uids() mail.UIDSet {
+	var set mail.UIDSet
+	for _, list := range [...][]remote.Message{s.old, s.fresh} {
+		for i := range list {
+			set.Add(list[i].UID)
+		}
+	}
+	return set
+}
+
+// differing returns the messages that have other flags than the folder's rows say, and all that have a row.
+func (s sightings) differing(tx *state.Tx, folder int64) (differ, known mail.UIDSet, err error) {
+	err = tx.EachRemote(folder, func(_ int64, uid mail.UID, flags mail.Flags, why string) error {
+		m := s.of(uid)
+		if m == nil {
+			return nil
+		}
+		known.Add(uid)
+		if why != "" || !m.Flags.Equal(flags) {
+			differ.Add(uid)
+		}
+		return nil
+	})
+	return differ, known, err
+}
+
 // newRemote notes a message on the server that the state does not know, or knows as parked.
 func (f *folder) newRemote(r *run, m remote.Message, row int64) {
 	f.remoteNew = append(f.remoteNew, plan.RemoteMessage{
 		Row: row, Folder: f.name, UID: m.UID, Flags: m.Flags, Size: m.Size, Date: m.Date, EmailID: m.EmailID,
 		Park: r.park(m.Size, m.Date),
 	})
-}
-
-func (r *run) gatherLocal(ctx context.Context, f *folder) error {
-	switch {
-	case f.local == nil && !f.base.OnDisk:
-		return nil
-	case f.local == nil:
-		return r.eachRow(ctx, f, func(m state.Message) {
-			if m.Name != "" {
-				f.pair(m).Local = f.missingLocal()
-			}
-		})
-	}
-	if r.sameLocal(f) {
-		return nil
-	}
-	scan, err := r.md.Scan(ctx, f.local.Name)
-	if err != nil {
-		return err
-	}
-	f.scanned, f.readLocal = &scan, true
-	for _, p := range scan.Problems {
-		r.fail(f.name, p)
-		scan.Mark.Racy = true // reported again until somebody mends it
-	}
-	return r.takeScan(ctx, f, scan.Entries, scan.Quiet)
-}
-
-func (r *run) sameLocal(f *folder) bool {
-	if r.merge || f.lostLocal || len(f.base.LocalMark) == 0 || f.base.Filter != r.filter() {
-		return false
-	}
-	var m maildir.Mark
-	return m.UnmarshalBinary(f.base.LocalMark) == nil && m.Equal(f.local.Mark)
-}
-
-// takeScan compares one reading of a directory with the state.
-func (r *run) takeScan(ctx context.Context, f *folder, entries []maildir.Entry, quiet bool) error {
-	var fresh []maildir.Entry
-	now := map[int64]maildir.Entry{} // rows whose flags differ, or that are back
-	var gone []int64
-	err := r.view(ctx, func(tx *state.Tx) error {
-		known, err := tx.Names(f.base.ID)
-		if err != nil {
-			return err
-		}
-		i := 0
-		for _, k := range known {
-			for i < len(entries) && entries[i].Base < k.Name {
-				fresh = append(fresh, entries[i])
-				i++
-			}
-			if i < len(entries) && entries[i].Base == k.Name {
-				e := entries[i]
-				if e.Unexplained {
-					// Its letters have lost their meaning; that takes no keyword from anybody.
-					e.Flags = e.Flags.Plus(k.LocalFlags.Minus(mail.SystemFlags(k.LocalFlags.System())))
-				}
-				if !e.Flags.Equal(k.LocalFlags) || k.LocalHeld {
-					now[k.ID] = e
-				}
-				i++
-				continue
-			}
-			if !quiet {
-				// Somebody renames while we read: only a look at the file itself can tell.
-				switch _, err := r.md.Stat(f.local.Name, k.Name); {
-				case err == nil:
-					continue
-				case !errors.Is(err, maildir.ErrNotFound):
-					r.soil(f)
-					continue
-				}
-			}
-			gone = append(gone, k.ID)
-		}
-		fresh = append(fresh, entries[i:]...)
-		for _, id := range gone {
-			m, err := tx.Message(id)
-			if err != nil {
-				return err
-			}
-			p := f.pair(m)
-			p.Local = f.missingLocal()
-		}
-		for id, e := range now {
-			m, err := tx.Message(id)
-			if err != nil {
-				return err
-			}
-			p := f.pair(m)
-			p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, e := range fresh {
-		if err := r.newLocal(f, e, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// newLocal notes a file that the state does not know, or knows as parked.
-func (r *run) newLocal(f *folder, e maildir.Entry, row int64) error {
-	info, err := r.md.Stat(f.local.Name, e.Base)
-	if errors.Is(err, maildir.ErrNotFound) {
-		r.soil(f) // it went away while we looked; the next run sees what became of it
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	f.localNew = append(f.localNew, plan.LocalMessage{
-		Row: row, Folder: f.name, Name: e.Base, Flags: e.Flags, Unexplained: e.Unexplained, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
-		Park: r.park(info.Size, info.ModTime),
-	})
-	return nil
 }
 
 // gatherRows adds the rows that take part in every run, whether or not the folder changed: deletions that are

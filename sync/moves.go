@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -13,48 +14,40 @@ import (
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
+// A batch of moves is written down, done and recorded together.
+const (
+	localMoves  = 1000
+	remoteMoves = 5000
+)
+
+// route is a pair of folders between which messages move.
+type route struct {
+	side     plan.Side
+	from, to mail.FolderName
+}
+
 // moves carries moves out, those of one pair of folders together.
 func (r *run) moves(ctx context.Context, ops []plan.Op) error {
-	type route struct{ from, to mail.FolderName }
 	grouped := map[route][]plan.Op{}
 	var routes []route
 	for _, op := range ops {
-		if op.Side == plan.Maildir {
-			if err := r.moveLocal(ctx, op); err != nil {
-				if !r.ofFolder(ctx, err) {
-					return err
-				}
-				r.soil(r.byName[op.Folder])
-				r.fail(op.Folder, fmt.Errorf("moving message file %s here from %s: %w", op.Name, op.From, err))
-			}
-			continue
-		}
-		k := route{op.From, op.Folder}
+		k := route{op.Side, op.From, op.Folder}
 		if grouped[k] == nil {
 			routes = append(routes, k)
 		}
 		grouped[k] = append(grouped[k], op)
 	}
-	if err := r.md.Flush(); err != nil {
-		return fmt.Errorf("making moves in the Maildir durable: %w", err)
-	}
+	// The Maildir's first: what fails there says more about the rest.
+	slices.SortStableFunc(routes, func(a, b route) int { return strings.Compare(string(a.side), string(b.side)) })
 	for _, k := range routes {
-		from, to := r.byName[k.from], r.byName[k.to]
-		if to == nil {
-			var err error
-			if to, err = r.newFolder(ctx, k.to); err != nil {
-				r.soil(from)
-				r.fail(k.from, fmt.Errorf("moving messages to %s: %w", k.to, err))
-				continue
-			}
+		var err error
+		if k.side == plan.Maildir {
+			err = r.moveLocal(ctx, k, grouped[k])
+		} else {
+			err = r.moveRemote(ctx, k, grouped[k])
 		}
-		if err := r.moveRemote(ctx, from, to, grouped[k]); err != nil {
-			if !r.ofFolder(ctx, err) {
-				return err
-			}
-			r.soil(from)
-			r.soil(to)
-			r.fail(k.from, fmt.Errorf("moving messages to %s on the server: %w", k.to, err))
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -90,68 +83,153 @@ func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, err
 	return f, nil
 }
 
-// moveLocal renames one file into another folder. The name stays the same, so that a stop in between shows.
-func (r *run) moveLocal(ctx context.Context, op plan.Op) error {
-	to := r.byName[op.Folder]
-	if err := r.ensureLocal(ctx, to); err != nil {
-		return err
-	}
-	var row state.Message
-	err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
-	if err != nil {
-		return err
-	}
-	source := row.Folder
-	fresh := r.rowOf(to, op.UID, "")
-	moved := row
-	moved.Folder = to.base.ID
-	if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
-		moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
-	}
-	moved.RemoteFlags, moved.RemoteHeld = op.RemoteSeen, false
-	in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
-	in.Message.Folder = source
-	if op.Name != "" {
-		in.Message.Name = op.Name
-	}
-	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) }); err != nil {
-		return err
-	}
-	entry, err := r.md.Move(op.From, in.Message.Name, op.Folder)
-	if errors.Is(err, maildir.ErrNotFound) {
-		// It moved on or was deleted while we looked.
-		r.doubt(to)
-		if from := r.byName[op.From]; from != nil {
-			r.doubt(from)
+// moveLocal renames files into another folder. Their names stay the same, so that a stop in between shows.
+func (r *run) moveLocal(ctx context.Context, k route, ops []plan.Op) error {
+	to := r.byName[k.to]
+	for chunk := range chunks(ops, localMoves) {
+		err := r.ensureLocal(ctx, to)
+		if err == nil {
+			err = r.moveLocalBatch(ctx, to, k, chunk)
 		}
-		return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+		if err != nil {
+			if !r.ofFolder(ctx, err) {
+				return err
+			}
+			r.soil(to)
+			r.fail(k.to, fmt.Errorf("moving messages here from %s: %w", k.from, err))
+		}
 	}
+	return nil
+}
+
+// localMove is one file on its way.
+type localMove struct {
+	op     plan.Op
+	moved  state.Message // the row as it will be
+	intent *state.Intent
+	done   bool
+	gone   bool // there was no file
+}
+
+func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []plan.Op) error {
+	batch, err := r.prepareLocalMoves(ctx, to, ops)
 	if err != nil {
 		return err
+	}
+	intents, names := make([]*state.Intent, len(batch)), make([]string, len(batch))
+	for i := range batch {
+		intents[i], names[i] = batch[i].intent, batch[i].intent.Message.Name
+	}
+	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
+		return err
+	}
+	for i, out := range r.md.MoveAll(k.from, names, k.to) {
+		b := &batch[i]
+		switch {
+		case errors.Is(out.Err, maildir.ErrNotFound):
+			// It moved on or was deleted while we looked.
+			b.gone = true
+			r.doubt(to)
+			if from := r.byName[k.from]; from != nil {
+				r.doubt(from)
+			}
+		case out.Err != nil: // its intent stays: the next run finds out where it is
+			r.soil(to)
+			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", names[i], k.from, out.Err))
+		default:
+			b.arrived(out.Entry)
+		}
 	}
 	if err := r.md.Flush(); err != nil {
-		return fmt.Errorf("making the move durable: %w", err)
+		return fmt.Errorf("making the moves durable: %w", err)
 	}
-	moved.Name = entry.Base
-	// A keyword may have no letter there. Another flag that is missing was removed by somebody while we looked.
-	lost := op.LocalSeen.Minus(entry.Flags)
-	moved.LocalFlags = op.LocalSeen.Minus(lost.Minus(mail.SystemFlags(lost.System())))
+	n := 0
 	err = r.update(ctx, func(tx *state.Tx) error {
-		if err := clearParked(tx, to, moved.UID, moved.Name, moved.ID); err != nil {
-			return err
+		n = 0
+		for i := range batch {
+			b := &batch[i]
+			if !b.done && !b.gone {
+				continue
+			}
+			if b.done {
+				n++
+				if err := clearParked(tx, to, b.moved.UID, b.moved.Name, b.moved.ID); err != nil {
+					return err
+				}
+				if err := tx.PutMessage(&b.moved); err != nil {
+					return err
+				}
+			}
+			if err := tx.DeleteIntent(b.intent.ID); err != nil {
+				return err
+			}
 		}
-		if err := tx.PutMessage(&moved); err != nil {
-			return err
-		}
-		return tx.DeleteIntent(in.ID)
+		return nil
 	})
-	r.count(func(res *Result) { res.ToMaildir.Moved++ })
+	r.count(func(res *Result) { res.ToMaildir.Moved += n })
 	return err
+}
+
+// prepareLocalMoves makes the intents of moves and the rows that they lead to.
+func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) ([]localMove, error) {
+	batch := make([]localMove, 0, len(ops))
+	err := r.view(ctx, func(tx *state.Tx) error {
+		for _, op := range ops {
+			row, err := tx.Message(op.Row)
+			if err != nil {
+				return err
+			}
+			fresh := r.rowOf(to, op.UID, "")
+			moved := row
+			moved.Folder = to.base.ID
+			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
+				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
+			}
+			moved.RemoteFlags, moved.RemoteHeld = op.RemoteSeen, false
+			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
+			in.Message.Folder = row.Folder
+			if op.Name != "" {
+				in.Message.Name = op.Name
+			}
+			batch = append(batch, localMove{op: op, moved: moved, intent: in})
+		}
+		return nil
+	})
+	return batch, err
+}
+
+// arrived takes in what became of the file.
+func (b *localMove) arrived(entry maildir.Entry) {
+	b.done = true
+	b.moved.Name = entry.Base
+	// A keyword may have no letter there. Another flag that is missing was removed by somebody while we looked.
+	lost := b.op.LocalSeen.Minus(entry.Flags)
+	b.moved.LocalFlags = b.op.LocalSeen.Minus(lost.Minus(mail.SystemFlags(lost.System())))
 }
 
 // moveRemote moves messages between two mailboxes. Without MOVE the originals are removed once the copies
 // are known.
-func (r *run) moveRemote(ctx context.Context, from, to *folder, ops []plan.Op) error {
+func (r *run) moveRemote(ctx context.Context, k route, ops []plan.Op) error {
+	from, to := r.byName[k.from], r.byName[k.to]
+	if to == nil {
+		var err error
+		if to, err = r.newFolder(ctx, k.to); err != nil {
+			r.soil(from)
+			r.fail(k.from, fmt.Errorf("moving messages to %s: %w", k.to, err))
+			return nil
+		}
+	}
+	err := r.moveRemoteAll(ctx, from, to, ops)
+	if err == nil || !r.ofFolder(ctx, err) {
+		return err
+	}
+	r.soil(from)
+	r.soil(to)
+	r.fail(k.from, fmt.Errorf("moving messages to %s on the server: %w", k.to, err))
+	return nil
+}
+
+func (r *run) moveRemoteAll(ctx context.Context, from, to *folder, ops []plan.Op) error {
 	if err := r.ensureMailbox(ctx, to); err != nil {
 		return err
 	}
@@ -159,7 +237,7 @@ func (r *run) moveRemote(ctx context.Context, from, to *folder, ops []plan.Op) e
 	if err != nil {
 		return err
 	}
-	for chunk := range chunks(ops, 500) {
+	for chunk := range chunks(ops, remoteMoves) {
 		if err := r.moveBatch(ctx, from, to, dest, chunk); err != nil {
 			return err
 		}

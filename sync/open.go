@@ -52,10 +52,12 @@ func (r *run) open(ctx context.Context) error {
 		}
 		return r.setupError(err)
 	}
+	r.pool.start(ctx) // which takes longer than all that is done before a session is needed
 	db, err := state.Open(ctx, r.set.StatePathOrDefault(), state.Options{
 		Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: md.Local(), Now: r.now,
 	})
 	if err != nil {
+		r.pool.close()
 		_ = md.Close()
 		return r.setupError(err)
 	}

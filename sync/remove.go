@@ -156,26 +156,27 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 	if r.set.Undo > 0 {
 		undo = &maildir.Undo{Run: maildir.RunName(r.now())}
 	}
-	var gone []state.Message
+	var doomed, gone []state.Message
+	var names []string
 	for i, op := range ops {
 		m := rows[i]
 		if m.ID == 0 || back.Contains(m.UID) && !op.Expunge {
 			r.doubt(f)
 			continue
 		}
-		name := m.Name
-		err := r.md.Remove(f.name, name, undo)
-		if err != nil && !errors.Is(err, maildir.ErrNotFound) {
-			r.soil(f)
-			r.fail(f.name, fmt.Errorf("removing message file %s: %w", name, err))
-			continue
-		}
-		if errors.Is(err, maildir.ErrNotFound) {
+		doomed, names = append(doomed, m), append(names, m.Name)
+	}
+	for i, out := range r.md.RemoveAll(f.name, names, undo) {
+		switch {
+		case errors.Is(out.Err, maildir.ErrNotFound):
 			r.doubt(f)
 			r.lookAgain() // moved while we looked, or deleted: the next look tells
-			continue
+		case out.Err != nil:
+			r.soil(f)
+			r.fail(f.name, fmt.Errorf("removing message file %s: %w", names[i], out.Err))
+		default:
+			gone = append(gone, doomed[i])
 		}
-		gone = append(gone, m)
 	}
 	if err := r.md.Flush(); err != nil {
 		return fmt.Errorf("making it durable: %w", err)

@@ -19,6 +19,15 @@ type sessions struct {
 	opened  int // sessions alive
 	limit   int // lowered when the server refuses another
 	traffic remote.Traffic
+	early   *dialing // the session that is being opened before anybody needs it, nil once it is taken
+}
+
+// dialing is a session that is being opened.
+type dialing struct {
+	done   chan struct{}
+	cancel context.CancelFunc
+	s      remote.Session
+	err    error
 }
 
 func newSessions(d remote.Dialer, limit int) *sessions {
@@ -50,8 +59,43 @@ func (p *sessions) with(ctx context.Context, f func(remote.Session) error) error
 	}
 }
 
+// start begins to open the first session, so that it is there when it is needed.
+func (p *sessions) start(ctx context.Context) {
+	d := &dialing{done: make(chan struct{})}
+	ctx, d.cancel = context.WithCancel(ctx)
+	p.mu.Lock()
+	p.early = d
+	p.opened++
+	p.mu.Unlock()
+	go func() {
+		defer close(d.done)
+		d.s, d.err = p.dialer.Dial(ctx)
+	}()
+}
+
+// await returns the session that start began to open.
+func (p *sessions) await(ctx context.Context, d *dialing) (remote.Session, error) {
+	select {
+	case <-d.done:
+	case <-ctx.Done(): // which is that of Dial too
+		d.cancel()
+		<-d.done
+	}
+	if d.err != nil {
+		p.mu.Lock()
+		p.opened--
+		p.mu.Unlock()
+	}
+	return d.s, d.err
+}
+
 func (p *sessions) take(ctx context.Context) (remote.Session, error) {
 	p.mu.Lock()
+	if d := p.early; d != nil {
+		p.early = nil
+		p.mu.Unlock()
+		return p.await(ctx, d)
+	}
 	if n := len(p.idle); n > 0 {
 		s := p.idle[n-1]
 		p.idle = p.idle[:n-1]
@@ -103,6 +147,15 @@ func (p *sessions) drop(s remote.Session) {
 // close ends all sessions and returns what they exchanged.
 func (p *sessions) close() remote.Traffic {
 	p.mu.Lock()
+	if d := p.early; d != nil { // nobody needed it
+		p.early = nil
+		p.mu.Unlock()
+		d.cancel()
+		if s, err := p.await(context.Background(), d); err == nil {
+			p.put(s, context.Canceled)
+		}
+		p.mu.Lock()
+	}
 	defer p.mu.Unlock()
 	for _, s := range p.idle {
 		p.drop(s)

@@ -130,6 +130,12 @@ func (r *run) settleRemote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(intents) > 0 {
+		// Settling makes rows that the directories were not compared with.
+		for _, f := range r.folders {
+			f.listed = nil
+		}
+	}
 	byFolder := map[int64][]*state.Intent{}
 	for i := range intents {
 		in := &intents[i]

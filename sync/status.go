@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
-	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -127,37 +126,38 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 	if !onDisk {
 		return out, nil
 	}
-	scan, err := r.md.Scan(ctx, f.Name)
+	files, err := tx.Files(f.ID)
+	if err != nil {
+		return out, err
+	}
+	l, err := r.listKnown(ctx, f.ID, f.Name, files)
 	if err != nil {
 		out.LastError = err.Error()
 		return out, nil
 	}
-	out.InMaildir = len(scan.Entries)
-	known, err := tx.Names(f.ID)
-	if err != nil {
-		return out, err
-	}
-	out.Waiting = waiting(known, scan.Entries)
-	return out, nil
+	out.InMaildir = l.scan.Count
+	out.Waiting, err = waiting(tx, l)
+	return out, err
 }
 
 // waiting counts what differs between a directory and the state.
-func waiting(known []state.Name, entries []maildir.Entry) int {
-	n, i := 0, 0
-	for _, k := range known {
-		for i < len(entries) && entries[i].Base < k.Name {
-			n++
-			i++
-		}
-		switch {
-		case i < len(entries) && entries[i].Base == k.Name:
-			if !entries[i].Flags.Equal(k.LocalFlags) {
-				n++
-			}
-			i++
-		case !k.LocalHeld:
+func waiting(tx *state.Tx, l *listing) (int, error) {
+	rows, err := tx.Messages(l.missing)
+	if err != nil {
+		return 0, err
+	}
+	differ := make(map[string]mail.Flags, len(l.unknown))
+	for _, e := range l.unknown {
+		differ[e.Base] = e.Flags
+	}
+	n := len(differ)
+	for _, m := range rows {
+		switch flags, there := differ[m.Name]; {
+		case there && flags.Equal(m.LocalFlags):
+			n-- // it came back while its deletion was held
+		case !there && !m.LocalHeld:
 			n++
 		}
 	}
-	return n + len(entries) - i
+	return n, nil
 }

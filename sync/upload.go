@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -37,21 +39,59 @@ type sending struct {
 	result   remote.Appended
 }
 
-// upload stores messages of one folder on the server. Each batch is written down as intents before the
-// first byte goes out.
+// Uploads go out in batches of this many messages or bytes. The first ones are smaller, so that the wire is not idle while
+// the files of a large one are looked at.
+const (
+	firstUpload    = 50
+	uploadMessages = 1000
+	uploadBytes    = 64 << 20
+)
+
+// upload stores messages of one folder on the server. Each batch is written down as intents before its
+// first byte goes out; while it is sent, the files of the next one are looked at.
 func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	if err := r.ensureMailbox(ctx, f); err != nil {
 		return err
 	}
-	for chunk := range chunks(ops, 200) {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := r.uploadBatch(ctx, f, chunk); err != nil {
-			return fmt.Errorf("uploading: %w", err)
-		}
+	sel, err := r.selectedOf(ctx, f)
+	if err != nil {
+		return err
 	}
-	return nil
+	earlier, err := r.earlierUploads(ctx, f)
+	if err != nil {
+		return err
+	}
+	batches := make(chan []*sending)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(batches)
+		limit := firstUpload
+		for len(ops) > 0 {
+			batch, n, err := r.prepare(ctx, f, sel, earlier, ops, limit)
+			if err != nil {
+				return fmt.Errorf("uploading: %w", err)
+			}
+			ops, limit = ops[n:], min(limit*batchGrowth, uploadMessages)
+			select {
+			case batches <- batch:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for batch := range batches {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if err := r.uploadBatch(ctx, f, sel, batch); err != nil {
+				return fmt.Errorf("uploading: %w", err)
+			}
+		}
+		return nil
+	})
+	return g.Wait()
 }
 
 // chunks yields s in pieces of at most n.
@@ -67,25 +107,17 @@ func chunks[T any](s []T, n int) func(func([]T) bool) {
 	}
 }
 
-func (r *run) uploadBatch(ctx context.Context, f *folder, ops []plan.Op) error {
-	sel, err := r.selectedOf(ctx, f)
-	if err != nil {
-		return err
-	}
-	batch, err := r.prepare(ctx, f, sel, ops)
-	if err != nil || len(batch) == 0 {
-		return err
+func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, batch []*sending) error {
+	if len(batch) == 0 {
+		return nil
 	}
 	intents := make([]*state.Intent, len(batch))
+	uploads := make([]remote.Upload, len(batch))
 	for i, b := range batch {
-		intents[i] = b.intent
+		intents[i], uploads[i] = b.intent, b.upload
 	}
 	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
 		return err
-	}
-	uploads := make([]remote.Upload, len(batch))
-	for i, b := range batch {
-		uploads[i] = b.upload
 	}
 	appendErr := r.pool.with(ctx, func(s remote.Session) error {
 		err := s.Append(ctx, f.mailbox, uploads,
@@ -118,8 +150,8 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, ops []plan.Op) error {
 	return nil
 }
 
-// prepare looks at the files once more and makes their intents.
-func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops []plan.Op) ([]*sending, error) {
+// earlierUploads returns the uploads into a folder that were begun before and have no answer, by file name.
+func (r *run) earlierUploads(ctx context.Context, f *folder) (map[string]state.Intent, error) {
 	earlier := map[string]state.Intent{}
 	err := r.view(ctx, func(tx *state.Tx) error {
 		all, err := tx.Intents()
@@ -130,82 +162,97 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, ops [
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return earlier, err
+}
+
+// prepare looks at files once more and makes their intents: of the first operations, up to limit or the bytes of a batch. n is
+// how many it dealt with.
+func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, ops []plan.Op, limit int) (batch []*sending, n int, err error) {
+	var bytes int64
+	for n < len(ops) && len(batch) < limit && bytes < uploadBytes {
+		b, err := r.prepareOne(ctx, f, sel, earlier, ops[n])
+		if err != nil {
+			return nil, n, err
+		}
+		n++
+		if b != nil {
+			batch, bytes = append(batch, b), bytes+b.upload.Size
+		}
 	}
-	var batch []*sending
-	for _, op := range ops {
-		row := state.Message{}
-		if op.Row != 0 {
-			err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
-			if err != nil {
-				return nil, err
-			}
+	return batch, n, nil
+}
+
+// prepareOne is prepare for one message, nil if it is not sent now.
+func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, op plan.Op) (*sending, error) {
+	row := state.Message{}
+	if op.Row != 0 {
+		err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
+		if err != nil {
+			return nil, err
 		}
-		c, info, err := r.md.Survey(ctx, f.name, op.Name)
-		switch {
-		case errors.Is(err, maildir.ErrNotFound):
-			r.doubt(f) // it went away while we looked
-			continue
-		case err != nil:
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
-			r.fail(f.name, fmt.Errorf("reading message file %s: %w", op.Name, err))
-			op.Why, op.Side, op.Reason = plan.Unreadable, plan.Maildir, err.Error()
-			if err := r.parkUpload(ctx, f, op); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		b := &sending{op: op, content: c, raw: row.Raw}
-		date := mail.ArrivalDate(info.ModTime, c.Date, r.now())
-		if op.Row != 0 && !row.Date.IsZero() {
-			date = row.Date
-		}
-		size := c.WireSize()
-		if b.raw {
-			size = c.Size
-		}
-		b.upload = remote.Upload{
-			Size: size, Flags: sel.Keeps(op.Add), Date: date,
-			Open: func() (io.ReadCloser, error) {
-				rc, _, err := r.md.OpenWire(f.name, op.Name, b.raw)
-				return rc, err
-			},
-		}
-		if limit := r.caps.AppendLimit; limit > 0 && size > limit {
-			op.Why, op.Side = plan.Refused, plan.Maildir
-			op.Reason = fmt.Sprintf("it has %d bytes, and the server takes no more than %d", size, limit)
-			r.fail(f.name, fmt.Errorf("uploading message file %s: %s", op.Name, op.Reason))
-			if err := r.parkUpload(ctx, f, op); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		in := earlier[op.Name]
-		if taken(in) && in.UIDValidity == sel.UIDValidity {
-			r.soil(f)
-			r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again", op.Name))
-			continue
-		}
-		if in.ID != 0 && in.UIDValidity != sel.UIDValidity {
-			in.UIDNext = 0 // of another mailbox
-		}
-		in.Kind, in.Started, in.UIDValidity = state.Upload, r.now(), sel.UIDValidity
-		if in.ID == 0 || in.UIDNext == 0 {
-			in.UIDNext = sel.UIDNext
-		}
-		in.Sends++
-		in.Message = state.Message{
-			ID: op.Row, Folder: f.base.ID, Name: op.Name, LocalFlags: op.LocalSeen, RemoteFlags: b.upload.Flags,
-			Digest: c.Digest, Header: c.Header, HasMessageID: c.HasMessageID, RemoteSize: size,
-			FileSize: info.Size, Inode: info.Inode, Date: date, Raw: row.Raw,
-		}
-		b.intent = &in
-		batch = append(batch, b)
 	}
-	return batch, nil
+	c, info, err := r.md.Survey(ctx, f.name, op.Name)
+	switch {
+	case errors.Is(err, maildir.ErrNotFound):
+		r.doubt(f) // it went away while we looked
+		return nil, nil
+	case err != nil:
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		r.fail(f.name, fmt.Errorf("reading message file %s: %w", op.Name, err))
+		op.Why, op.Side, op.Reason = plan.Unreadable, plan.Maildir, err.Error()
+		if err := r.parkUpload(ctx, f, op); err != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+	b := &sending{op: op, content: c, raw: row.Raw}
+	date := mail.ArrivalDate(info.ModTime, c.Date, r.now())
+	if op.Row != 0 && !row.Date.IsZero() {
+		date = row.Date
+	}
+	size := c.WireSize()
+	if b.raw {
+		size = c.Size
+	}
+	b.upload = remote.Upload{
+		Size: size, Flags: sel.Keeps(op.Add), Date: date,
+		Open: func() (io.ReadCloser, error) {
+			rc, _, err := r.md.OpenWire(f.name, op.Name, b.raw)
+			return rc, err
+		},
+	}
+	if limit := r.caps.AppendLimit; limit > 0 && size > limit {
+		op.Why, op.Side = plan.Refused, plan.Maildir
+		op.Reason = fmt.Sprintf("it has %d bytes, and the server takes no more than %d", size, limit)
+		r.fail(f.name, fmt.Errorf("uploading message file %s: %s", op.Name, op.Reason))
+		if err := r.parkUpload(ctx, f, op); err != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+	in := earlier[op.Name]
+	if taken(in) && in.UIDValidity == sel.UIDValidity {
+		r.soil(f)
+		r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again", op.Name))
+		return nil, nil
+	}
+	if in.ID != 0 && in.UIDValidity != sel.UIDValidity {
+		in.UIDNext = 0 // of another mailbox
+	}
+	in.Kind, in.Started, in.UIDValidity = state.Upload, r.now(), sel.UIDValidity
+	if in.ID == 0 || in.UIDNext == 0 {
+		in.UIDNext = sel.UIDNext
+	}
+	in.Sends++
+	in.Message = state.Message{
+		ID: op.Row, Folder: f.base.ID, Name: op.Name, LocalFlags: op.LocalSeen, RemoteFlags: b.upload.Flags,
+		Digest: c.Digest, Header: c.Header, HasMessageID: c.HasMessageID, RemoteSize: size,
+		FileSize: info.Size, Inode: info.Inode, Date: date, Raw: row.Raw,
+	}
+	b.intent = &in
+	return b, nil
 }
 
 // observe looks at what the server made of what it took: the flags that it kept and the size, and, where

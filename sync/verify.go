@@ -70,7 +70,7 @@ type verifier struct {
 
 func (v *verifier) all(ctx context.Context) error {
 	r := v.r
-	t, err := r.readTrees(ctx)
+	t, err := r.readTrees(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (v *verifier) read(ctx context.Context, f *folder) (map[mail.UID]remote.Mes
 	for _, m := range slices.Concat(ch.New, ch.Flags) {
 		remotes[m.UID] = m
 	}
-	scan, err := v.r.md.Scan(ctx, f.name)
+	scan, err := v.r.md.Scan(ctx, f.name, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}

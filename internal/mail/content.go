@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"hash"
 	"io"
 	netmail "net/mail"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -81,17 +81,62 @@ func NewSurveyor() *Surveyor {
 	return &Surveyor{all: sha256.New(), header: headerReader{hash: sha256.New()}}
 }
 
+// Reset makes the Surveyor ready for another message.
+func (s *Surveyor) Reset() {
+	s.all.Reset()
+	s.header.reset()
+	s.content, s.held, s.doubled = Content{}, false, false
+}
+
 // Write never fails.
 func (s *Surveyor) Write(p []byte) (int, error) {
-	s.content.Size += int64(len(p))
-	s.content.NUL = s.content.NUL || bytes.IndexByte(p, 0) >= 0
 	for rest := p; len(rest) > 0; {
 		block := rest[:min(len(rest), surveyBlock)]
 		rest = rest[len(block):]
-		s.pass(s.lfForm(block))
+		if s.begin(block); s.isLF(block) {
+			s.content.BareLF += int64(bytes.Count(block, []byte{'\n'}))
+			s.pass(block)
+			continue
+		}
+		s.buf = s.lfForm(s.buf[:0], block)
+		s.pass(s.buf)
 	}
 	return len(p), nil
 }
+
+// Append takes bytes as Write does, and appends what it hashes of them to dst: every CRLF turned into LF, a CR at the
+// end held back (see Held). It appends at most one byte more than p has. That is also what lies on disk as long as
+// StoredAsLF.
+func (s *Surveyor) Append(dst, p []byte) []byte {
+	for len(p) > 0 {
+		block := p[:min(len(p), surveyBlock)]
+		p = p[len(block):]
+		before := len(dst)
+		if s.begin(block); s.isLF(block) {
+			s.content.BareLF += int64(bytes.Count(block, []byte{'\n'}))
+			dst = append(dst, block...)
+		} else {
+			dst = s.lfForm(dst, block)
+		}
+		s.pass(dst[before:])
+	}
+	return dst
+}
+
+// Held reports whether a CR is held back, because an LF may follow.
+func (s *Surveyor) Held() bool { return s.held }
+
+// LineEnds returns how many CRLFs were read, and whether the message is StoredAsLF so far.
+func (s *Surveyor) LineEnds() (crlf int64, asLF bool) { return s.content.CRLF, s.content.StoredAsLF() }
+
+// begin notes what does not depend on line ends.
+func (s *Surveyor) begin(block []byte) {
+	s.content.Size += int64(len(block))
+	s.content.NUL = s.content.NUL || bytes.IndexByte(block, 0) >= 0
+}
+
+// isLF reports whether the bytes are in LF form as they are.
+func (s *Surveyor) isLF(block []byte) bool { return !s.held && bytes.IndexByte(block, '\r') < 0 }
 
 // pass hands on bytes in LF form.
 func (s *Surveyor) pass(p []byte) {
@@ -99,19 +144,21 @@ func (s *Surveyor) pass(p []byte) {
 	s.header.write(p)
 }
 
-// lfForm counts the line ends of the next bytes, at most surveyBlock of them, and returns them with
-// every CRLF turned into LF. A CR at the end is held back.
-func (s *Surveyor) lfForm(p []byte) []byte {
-	if !s.held && bytes.IndexByte(p, '\r') < 0 {
-		s.content.BareLF += int64(bytes.Count(p, []byte{'\n'}))
-		return p
-	}
-	out := slices.Grow(s.buf[:0], len(p)+1) // and the CR held before
-	s.buf = out
+// lfForm counts the line ends of the next bytes and appends them to out with every CRLF turned into LF. A CR at the
+// end is held back.
+func (s *Surveyor) lfForm(out, p []byte) []byte {
+	out = slices.Grow(out, len(p)+1) // and the CR held before
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
 			return s.text(out, p)
+		}
+		if i >= 2 && p[i-1] == '\r' && p[i-2] != '\r' && !s.held {
+			// A line as nearly all are.
+			s.content.CRLF++
+			out = append(append(out, p[:i-1]...), '\n')
+			p = p[i+1:]
+			continue
 		}
 		out = s.text(out, p[:i])
 		switch {
@@ -174,64 +221,96 @@ type headerReader struct {
 	ended    bool   // its last line has ended, which is not hashed yet: it may be the last one
 	inLine   bool   // the current line has begun
 	done     bool   // the empty line was seen
-	field    []byte // the beginning of the current field, unfolded
-	date     string
-	hasMsgID bool
+	kept     bool   // the current field is one that may matter
+	field    []byte // its beginning, unfolded
 	raw      bool
+	hasMsgID bool
+	date     []byte // the value of the first Date field
+	newline  [1]byte
 }
 
 // maxField bounds how much of one header field is kept for parsing, in bytes: RFC 5322, 2.1.1 allows
-// a line 998.
+// lines of 998.
 const maxField = 1000
 
+func (h *headerReader) reset() {
+	h.hash.Reset()
+	*h = headerReader{hash: h.hash, field: h.field[:0], date: h.date[:0]}
+}
+
+// write takes the next bytes: header lines up to the first empty one count.
 func (h *headerReader) write(p []byte) {
-	for len(p) > 0 && !h.done {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			h.text(p)
-			return
+	if h.done || len(p) == 0 {
+		return
+	}
+	if !h.inLine && p[0] == '\n' {
+		h.done = true
+		return
+	}
+	if i := bytes.Index(p, []byte("\n\n")); i >= 0 {
+		p, h.done = p[:i+1], true
+	}
+	h.any = true
+	h.digest(p)
+	h.raw = h.raw || !isASCII(p)
+	for len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte{'\n'})
+		if len(line) > 0 {
+			h.text(line)
 		}
-		h.text(p[:i])
-		if !h.inLine {
-			h.done = true
-			return
-		}
-		h.inLine, h.ended = false, true
-		p = p[i+1:]
+		h.inLine, p = !ended, rest
 	}
 }
 
-// text takes a part of one line.
-func (h *headerReader) text(p []byte) {
-	if len(p) == 0 {
-		return
-	}
+// digest hashes all but the line end behind the last line.
+func (h *headerReader) digest(p []byte) {
 	if h.ended {
-		h.hash.Write([]byte{'\n'})
-		h.ended = false
+		h.newline[0] = '\n'
+		h.hash.Write(h.newline[:])
+	}
+	if h.ended = p[len(p)-1] == '\n'; h.ended {
+		p = p[:len(p)-1]
 	}
 	h.hash.Write(p)
-	h.raw = h.raw || slices.ContainsFunc(p, func(c byte) bool { return c > 0x7f })
+}
+
+// isASCII looks at eight bytes at a time.
+func isASCII(p []byte) bool {
+	var high uint64
+	for ; len(p) >= 8; p = p[8:] {
+		high |= binary.NativeEndian.Uint64(p)
+	}
+	for _, c := range p {
+		high |= uint64(c)
+	}
+	return high&0x8080808080808080 == 0
+}
+
+// text takes a part of one line, which is not empty.
+func (h *headerReader) text(p []byte) {
 	if !h.inLine && p[0] != ' ' && p[0] != '\t' {
 		h.endField()
+		h.kept = p[0]|0x20 == 'm' || p[0]|0x20 == 'd' // Message-ID, Date
 	}
-	h.any, h.inLine = true, true
-	if room := maxField - len(h.field); room > 0 {
-		h.field = append(h.field, p[:min(room, len(p))]...)
+	if h.kept {
+		h.field = append(h.field, p[:min(len(p), maxField-len(h.field))]...)
 	}
 }
 
 func (h *headerReader) endField() {
+	if !h.kept {
+		return
+	}
 	name, value, _ := bytes.Cut(h.field, []byte{':'})
 	name, value = bytes.TrimRight(name, " \t"), bytes.TrimSpace(value)
 	switch {
 	case len(value) == 0:
 	case compareFold(name, "message-id") == 0:
 		h.hasMsgID = true
-	case compareFold(name, "date") == 0 && h.date == "":
-		h.date = string(value)
+	case compareFold(name, "date") == 0 && len(h.date) == 0:
+		h.date = append(h.date, value...)
 	}
-	h.field = h.field[:0]
+	h.field, h.kept = h.field[:0], false
 }
 
 func (h *headerReader) finish(c *Content) {
@@ -240,43 +319,13 @@ func (h *headerReader) finish(c *Content) {
 		h.hash.Sum(c.Header[:0])
 	}
 	c.HasMessageID, c.RawHeader = h.hasMsgID, h.raw
-	date := plainDate(h.date)
-	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", date) // as nearly all are; ParseDate comes to it late
-	if err != nil {
-		t, err = netmail.ParseDate(date)
+	if t, ok := commonDate(h.date); ok {
+		c.Date = t
+		return
 	}
-	if err == nil {
+	if t, err := netmail.ParseDate(plainDate(string(h.date))); err == nil {
 		c.Date = t.UTC()
 	}
-}
-
-// plainDate rewrites what netmail.ParseDate doesn't read or reads otherwise elsewhere: tabs become
-// spaces, a comment at the end is left out, and a zone that is a word is spelled in digits (RFC 5322,
-// 4.3), because it would mean what it means where this program runs.
-func plainDate(date string) string {
-	date, _, _ = strings.Cut(date, "(")
-	date = strings.Join(strings.Fields(date), " ")
-	i := strings.LastIndexByte(date, ' ') + 1
-	zone := strings.ToUpper(date[i:])
-	if strings.ContainsFunc(zone, func(c rune) bool { return c < 'A' || c > 'Z' }) {
-		return date
-	}
-	offset := "-0000" // all others: nobody knows
-	switch zone {
-	case "", "AM", "PM":
-		return date
-	case "EDT":
-		offset = "-0400"
-	case "EST", "CDT":
-		offset = "-0500"
-	case "CST", "MDT":
-		offset = "-0600"
-	case "MST", "PDT":
-		offset = "-0700"
-	case "PST":
-		offset = "-0800"
-	}
-	return date[:i] + offset
 }
 
 // WireReader turns a file's bytes into what goes over the wire: every LF into CRLF. It is for

@@ -127,7 +127,37 @@ func TestSurveyorProperties(t *testing.T) {
 			t.Fatalf("in one piece %+v, cut up %+v", whole, c)
 		}
 		checkForms(t, b)
+		checkAppend(t, b, c)
 	})
+}
+
+// checkAppend: what Append gives is the LF form, and it finds the same as Write, in a Surveyor that was used before.
+func checkAppend(t *rapid.T, b []byte, want Content) {
+	s := NewSurveyor()
+	s.Write([]byte("Date: x\r\n y\r\n\r\n\x00\xff\r"))
+	s.Content()
+	s.Reset()
+	out := []byte("before")
+	for rest := b; len(rest) > 0; {
+		n := rapid.IntRange(0, len(rest)).Draw(t, "appended")
+		was := len(out)
+		if out = s.Append(out, rest[:n]); len(out) > was+n+1 {
+			t.Fatalf("%d bytes became %d", n, len(out)-was)
+		}
+		rest = rest[n:]
+	}
+	if s.Held() {
+		out = append(out, '\r')
+	}
+	if crlf, asLF := s.LineEnds(); crlf != want.CRLF || asLF != want.StoredAsLF() {
+		t.Fatalf("LineEnds of %.200q: %d, %v", b, crlf, asLF)
+	}
+	if got := s.Content(); got != want {
+		t.Fatalf("Append finds %+v, Write %+v", got, want)
+	}
+	if string(out) != "before"+string(lfOf(b)) {
+		t.Fatalf("%.200q becomes %.200q", b, out)
+	}
 }
 
 func FuzzSurvey(f *testing.F) {
@@ -427,9 +457,8 @@ func BenchmarkLFForm(b *testing.B) {
 			s := NewSurveyor()
 			for b.Loop() {
 				for p := text; len(p) > 0; p = p[min(len(p), surveyBlock):] {
-					block := p[:min(len(p), surveyBlock)]
-					s.content.NUL = s.content.NUL || bytes.IndexByte(block, 0) >= 0
-					s.lfForm(block)
+					s.begin(p[:min(len(p), surveyBlock)])
+					s.buf = s.lfForm(s.buf[:0], p[:min(len(p), surveyBlock)])
 				}
 			}
 		})

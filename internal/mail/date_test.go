@@ -1,8 +1,11 @@
 package mail
 
 import (
+	netmail "net/mail"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestArrivalDate(t *testing.T) {
@@ -34,5 +37,29 @@ func TestArrivalDate(t *testing.T) {
 		if got := ArrivalDate(tt.arrived, tt.header, tt.now); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestCommonDate: the short way gives what the long one gives, or leaves it to that.
+func TestCommonDate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := func(name string, likely ...string) string {
+			odd := []string{"", "0", "00", "31", "99", "12345", "+", " ", "Foo", "mon", "JAN", "anF", "é"}
+			return rapid.SampledFrom(append(append(append(likely, likely...), likely...), odd[rapid.IntRange(0, len(odd)-1).Draw(t, name+" odd")])).Draw(t, name)
+		}
+		field := part("weekday", "Mon", "Sun") + part("comma", ", ", ", ", ",  ") + part("day", "1", "09", "29", "30") + part("space", " ") +
+			part("month", "Jan", "Feb", "Dec") + " " + part("year", "2006", "0000", "9999") + " " + part("hour", "00", "23", "24") + ":" +
+			part("minute", "00", "59", "60") + ":" + part("second", "00", "59", "60") + " " + part("sign", "+", "-") + part("zone", "0000", "0530", "2359", "2400", "0060")
+		got, ok := commonDate([]byte(field))
+		want, err := netmail.ParseDate(plainDate(field))
+		if ok && (err != nil || got != want.UTC()) {
+			t.Fatalf("%q: %v, and ParseDate says %v, %v", field, got, want, err)
+		}
+	})
+	if _, ok := commonDate([]byte("Mon, 2 Jan 2006 15:04:05 -0700")); !ok {
+		t.Error("the usual date is not read the short way")
+	}
+	if _, ok := commonDate([]byte("Mon, 12 Jan 2006 15:04:05 +0000")); !ok {
+		t.Error("the usual date is not read the short way")
 	}
 }

@@ -154,6 +154,23 @@ func (f Flags) Equal(g Flags) bool {
 	return f.system == g.system && compareFold(f.keywords, g.keywords) == 0
 }
 
+// Hash returns a number that is the same for Equal sets and almost never for others. The state keeps it on disk, so it
+// can't change.
+func (f Flags) Hash() uint32 {
+	const offset, prime = 2166136261, 16777619 // FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/
+	h := (uint32(offset) ^ uint32(f.system)) * prime
+	for i := range len(f.keywords) {
+		h = (h ^ uint32(lower(f.keywords[i]))) * prime
+	}
+	return h
+}
+
+// AppendKeywords appends the keywords, sorted and joined by spaces, to b. ParseFlags reads them back.
+func (f Flags) AppendKeywords(b []byte) []byte { return append(b, f.keywords...) }
+
+// HasKeywords reports whether any keyword is set.
+func (f Flags) HasKeywords() bool { return f.keywords != "" }
+
 // Plus returns the union. Where both spell a keyword differently, f's spelling stays.
 func (f Flags) Plus(g Flags) Flags {
 	return Flags{f.system | g.system, selectKeywords(f.keywords, g.keywords, true, true, true)}

@@ -274,3 +274,29 @@ func BenchmarkFlags(b *testing.B) {
 		}
 	}
 }
+
+// TestHash: equal sets have equal hashes, and those that are on disk stay what they are.
+func TestHash(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f, g := NewFlags(rapid.SliceOf(names()).Draw(t, "f")...), NewFlags(rapid.SliceOf(names()).Draw(t, "g")...)
+		if f.Equal(g) != (f.Hash() == g.Hash()) {
+			t.Fatalf("%q %x, %q %x", f, f.Hash(), g, g.Hash())
+		}
+		if again := ParseFlags(string(f.AppendKeywords(nil))).Plus(SystemFlags(f.System())); !again.Equal(f) || f.HasKeywords() != (len(f.Keywords()) > 0) {
+			t.Fatalf("%q: keywords %q", f, f.AppendKeywords(nil))
+		}
+	})
+	for _, tc := range []struct {
+		flags Flags
+		want  uint32
+	}{
+		{Flags{}, 0x050c5d1f},
+		{NewFlags(`\Seen`), 0x150c764f},
+		{NewFlags(`\Seen`, "$Junk", "Work"), 0xb9b61720},
+		{NewFlags("WORK", `\seen`, "$junk"), 0xb9b61720},
+	} {
+		if got := tc.flags.Hash(); got != tc.want {
+			t.Errorf("%q: %#x instead of %#x", tc.flags, got, tc.want)
+		}
+	}
+}

@@ -29,7 +29,8 @@ type Dialer interface {
 
 // Session is one signed-in connection.
 type Session interface {
-	// Capabilities says what the server can do, as used by the engine.
+	// Capabilities says what the server can do, as used by the engine. After a call that asks the server
+	// something it sends nothing; before, it may have to ask.
 	Capabilities() Capabilities
 
 	// Mailboxes lists the account's mailboxes below the personal namespace, with their Status where
@@ -37,7 +38,7 @@ type Session interface {
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 
 	// MailboxName spells a path of unescaped components as this server's mailbox name, or says why
-	// the server can't have it. It sends nothing.
+	// the server can't have it. It sends as much as Capabilities.
 	MailboxName(path []string) (string, error)
 
 	// Status asks for one mailbox. A mailbox that does not exist gives ErrNoMailbox.
@@ -88,7 +89,7 @@ type Session interface {
 	// Traffic returns what went over the wire so far.
 	Traffic() Traffic
 
-	// Close signs off politely if the session is alive and frees it. It never blocks for long.
+	// Close signs off if the session is alive, without waiting for an answer, and frees it.
 	Close() error
 }
 
@@ -219,8 +220,8 @@ type Upload struct {
 	Size  int64 // exact number of bytes that Open's reader gives
 	Flags mail.Flags
 	Date  time.Time // INTERNALDATE, zero for the server's now
-	// Open returns the bytes to send. If they turn out to be fewer or more than Size, the session is
-	// torn down before the server could take a broken message for a whole one.
+	// Open returns the bytes to send. If they turn out to be fewer or more than Size the message is not sent or, if
+	// that shows too late, the session is torn down before the server could take a broken message for a whole one.
 	Open func() (io.ReadCloser, error)
 }
 

@@ -11,6 +11,7 @@ import (
 // Make plans what is to be done. What Questions still asks for counts as unknowable.
 func Make(in Input) Plan {
 	m := &maker{resolver: resolveFully(in), plan: Plan{Held: map[mail.FolderName]int{}}}
+	m.plan.Ops = make([]Op, 0, len(m.rows)+len(m.remote)+len(m.local))
 	for _, id := range m.forget {
 		m.add(Op{Kind: Forget, Row: id, Reason: "its message is known under another row"})
 	}

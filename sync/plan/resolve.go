@@ -34,7 +34,7 @@ type place struct {
 }
 
 type row struct {
-	Pair
+	*Pair
 	remote, local place
 	// adopted: a parked row whose message was found elsewhere and goes on as a new message.
 	adopted bool
@@ -48,7 +48,9 @@ func (x *row) onServerOnly() bool { return x.Why != Agreed && (x.UID != 0 || x.N
 func (x *row) inMaildirOnly() bool { return x.Why != Agreed && !x.onServerOnly() }
 
 type remoteMessage struct {
-	RemoteMessage
+	*RemoteMessage
+	// Row is the parked row that goes on as this message: its own, or one that was found again as it.
+	Row int64
 	row int // index of the row that was found again as this message, -1
 	// pair is the index of the new local message that is the same, -1.
 	pair int
@@ -58,7 +60,8 @@ func (m *remoteMessage) open() bool  { return m.row < 0 && m.pair < 0 && !m.Unkn
 func (m *remoteMessage) blank() bool { return m.Header == nil && m.Digest == nil }
 
 type localMessage struct {
-	LocalMessage
+	*LocalMessage
+	Row       int64 // as for remoteMessage
 	row, pair int
 }
 
@@ -132,12 +135,14 @@ func newResolver(in Input) *resolver {
 		r.folders[in.Folders[i].Name] = &in.Folders[i]
 	}
 	carried := map[int64]bool{}
-	for i, m := range in.Remote {
-		r.remote[i] = remoteMessage{m, -1, -1}
+	for i := range in.Remote {
+		m := &in.Remote[i]
+		r.remote[i] = remoteMessage{m, m.Row, -1, -1}
 		carried[m.Row] = true
 	}
-	for i, m := range in.Local {
-		r.local[i] = localMessage{m, -1, -1}
+	for i := range in.Local {
+		m := &in.Local[i]
+		r.local[i] = localMessage{m, m.Row, -1, -1}
 		carried[m.Row] = true
 	}
 	sortLarge(r.remote, func(a, b remoteMessage) int {
@@ -146,7 +151,8 @@ func newResolver(in Input) *resolver {
 	sortLarge(r.local, func(a, b localMessage) int {
 		return cmp.Or(strings.Compare(string(a.Folder), string(b.Folder)), strings.Compare(a.Name, b.Name))
 	})
-	for _, p := range in.Pairs {
+	for i := range in.Pairs {
+		p := &in.Pairs[i]
 		if p.ID != 0 && p.Why != Agreed && carried[p.ID] {
 			r.parkedWhy[p.ID] = p.Why // the message that carries the row stands for it
 			continue
@@ -160,7 +166,7 @@ func newResolver(in Input) *resolver {
 	return r
 }
 
-func newRow(p Pair) row {
+func newRow(p *Pair) row {
 	x := row{Pair: p}
 	x.remote = place{found: seen(p.Remote), folder: p.Folder, uid: p.UID, flags: p.RemoteNow, msg: -1}
 	x.local = place{found: seen(p.Local), folder: p.Folder, name: p.Name, flags: p.LocalNow, msg: -1}

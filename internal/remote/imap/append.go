@@ -1,10 +1,11 @@
 package imap
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,147 +16,168 @@ import (
 )
 
 const (
-	// As many messages, or bytes of them, are under way at a time: enough that a line with 200 ms of
-	// delay is busy, few enough that a broken connection leaves few fates unknown.
+	// As many commands, or bytes of messages, are under way at a time: enough that a line of 100 Mbit/s with
+	// 200 ms of delay is busy, few enough that a broken connection leaves few fates unknown.
 	appendsUnderWay     = 50
-	appendBytesUnderWay = 1 << 20
-	uploadChunk         = 32 << 10
+	appendBytesUnderWay = 4 << 20
 )
 
-// Append stores messages in a mailbox. sent and done are called one at a time, sent(i) from another goroutine.
+// Append stores messages in a mailbox. sent and done are called one at a time, not all from the caller's goroutine.
 func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.Upload, sent func(i int), done func(i int, r remote.Appended)) error {
 	op := "storing messages in " + readName(mailbox)
-	a := &appending{uploads: uploads, uidPlus: s.caps.has(goimap.CapUIDPlus), fates: make([]*remote.Appended, len(uploads)), sent: sent, done: done}
-	f := &flight{most: appendsUnderWay, mostWeight: appendBytesUnderWay}
-	for i := range uploads {
-		f.cmds = append(f.cmds, a.command(s, canonical(mailbox), i))
-	}
-	if len(f.cmds) == 0 {
+	a := &appending{s: s, mailbox: canonical(mailbox), uploads: uploads, uidPlus: s.caps.has(goimap.CapUIDPlus),
+		fates: make([]fate, len(uploads)), sent: sent, done: done}
+	if len(uploads) == 0 {
 		return nil
 	}
-	if err := f.cmds[0].err; err != nil {
+	if err := a.newCommand().err; err != nil {
 		return unspeakable(op, err)
 	}
 	defer a.close()
-	return s.fly(ctx, op, f)
+	if err := s.fly(ctx, op, a.flight(a.commands())); err != nil {
+		return err
+	}
+	if len(a.again) == 0 {
+		return nil
+	}
+	if a.unknown {
+		s.caps.known[goimap.CapMultiAppend] = false // promised and not kept
+	}
+	var cmds []*command
+	slices.Sort(a.again)
+	for _, i := range a.again {
+		cmds = append(cmds, a.single(i))
+	}
+	return s.fly(ctx, op, a.flight(cmds))
 }
 
 // appending is one call of Append.
 type appending struct {
+	s       *Session
+	mailbox string
 	uploads []remote.Upload
 	uidPlus bool // else APPENDUID is not listened to
-	sent    func(int)
-	done    func(int, remote.Appended)
+
+	// Of groups that the server refused, see finishGroup; the reader's.
+	again   []int
+	unknown bool // refused as something that it does not know
+
+	// The writer's.
+	open   io.ReadCloser // the message that is being sent
+	chunk  []byte
+	text   bytes.Buffer // the messages of the group that is being sent
+	header []byte
 
 	mu    sync.Mutex // held while sent and done are called
-	fates []*remote.Appended
-	told  int           // done was called for those before it
-	open  io.ReadCloser // of the message that is being sent; the writer's
-	buf   []byte
+	sent  func(int)
+	done  func(int, remote.Appended)
+	fates []fate
+	told  int // done was called for those before it
 }
 
-// command is the APPEND of one message (RFC 3501, section 6.3.11).
-func (a *appending) command(s *Session, mailbox string, i int) *command {
-	u := a.uploads[i]
-	c := newCommand("storing a message in "+readName(mailbox), "APPEND").str(mailbox, s.caps)
+// fate is what becomes of one upload.
+type fate struct {
+	remote.Appended
+	sent, known bool
+}
+
+func (a *appending) flight(cmds []*command) *flight {
+	return &flight{cmds: cmds, most: appendsUnderWay, mostWeight: appendBytesUnderWay}
+}
+
+// newCommand begins an APPEND.
+func (a *appending) newCommand() *command {
+	return newCommand("storing a message in "+readName(a.mailbox), "APPEND").str(a.mailbox, a.s.caps)
+}
+
+// options are what stands before a message's literal: its flags and its date.
+func options(b []byte, u remote.Upload) []byte {
 	if names := u.Flags.Names(); len(names) > 0 {
-		c.raw(" (", strings.Join(names, " "), ")")
+		b = append(b, " ("...)
+		for i, name := range names {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = append(b, name...)
+		}
+		b = append(b, ')')
 	}
 	if canFormat(u.Date) {
-		c.raw(` "`, formatDate(u.Date), `"`)
+		b = append(b, ` "`...)
+		b = append(u.Date.AppendFormat(b, dateLayout), '"')
 	}
-	c.content(u.Size, s.caps, func(w io.Writer) error { return a.stream(w, u.Size) })
-	c.weight = u.Size
-	c.prepare = func() error {
-		if s.caps.maxBytes > 0 && u.Size > s.caps.maxBytes { // RFC 7889
-			return refusal(c.op, status{code: string(goimap.ResponseCodeTooBig),
-				text: fmt.Sprintf("it takes messages of up to %d bytes, this one has %d", s.caps.maxBytes, u.Size)})
-		}
-		body, err := u.Open()
-		if err != nil {
-			return err
-		}
-		a.close()
-		a.open = body
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.sent(i)
+	return b
+}
+
+// tooLarge is the refusal of a message that the server has said that it would not take (RFC 7889).
+func (a *appending) tooLarge(i int) error {
+	most, size := a.s.caps.maxBytes, a.uploads[i].Size
+	if most <= 0 || size <= most {
 		return nil
 	}
-	c.finish = func() { a.settle(i, c) }
-	return c
+	return refusal("storing a message in "+readName(a.mailbox), status{code: string(goimap.ResponseCodeTooBig),
+		text: fmt.Sprintf("it takes messages of up to %d bytes, this one has %d", most, size)})
 }
 
-// close closes the file of the last message.
-func (a *appending) close() {
-	if a.open != nil {
-		_ = a.open.Close() // it was only read
-		a.open = nil
-	}
-}
-
-// stream writes exactly size bytes. The last of them are held back until the file has
-// shown to end there: once it has them all, the server takes the message.
-func (a *appending) stream(w io.Writer, size int64) error {
-	if a.buf == nil {
-		a.buf = make([]byte, uploadChunk)
-	}
-	for left := size; ; {
-		chunk := a.buf[:min(left, uploadChunk)]
-		if n, err := io.ReadFull(a.open, chunk); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = fmt.Errorf("a message changed while it was sent: %d bytes were announced, it has %d", size, size-left+int64(n))
-			}
-			return lost(err)
-		}
-		left -= int64(len(chunk))
-		if left == 0 {
-			var more [1]byte
-			switch n, err := io.ReadFull(a.open, more[:]); {
-			case n > 0:
-				return lost(fmt.Errorf("a message changed while it was sent: it has more than the %d bytes that were announced", size))
-			case !errors.Is(err, io.EOF):
-				return lost(err)
-			}
-		}
-		if _, err := w.Write(chunk); err != nil {
-			return err
-		}
-		if left == 0 {
-			a.close()
-			return nil
+// announce says that messages are about to be sent. One that is sent again, because the server refused it together
+// with others, was announced before.
+func (a *appending) announce(messages ...int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, i := range messages {
+		if !a.fates[i].sent {
+			a.fates[i].sent = true
+			a.sent(i)
 		}
 	}
 }
 
 // settle notes a fate, and tells it once those before it are told.
-func (a *appending) settle(i int, c *command) {
-	fate := &remote.Appended{Err: c.unsent}
-	if c.unsent == nil {
-		fate.Err = c.refused()
-		if fate.Err == nil && a.uidPlus {
-			fate.UIDValidity, fate.UID = appendUID(c.result)
-		}
-	}
+func (a *appending) settle(i int, is remote.Appended) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.fates[i] = fate
-	for a.told < len(a.fates) && a.fates[a.told] != nil {
-		a.done(a.told, *a.fates[a.told])
+	a.fates[i].Appended, a.fates[i].known = is, true
+	for a.told < len(a.fates) && a.fates[a.told].known {
+		a.done(a.told, a.fates[a.told].Appended)
 		a.told++
 	}
 }
 
-// appendUID reads "APPENDUID uidvalidity uid" (RFC 4315, section 3), zeros if there is none.
-func appendUID(st status) (validity uint64, u mail.UID) {
-	if st.code != "APPENDUID" {
-		return 0, 0
+// stored settles messages that one command stored.
+func (a *appending) stored(result status, messages ...int) {
+	var validity uint64
+	var uids []mail.UID
+	if a.uidPlus {
+		validity, uids = appendUIDs(result, len(messages))
 	}
-	first, second, _ := strings.Cut(st.arg, " ")
-	validity, ok1 := parseNumber([]byte(first))
-	n, ok2 := parseNumber([]byte(strings.TrimSpace(second)))
-	if !ok1 || !ok2 || n == 0 || n > uint64(lastUID) {
-		return 0, 0
+	for n, i := range messages {
+		var is remote.Appended
+		if uids != nil {
+			is = remote.Appended{UID: uids[n], UIDValidity: validity}
+		}
+		a.settle(i, is)
 	}
-	return validity, mail.UID(n)
+}
+
+// appendUIDs reads "APPENDUID uidvalidity uids" (RFC 4315, section 3) of n messages, whose UIDs ascend in the order in
+// which they were sent. It returns none if what the server says can't be so.
+func appendUIDs(st status, n int) (validity uint64, uids []mail.UID) {
+	words := strings.Fields(st.arg)
+	if st.code != "APPENDUID" || len(words) != 2 {
+		return 0, nil
+	}
+	validity, ok := parseNumber([]byte(words[0]))
+	ranges, err := mail.ParseUIDRanges(words[1])
+	if !ok || err != nil || spelled(ranges) != int64(n) {
+		return 0, nil
+	}
+	next := walk(ranges)
+	for range n {
+		u := next()
+		if len(uids) > 0 && u <= uids[len(uids)-1] {
+			return 0, nil
+		}
+		uids = append(uids, u)
+	}
+	return validity, uids
 }

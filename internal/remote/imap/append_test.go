@@ -230,9 +230,9 @@ func TestAppendUID(t *testing.T) {
 		"[APPENDUID 7 4:5]": 0, "[APPENDUID 7 *]": 0, "[APPENDUID x 9]": 0, "[COPYUID 7 1 9]": 0, "[APPENDUID 7 4294967295]": 4294967295,
 	} {
 		st, ok := parseStatus([]byte("OK " + code + " done"))
-		validity, u := appendUID(st)
-		if !ok || u != uid || (uid != 0) != (validity == 7) {
-			t.Errorf("%s: %d %d", code, validity, u)
+		validity, uids := appendUIDs(st, 1)
+		if !ok || (uid != 0) != (len(uids) == 1 && uids[0] == uid && validity == 7) || (uid == 0) != (len(uids) == 0) {
+			t.Errorf("%s: %d %d", code, validity, uids)
 		}
 	}
 }
@@ -322,6 +322,7 @@ func TestSessionThatDiesDuringAppend(t *testing.T) {
 		p.say("$1 OK [APPENDUID 7 1] done")
 		p.expect(`APPEND "INBOX" {3+}`)
 		_ = p.c.Close()
+		_, _ = io.Copy(io.Discard, p.r)
 	})
 	var f fates
 	one := upload("one", mail.Flags{}, time.Time{})

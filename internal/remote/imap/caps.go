@@ -1,6 +1,8 @@
 package imap
 
 import (
+	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +23,7 @@ const (
 var usedCaps = [...]goimap.Cap{
 	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID,
 	goimap.CapListExtended, goimap.CapListStatus, goimap.CapLiteralMinus, goimap.CapLiteralPlus,
-	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
+	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapMultiAppend, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
 	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail,
 }
 
@@ -66,12 +68,24 @@ func parseCaps(list string, hide []string) *capSet {
 	return c
 }
 
+// clone returns a copy that can be changed, nil of nil.
+func (c *capSet) clone() *capSet {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	out.known = maps.Clone(c.known)
+	return &out
+}
+
 // has reports whether the server has a capability. IMAP4rev2 is never looked at: it is used only if
 // it was enabled, which we don't, so that mailbox names are always modified UTF-7 (RFC 9051, appendix E).
 func (c *capSet) has(name goimap.Cap) bool { return c != nil && c.known[name] }
 
-// Capabilities says what the server can do, as used by the engine.
+// Capabilities says what the server can do, as used by the engine. The hierarchy delimiter is asked for if nothing was
+// asked before.
 func (s *Session) Capabilities() remote.Capabilities {
+	s.settleNow(context.Background())
 	out := remote.Capabilities{
 		CondStore: s.caps.has(goimap.CapCondStore), Move: s.caps.has(goimap.CapMove), UIDPlus: s.caps.has(goimap.CapUIDPlus),
 		AppendLimit: s.caps.maxBytes, Names: slices.Clone(s.caps.names),

@@ -73,7 +73,8 @@ func (r *reading) known() mail.UIDSet {
 // open mailbox must be closed first, so that no answer about it is taken for one about this.
 func (r *reading) canQResync() bool {
 	s := r.s
-	return s.qresync && s.caps.has(goimap.CapQResync) && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
+	on := s.qresync || s.fresh && s.enablesQResync() // in the same flight
+	return on && s.caps.has(goimap.CapQResync) && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
 		(!s.opened || s.caps.has(goimap.CapUnselect))
 }
 
@@ -107,6 +108,9 @@ func (r *reading) first(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case opening.result.ok() && quick && !s.qresync:
+		// It was not switched on: what such a server makes of the parameter is not relied on.
+		return r.again().first(ctx)
 	case opening.result.ok():
 	case quick:
 		s.warn("SELECT with QRESYNC: %v", opening.refused())

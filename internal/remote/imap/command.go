@@ -45,6 +45,7 @@ type command struct {
 	header   bool // of FETCH: header fields are wanted
 	search   func(mail.UIDSet)
 	list     func(listed)
+	root     func(delim byte) // of LIST "" ""
 	status   func(string, remote.Status)
 	vanished func(set mail.UIDSet, earlier bool)
 	code     func(status)

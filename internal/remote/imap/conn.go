@@ -155,6 +155,13 @@ func (c *conn) write(p []byte, last bool) error {
 	return nil
 }
 
+// farewell sends p, or what of it goes out at once, before the connection is closed.
+func (c *conn) farewell(p []byte) {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTime)) // whatever comes of it is good enough
+	n, _ := c.nc.Write(p)
+	c.out.Add(int64(n))
+}
+
 // lost puts what the network says into words.
 func (c *conn) lost(err error) error {
 	if e, ok := errors.AsType[*remote.Error](err); ok {

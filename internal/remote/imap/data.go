@@ -47,6 +47,13 @@ func (s *Session) listData(p *response) error {
 	}
 	l.name = string(name)
 	for c := range s.flight.each() {
+		if c.root != nil {
+			c.root(l.delim)
+			if l.name == "" {
+				break
+			}
+			continue // said for a command after it
+		}
 		if c.list != nil {
 			c.list(l)
 			break
@@ -223,8 +230,11 @@ func (s *Session) idData(p *response) error {
 	return nil
 }
 
-// namespaceData reads the personal, others' and shared namespaces (RFC 2342).
+// namespaceData reads the personal, others' and shared namespaces (RFC 2342), until it has been told.
 func (s *Session) namespaceData(p *response) error {
+	if s.settled {
+		return nil
+	}
 	for kind := range 3 {
 		if !p.take('(') {
 			if _, isNil, err := p.str(); err != nil || !isNil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -43,7 +44,10 @@ type Config struct {
 }
 
 // Dialer opens sessions. It implements remote.Dialer and may be used concurrently.
-type Dialer struct{ cfg Config }
+type Dialer struct {
+	cfg    Config
+	memory atomic.Pointer[learnt] // what the last session learnt, nil before the first
+}
 
 var _ remote.Dialer = (*Dialer)(nil)
 
@@ -55,7 +59,7 @@ func NewDialer(cfg Config) *Dialer {
 	if cfg.Method == "" {
 		cfg.Method = auth.Auto
 	}
-	return &Dialer{cfg}
+	return &Dialer{cfg: cfg}
 }
 
 // Dial connects and signs in.
@@ -67,7 +71,7 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(ctx, d.cfg, nc)
+	s, err := d.open(ctx, nc)
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +79,20 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 }
 
 // open makes a session of a connection.
-func open(ctx context.Context, cfg Config, nc transport.Conn) (*Session, error) {
-	c := newConn(nc.Conn, cfg.Patience)
-	s := &Session{cfg: cfg, conn: c, secure: nc.Secure}
+func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) {
+	c := newConn(nc.Conn, d.cfg.Patience)
+	s := &Session{cfg: d.cfg, conn: c, secure: nc.Secure, memory: &d.memory}
 	s.in = response{in: newLineReader(c), lit: -1}
-	if cfg.Trace != nil {
+	if d.cfg.Trace != nil {
 		s.in.trace = s.traceIn
 	}
 	defer c.watch(ctx)()
-	err := s.signIn(ctx, nc)
+	known := d.memory.Load()
+	err := s.signIn(ctx, nc, known)
 	if err != nil {
+		if known != nil {
+			d.memory.CompareAndSwap(known, nil) // perhaps it misled us: the next session asks again
+		}
 		c.fail(err)
 		return nil, notLost(err)
 	}
@@ -113,15 +121,18 @@ func notLost(err error) error {
 
 const opSignIn = "signing in"
 
-// signIn leads a fresh connection to where it can be used.
-func (s *Session) signIn(ctx context.Context, nc transport.Conn) error {
+// signIn leads a fresh connection to where it can be used. known is what earlier sessions learnt, nil if there was none.
+func (s *Session) signIn(ctx context.Context, nc transport.Conn, known *learnt) error {
+	if known == nil {
+		known = &learnt{}
+	}
 	preauth := false
 	if !nc.Greeted {
 		g, err := s.readGreeting()
 		if err != nil {
 			return err
 		}
-		preauth = g.kind == goimap.StatusResponseTypePreAuth
+		preauth, s.welcome = g.kind == goimap.StatusResponseTypePreAuth, g.text
 		if preauth && !nc.Tunnel {
 			// RFC 9051, section 11.1: whoever sits in between could skip our encryption this way.
 			return protocolAt(opSignIn, errors.New("the server says that we are signed in already, which only a tunnel may say"),
@@ -131,17 +142,24 @@ func (s *Session) signIn(ctx context.Context, nc transport.Conn) error {
 		s.caughtUp = nil // RFC 3501, section 6.2.1: forget what was said in plain text
 	}
 	if !preauth {
-		if err := s.needCaps(ctx); err != nil {
+		if err := s.needCaps(ctx, known.before); err != nil {
 			return err
 		}
+		s.before = s.caps
 		if err := s.authenticate(ctx); err != nil {
 			return err
 		}
 	}
-	if err := s.needCaps(ctx); err != nil {
+	if err := s.needCaps(ctx, known.after); err != nil {
 		return err
 	}
-	return s.settleIn(ctx)
+	if known.after != nil {
+		s.recall(known)
+	} else {
+		s.xguid = s.hasXGUID() // as far as can be told before its ID
+	}
+	s.fresh = true
+	return nil
 }
 
 func protocolAt(op string, err error, hint string) error {
@@ -175,8 +193,12 @@ func (s *Session) readGreeting() (status, error) {
 	return g, protocolAt(op, errors.New("what answers there does not speak IMAP"), "check host, port and tls")
 }
 
-// needCaps makes sure that the capabilities of the present state are known.
-func (s *Session) needCaps(ctx context.Context) error {
+// needCaps makes sure that the capabilities of the present state are known. Where the server did not say without being
+// asked, they are those that it gave to an earlier session, if there was one.
+func (s *Session) needCaps(ctx context.Context, earlier *capSet) error {
+	if s.caughtUp == nil {
+		s.caughtUp = earlier.clone()
+	}
 	if s.caughtUp == nil {
 		c := newCommand("asking what the server can do", "CAPABILITY")
 		if err := s.run(ctx, c.op, c); err != nil {
@@ -190,51 +212,5 @@ func (s *Session) needCaps(ctx context.Context) error {
 		}
 	}
 	s.caps, s.caughtUp = s.caughtUp, nil
-	return nil
-}
-
-// settleIn does, in one exchange, what must be done once a session: who we are and who it is, where the
-// mailboxes are, and the switch to QRESYNC.
-func (s *Session) settleIn(ctx context.Context) error {
-	var cmds []*command
-	add := func(op, verb string) *command {
-		c := newCommand(op, verb)
-		cmds = append(cmds, c)
-		return c
-	}
-	if s.caps.has(goimap.CapID) {
-		add("introducing ourselves", `ID ("name" "satchel")`)
-	}
-	switch {
-	case s.caps.has(goimap.CapNamespace):
-		add("asking for the namespaces", "NAMESPACE")
-	default:
-		add("asking for the hierarchy delimiter", `LIST "" ""`).list = func(l listed) {
-			s.delim, s.delimKnown = l.delim, true
-		}
-	}
-	if s.caps.has(goimap.CapEnable) {
-		switch {
-		case s.caps.has(goimap.CapQResync):
-			add("switching QRESYNC on", "ENABLE QRESYNC")
-		case s.caps.has(goimap.CapCondStore):
-			add("switching CONDSTORE on", "ENABLE CONDSTORE")
-		}
-	}
-	if err := s.run(ctx, opSignIn, cmds...); err != nil {
-		return err
-	}
-	for _, c := range cmds {
-		if notConnected.MatchString(c.result.text) { // Exchange, after a wrong password
-			e := refusal(opSignIn, c.result)
-			e.Class, e.Hint = remote.Auth, adviceFor(string(goimap.ResponseCodeAuthenticationFailed)).hint
-			return e
-		}
-		if !c.result.ok() {
-			s.warn("%v", c.refused())
-		}
-	}
-	// X-GUID is Dovecot's, who does not advertise it.
-	s.xguid = equalFold([]byte(s.serverName), "Dovecot") && !s.caps.has(goimap.CapObjectID)
 	return nil
 }

@@ -1,6 +1,6 @@
 // Package imap reaches a mail account over IMAP4rev1 (RFC 3501, and RFC 9051 where it only clarifies),
 // with the extensions that make synchronising cheap: CONDSTORE and QRESYNC, UIDPLUS, MOVE,
-// LITERAL+, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
+// LITERAL+, MULTIAPPEND, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
 // implements remote.Dialer and remote.Session.
 //
 // From the wire up:
@@ -10,7 +10,8 @@
 //	response   one response: a line and its literals, taken apart by a lenient parser. What
 //	           can't be understood spoils that response alone
 //	flight     commands written without waiting in between: one goroutine writes, the caller's
-//	           reads, so that neither side can block the other
+//	           reads, so that neither side can block the other. What must be settled once a session
+//	           goes with the first
 //	Session    what the engine calls, made of flights
 //
 // Rules that hold everywhere: messages are named by UID only, sequence numbers are read and forgotten;

@@ -14,9 +14,10 @@ import (
 // on never blocks both sides; the caller's goroutine reads, and runs until every command that was sent
 // has its tagged answer.
 type flight struct {
-	s    *Session
-	cmds []*command
-	base int // number in the tag of cmds[0]
+	s     *Session
+	cmds  []*command
+	queue []*command // all that is sent: cmds, in the session's first flight behind lead
+	base  int        // number in the tag of queue[0]
 
 	// most and mostWeight limit what is under way at a time, 0: no limit. One command always may be.
 	most       int
@@ -24,7 +25,7 @@ type flight struct {
 
 	mu      sync.Mutex
 	change  sync.Cond
-	first   int // no command before cmds[first] is unanswered; the reader's
+	first   int // no command before queue[first] is unanswered; the reader's
 	sent    int // commands whose sending began
 	open    int // of them, those without an answer
 	weight  int64
@@ -44,19 +45,26 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 	if err := s.conn.failure(); err != nil {
 		return s.during(op, err)
 	}
-	for i, c := range f.cmds {
+	for _, c := range f.cmds {
 		if c.err != nil {
 			return unspeakable(c.op, c.err)
 		}
-		c.tag = tagOf(s.lastTag + 1 + i)
 	}
 	if ctx.Err() != nil {
 		// As if it had ended a moment later; watch alone may be too late to keep anything from being sent.
 		return s.during(op, s.conn.fail(ended(ctx)))
 	}
+	lead := s.lead()
+	f.queue = append(lead, f.cmds...)
+	if f.most > 0 {
+		f.most += len(lead)
+	}
 	f.s, f.base = s, s.lastTag+1
+	for i, c := range f.queue {
+		c.tag = tagOf(f.base + i)
+	}
 	f.change.L = &f.mu
-	s.lastTag += len(f.cmds)
+	s.lastTag += len(f.queue)
 	s.flight = f
 	defer func() { s.flight = nil }()
 
@@ -102,7 +110,7 @@ func (f *flight) more() bool {
 // write sends the commands in order.
 func (f *flight) write() {
 	w := flightWriter{f: f}
-	for _, c := range f.cmds {
+	for _, c := range f.queue {
 		if !w.admitted(c) {
 			break
 		}
@@ -130,13 +138,13 @@ func (f *flight) unanswered() *command {
 	f.mu.Lock()
 	sent := f.sent
 	f.mu.Unlock()
-	for f.first < sent && f.cmds[f.first].done {
+	for f.first < sent && f.queue[f.first].done {
 		f.first++
 	}
 	if f.first == sent {
 		return nil
 	}
-	return f.cmds[f.first]
+	return f.queue[f.first]
 }
 
 // each yields the commands under way in the order they were sent. f may be nil: then none is.
@@ -148,7 +156,7 @@ func (f *flight) each() iter.Seq[*command] {
 		f.mu.Lock()
 		sent := f.sent
 		f.mu.Unlock()
-		for _, c := range f.cmds[f.first:sent] {
+		for _, c := range f.queue[f.first:sent] {
 			if !c.done && !yield(c) {
 				return
 			}
@@ -161,8 +169,8 @@ func (f *flight) byTag(tag []byte) *command {
 	n, ok := tagNumber(tag)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i := n - f.base; ok && i >= 0 && i < f.sent && !f.cmds[i].done {
-		return f.cmds[i]
+	if i := n - f.base; ok && i >= 0 && i < f.sent && !f.queue[i].done {
+		return f.queue[i]
 	}
 	return nil
 }
@@ -199,12 +207,17 @@ type flightWriter struct {
 	buf bytes.Buffer
 }
 
-// Write is for streams of literals.
+// Write is for streams of literals. What is small is gathered.
 func (w *flightWriter) Write(p []byte) (int, error) {
-	if err := w.flush(false); err != nil {
-		return 0, err
+	if w.buf.Len()+len(p) >= writeChunk {
+		if err := w.flush(false); err != nil {
+			return 0, err
+		}
 	}
-	return len(p), w.f.s.conn.write(p, false)
+	if len(p) >= writeChunk {
+		return len(p), w.f.s.conn.write(p, false)
+	}
+	return w.buf.Write(p)
 }
 
 // flush sends what is gathered. last says that the writer then waits for the server.

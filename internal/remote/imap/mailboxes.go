@@ -23,12 +23,13 @@ func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 	if err := l.list(ctx); err != nil {
 		return nil, err
 	}
-	if len(l.found) >= maxMailboxes {
+	if len(l.found) >= maxMailboxes || l.overflow {
 		return nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes", maxMailboxes)}
 	}
 	if err := l.askStatus(ctx); err != nil {
 		return nil, err
 	}
+	s.remember()
 	out := make([]remote.Mailbox, 0, len(l.found))
 	for _, name := range slices.Sorted(maps.Keys(l.found)) {
 		m := l.found[name]
@@ -46,6 +47,40 @@ type lister struct {
 	s          *Session
 	found      map[string]*remote.Mailbox
 	subscribed map[string]bool
+
+	// What came before it was known which mailboxes are ours.
+	held     []func()
+	overflow bool
+}
+
+// once does what an answer calls for as soon as it is known which mailboxes are ours.
+func (l *lister) once(settled func()) {
+	switch {
+	case l.s.settled:
+		l.release()
+		settled()
+	case len(l.held) < 2*maxMailboxes:
+		l.held = append(l.held, settled)
+	default:
+		l.overflow = true
+	}
+}
+
+// foundBelow reports whether there is any mailbox but the INBOX.
+func (l *lister) foundBelow() bool {
+	for name := range l.found {
+		if name != inbox {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *lister) release() {
+	for _, f := range l.held {
+		f()
+	}
+	l.held = nil
 }
 
 // list sends LIST, with the mailboxes' status if the server can do that, else LIST and LSUB.
@@ -53,15 +88,21 @@ func (l *lister) list(ctx context.Context) error {
 	s := l.s
 	for {
 		withStatus := s.caps.has(goimap.CapListStatus) && s.caps.has(goimap.CapListExtended)
+		clear(l.found)
+		clear(l.subscribed)
+		guid, prefix := s.xguid, s.prefix
 		cmds := l.commands(withStatus)
 		if err := s.run(ctx, opList, cmds...); err != nil {
 			return err
 		}
+		l.release()
 		refused := firstRefused(cmds)
 		switch {
+		case refused == nil && withStatus && s.xguid && !guid: // only its ID told what it can do
+		case refused == nil && s.prefix != prefix && !l.foundBelow(): // perhaps "*" leaves them out
 		case refused == nil:
 			return nil
-		case withStatus && s.xguid:
+		case withStatus && guid:
 			s.xguid = false // it was never promised
 		case s.caps.has(goimap.CapListExtended):
 			s.warn("%v", refused)
@@ -124,7 +165,9 @@ func (l *lister) commands(withStatus bool) []*command {
 }
 
 // add takes one LIST or LSUB response.
-func (l *lister) add(d listed) {
+func (l *lister) add(d listed) { l.once(func() { l.place(d) }) }
+
+func (l *lister) place(d listed) {
 	s := l.s
 	if !s.delimKnown { // the server has no NAMESPACE for us
 		s.delim, s.delimKnown = d.delim, true
@@ -145,7 +188,7 @@ func (l *lister) add(d listed) {
 		return
 	case len(l.found) >= maxMailboxes:
 		return
-	case d.name != inbox && slices.ContainsFunc(s.foreign, func(prefix string) bool { return strings.HasPrefix(d.name, prefix) }):
+	case !s.isOurs(d.name):
 		return
 	}
 	m := l.found[d.name]
@@ -167,6 +210,16 @@ func (l *lister) add(d listed) {
 	}
 }
 
+// isOurs reports whether a mailbox is in the personal namespace. The server may have been asked for all there are,
+// when it was not known yet which that is.
+func (s *Session) isOurs(name string) bool {
+	if name == inbox {
+		return true
+	}
+	below := len(name) >= len(s.prefix) && strings.EqualFold(name[:len(s.prefix)], s.prefix)
+	return below && !slices.ContainsFunc(s.foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
 // specialUse returns an attribute in RFC 6154's spelling if it says what a mailbox is for.
 func specialUse(attr goimap.MailboxAttr) (string, bool) {
 	for _, use := range [...]goimap.MailboxAttr{
@@ -181,9 +234,12 @@ func specialUse(attr goimap.MailboxAttr) (string, bool) {
 }
 
 func (l *lister) setStatus(name string, st remote.Status) {
-	if m := l.found[canonical(name)]; m != nil {
-		m.Status = &st
-	}
+	l.once(func() {
+		if m := l.found[canonical(name)]; m != nil {
+			l.s.correct(&st)
+			m.Status = &st
+		}
+	})
 }
 
 // askStatus asks for the status of the mailboxes that have none yet.
@@ -233,8 +289,13 @@ func (s *Session) statusItems() string {
 }
 
 // garblesMailboxID: Cyrus IMAP 3.6 gives another MAILBOXID in STATUS than in SELECT.
-func (s *Session) garblesMailboxID() bool {
-	return strings.Contains(strings.ToLower(s.serverName), "cyrus")
+func (s *Session) garblesMailboxID() bool { return s.isMade("cyrus") }
+
+// correct takes out of a mailbox's status what was asked for before it was known who answers.
+func (s *Session) correct(st *remote.Status) {
+	if s.garblesMailboxID() {
+		st.MailboxID = ""
+	}
 }
 
 func (s *Session) statusCommand(name string) *command {
@@ -253,15 +314,18 @@ func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, er
 			}
 		}
 		cmds := append(s.leaveIf(func(open string) bool { return open == mailbox }), c)
+		guid := s.xguid
 		if err := s.run(ctx, c.op, cmds...); err != nil {
 			return remote.Status{}, err
 		}
 		switch {
+		case c.result.ok() && s.xguid && !guid: // only its ID told what it can do
 		case c.result.ok() && st != nil:
+			s.correct(st)
 			return *st, nil
 		case c.result.ok():
 			return remote.Status{}, refusal(c.op, status{kind: goimap.StatusResponseTypeNo, text: "nothing"})
-		case c.result.kind == goimap.StatusResponseTypeBad && s.xguid:
+		case c.result.kind == goimap.StatusResponseTypeBad && guid:
 			s.xguid = false
 		default:
 			return remote.Status{}, s.whyRefused(ctx, mailbox, c)

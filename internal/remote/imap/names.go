@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,8 +78,10 @@ func (s *Session) keepsPrefix(path []string) bool {
 	return false
 }
 
-// MailboxName spells a path as this server's mailbox name. It undoes what Mailbox.Path does.
+// MailboxName spells a path as this server's mailbox name. It undoes what Mailbox.Path does. Where the mailboxes are is
+// asked for if nothing was asked before.
 func (s *Session) MailboxName(path []string) (string, error) {
+	s.settleNow(context.Background())
 	if len(path) == 0 {
 		return "", errors.New("a folder without a name")
 	}

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func TestNamesRoundTrip(t *testing.T) {
 
 // naming is a session that knows nothing but a namespace.
 func naming(prefix string, delim byte) *Session {
-	return &Session{prefix: prefix, delim: delim, delimKnown: true, caps: parseCaps("", nil)}
+	return &Session{prefix: prefix, delim: delim, delimKnown: true, settled: true, caps: parseCaps("", nil)}
 }
 
 func TestPaths(t *testing.T) {
@@ -297,6 +298,49 @@ func TestOtherNamespacesAreLeftOut(t *testing.T) {
 	list, err := s.Mailboxes(t.Context())
 	if err != nil || len(list) != 1 || list[0].Name != "INBOX" {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestNamespacesAreKnownInTime: what is ours is told apart also when the answers come in one flight.
+func TestNamespacesAreKnownInTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		namespaces string
+		listed     []string
+		again      bool
+		want       string
+	}{
+		"no prefix":       {`(("" "/")) (("user/" "/")) (("shared/" "/"))`, []string{"INBOX", "a", "user/bob", "shared/x", "users"}, false, "INBOX a users"},
+		"prefix":          {`(("INBOX." ".")) (("user." ".")) NIL`, []string{"inbox", "INBOX.a", "Inbox.b", "user.bob", "other"}, false, "INBOX INBOX.a Inbox.b"},
+		"below a folder":  {`(("Mail/" "/")) NIL NIL`, []string{"INBOX", "Mail", "Mail/a", "news"}, false, "INBOX Mail/a"},
+		"not of its list": {`(("~/Mail/" "/")) NIL NIL`, []string{"INBOX", "x"}, true, "INBOX ~/Mail/y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := scripted(t, Config{})
+			s := begin(t, d, func(p *script) {
+				p.say("* PREAUTH [CAPABILITY IMAP4rev1 NAMESPACE] ready")
+				p.expect("NAMESPACE", `LIST "" "*"`)
+				for _, m := range tc.listed { // before the namespaces, which no server does
+					p.say(`* LIST () "/" ` + m)
+				}
+				p.say("$2 OK done", "* NAMESPACE "+tc.namespaces, "$1 OK done")
+				if tc.again {
+					p.expect(`LIST "" "INBOX"`, `LIST "" "~/Mail/*"`)
+					p.say(`* LIST () "/" INBOX`, "$1 OK done", `* LIST () "/" ~/Mail/y`, "$2 OK done")
+				}
+				for _, m := range strings.Fields(tc.want) {
+					p.expect(fmt.Sprintf("STATUS %q (MESSAGES UIDNEXT UIDVALIDITY)", m))
+					p.say("* STATUS "+m+" (MESSAGES 1)", "$1 OK done")
+				}
+			})
+			list, err := s.Mailboxes(t.Context())
+			var got []string
+			for _, m := range list {
+				got = append(got, m.Name)
+			}
+			if err != nil || strings.Join(got, " ") != tc.want {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
 	}
 }
 

@@ -173,7 +173,10 @@ func TestBounds(t *testing.T) {
 			}()
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := open(t.Context(), Config{Patience: 5 * time.Second}, transport.Conn{Conn: ours, Secure: true, Tunnel: true})
+			s, err := NewDialer(Config{Patience: 5 * time.Second}).open(t.Context(), transport.Conn{Conn: ours, Secure: true, Tunnel: true})
+			if err == nil {
+				_, err = s.Mailboxes(t.Context())
+			}
 			runtime.ReadMemStats(&after)
 			if remote.ClassOf(err) != remote.Protocol {
 				t.Errorf("got %v", err)
@@ -268,7 +271,7 @@ func FuzzResponses(f *testing.F) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		nc := canned{r: io.MultiReader(strings.NewReader("* PREAUTH [CAPABILITY "+allCaps+"] x\r\n"), bytes.NewReader(said))}
-		s, err := open(ctx, Config{Patience: time.Minute, Trace: func(byte, string) {}}, transport.Conn{Conn: nc, Secure: true, Tunnel: true})
+		s, err := NewDialer(Config{Patience: time.Minute, Trace: func(byte, string) {}}).open(ctx, transport.Conn{Conn: nc, Secure: true, Tunnel: true})
 		if err != nil {
 			return
 		}

@@ -40,8 +40,34 @@ func preauth(t *testing.T, caps string, cfg Config, play func(*script)) *Session
 	return s
 }
 
-// converse opens a session with a scripted server.
+// converse opens a session with a scripted server and lets it look around.
 func converse(t *testing.T, cfg Config, as transport.Conn, play func(*script)) (*Session, error) {
+	t.Helper()
+	return connect(t, scripted(t, cfg), as, true, play)
+}
+
+// begin opens a session with a scripted server whose first flight is yet to come.
+func begin(t *testing.T, d *Dialer, play func(*script)) *Session {
+	t.Helper()
+	s, err := connect(t, d, tunnelled(), false, play)
+	if err != nil {
+		t.Fatalf("opening the session: %v", err)
+	}
+	return s
+}
+
+// scripted is a Dialer for scripted servers.
+func scripted(t *testing.T, cfg Config) *Dialer {
+	if cfg.Patience == 0 {
+		cfg.Patience = 10 * time.Second
+	}
+	if cfg.Trace == nil {
+		cfg.Trace = func(dir byte, line string) { t.Logf("%c %s", dir, line) }
+	}
+	return NewDialer(cfg)
+}
+
+func connect(t *testing.T, d *Dialer, as transport.Conn, settled bool, play func(*script)) (*Session, error) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	p := &script{t: t, c: theirs, r: bufio.NewReader(theirs)}
@@ -51,14 +77,14 @@ func converse(t *testing.T, cfg Config, as transport.Conn, play func(*script)) (
 		play(p)
 		p.rest()
 	}()
-	if cfg.Patience == 0 {
-		cfg.Patience = 10 * time.Second
-	}
-	if cfg.Trace == nil {
-		cfg.Trace = func(dir byte, line string) { t.Logf("%c %s", dir, line) }
-	}
 	as.Conn = ours
-	s, err := open(t.Context(), NewDialer(cfg).cfg, as)
+	s, err := d.open(t.Context(), as)
+	if err == nil && settled {
+		s.settleNow(t.Context())
+		if broken := s.conn.failure(); broken != nil {
+			err = notLost(broken)
+		}
+	}
 	t.Cleanup(func() {
 		if s != nil {
 			_ = s.Close()

@@ -463,7 +463,7 @@ func TestRoundTrips(t *testing.T) {
 		}
 		before = now
 	}
-	trips("signing in", 4) // SCRAM has three, then one for all that is to be settled
+	trips("signing in", 3) // by SCRAM
 	if _, err := session.Mailboxes(ctx); err != nil {
 		t.Fatal(err)
 	}

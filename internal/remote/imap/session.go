@@ -1,11 +1,11 @@
 package imap
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -22,7 +22,7 @@ const (
 	// flagSets bounds the cache of flag lists seen.
 	flagSets = 4096
 	// closeTime is how long signing off may take.
-	closeTime = 2 * time.Second
+	closeTime = time.Second
 )
 
 // Session is one signed-in connection. It implements remote.Session.
@@ -36,10 +36,16 @@ type Session struct {
 	flight  *flight // under way, nil in between
 	traceMu sync.Mutex
 
+	memory  *atomic.Pointer[learnt] // the Dialer's
+	fresh   bool                    // signed in, and nothing was said since
+	settled bool                    // what lead asks is known
+
 	caps       *capSet
-	serverName string // of ID
-	prefix     string // of the personal namespace, the server's bytes
-	delim      byte   // 0: none
+	before     *capSet // before the sign-in
+	welcome    string  // the greeting's text
+	serverName string  // of ID
+	prefix     string  // of the personal namespace, the server's bytes
+	delim      byte    // 0: none
 	delimKnown bool
 	foreign    []string
 	qresync    bool // ENABLED was heard
@@ -89,13 +95,14 @@ func (s *Session) warn(format string, args ...any) {
 // Traffic returns what went over the wire so far, in plain text.
 func (s *Session) Traffic() remote.Traffic { return s.conn.traffic() }
 
-// Close signs off if the session is alive, waiting two seconds at most, and closes the connection.
+// Close signs off if the session is alive, and closes the connection. The server's farewell is not waited for: all
+// that was asked of it has been answered.
 func (s *Session) Close() error {
 	if s.conn.failure() == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
-		defer cancel()
-		// Whatever comes of it, also the connection's end without an answer, is good enough.
-		_ = s.run(ctx, "signing off", newCommand("signing off", "LOGOUT"))
+		c := newCommand("signing off", "LOGOUT")
+		c.tag = tagOf(s.lastTag + 1)
+		s.traceOut(c)
+		s.conn.farewell([]byte(c.tag + " LOGOUT\r\n"))
 	}
 	s.conn.fail(lost(errors.New("the session is closed")))
 	return nil
@@ -208,6 +215,10 @@ func (s *Session) tagged(p *response, tag []byte) error {
 			return protocolError("the server's answers are out of step: %.80q", p.text)
 		}
 		return bad("no answer to anything")
+	}
+	if !result.ok() && notConnected.MatchString(result.text) {
+		return &remote.Error{Class: remote.Auth, Code: result.code, Text: result.text,
+			Hint: adviceFor(string(goimap.ResponseCodeAuthenticationFailed)).hint}
 	}
 	s.note(result)
 	s.settle(c, result)

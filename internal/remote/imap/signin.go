@@ -21,7 +21,7 @@ import (
 )
 
 // notConnected is how Exchange says, of every command after a sign-in it has accepted, that the password
-// was wrong.
+// was wrong. It ends the session: no command's refusal means what it says.
 var notConnected = regexp.MustCompile(`(?i)authenticated but not connected`)
 
 // authenticate signs in by the method that is configured, or the strongest that is offered.

@@ -22,6 +22,8 @@ type Account struct {
 	Dialer remote.Dialer
 	// Other is a second client on the same account.
 	Other Other
+	// Refused is a message that the server does not take, empty if none is known.
+	Refused string
 	// Deviations name what the server is known to do otherwise.
 	Deviations
 }
@@ -89,6 +91,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Account) {
 		{"an appended message comes back byte for byte", appendFidelity},
 		{"uploads are sent and answered in order", appendOrder},
 		{"an upload that can't be opened is skipped", appendUnreadable},
+		{"a refused upload holds up no other", appendRefused},
 		{"an upload that is too short is never stored", func(c *check) { c.appendWrongSize(-1) }},
 		{"an upload that is too long is never stored", func(c *check) { c.appendWrongSize(+1) }},
 		{"an upload to nowhere is refused", appendNowhere},

@@ -31,15 +31,20 @@ func TestDovecot(t *testing.T) {
 		{"by STARTTLS, mdbox", servers.Options{Format: "mdbox"}, startTLS},
 		{"by tunnel, maildir", servers.Options{Format: "maildir", Separator: ".", Prefix: "INBOX."}, tunnel},
 		{"without any extension", servers.Options{Without: []string{"*"}}, tunnel},
+		{"with a limit", servers.Options{Quota: "*:storage=100M", Config: "plugin {\n quota_max_mail_size = 400k\n}"}, tunnel},
 	}
-	for _, name := range []string{"UIDPLUS", "CONDSTORE QRESYNC", "QRESYNC", "MOVE", "ESEARCH", "LIST-STATUS", "LITERAL+", "ENABLE", "IDLE", "SPECIAL-USE", "NAMESPACE"} {
+	for _, name := range []string{"UIDPLUS", "CONDSTORE QRESYNC", "QRESYNC", "MOVE", "ESEARCH", "LIST-STATUS", "LITERAL+", "MULTIAPPEND", "ENABLE", "IDLE", "SPECIAL-USE", "NAMESPACE"} {
 		variants = append(variants, variant{"without " + name, servers.Options{Without: strings.Fields(name)}, tunnel})
 	}
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			conformance.Run(t, func(t *testing.T) conformance.Account {
-				return account(t, servers.Dovecot(t, v.options), v.way, conformance.Deviations{})
+				a := account(t, servers.Dovecot(t, v.options), v.way, conformance.Deviations{})
+				if v.options.Quota != "" {
+					a.Refused = "Subject: big\r\n\r\n" + strings.Repeat("too big\r\n", 50_000)
+				}
+				return a
 			})
 		})
 	}
@@ -55,8 +60,10 @@ func TestCyrus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conformance.Run(t, func(t *testing.T) conformance.Account {
-				return account(t, servers.Cyrus(t, o), plain, conformance.Deviations{
+				a := account(t, servers.Cyrus(t, o), plain, conformance.Deviations{
 					Munges8Bit: true, RefusesNames: []string{`say "x"`, `back\slash`, "100%"}})
+				a.Refused = "Subject: nul\r\n\r\na\x00b\r\n"
+				return a
 			})
 		})
 	}

@@ -125,6 +125,48 @@ func appendUnreadable(c *check) {
 	}
 }
 
+// appendRefused appends a few hundred messages, one of which the server does not take.
+func appendRefused(c *check) {
+	const n, bad = 300, 150
+	var uploads []remote.Upload
+	for i := range n {
+		uploads = append(uploads, upload(letter(fmt.Sprint(i)), mail.NewFlags(`\Flagged`), someDay))
+	}
+	if c.Refused != "" {
+		uploads[bad] = upload(c.Refused, mail.Flags{}, someDay)
+	}
+	var fates []remote.Appended
+	c.ok("appending", c.s.Append(c.ctx, "INBOX", uploads, func(int) {}, func(i int, r remote.Appended) {
+		if i != len(fates) {
+			c.Errorf("done(%d) came when done(%d) was due", i, len(fates))
+		}
+		fates = append(fates, r)
+	}))
+	there := map[string]mail.UID{}
+	for uid, m := range c.content("INBOX") {
+		there[m.Raw] = uid
+	}
+	if len(fates) != n {
+		c.Fatalf("of %d uploads the fates of %d are told", n, len(fates))
+	}
+	for i, fate := range fates {
+		if c.Refused != "" && i == bad {
+			if remote.ClassOf(fate.Err) != remote.Refused || remote.Dead(fate.Err) {
+				c.Errorf("the fate of what the server does not take is %v", fate.Err)
+			}
+			continue
+		}
+		uid, ok := there[letter(fmt.Sprint(i))]
+		if fate.Err != nil || !ok || (fate.UID != uid && (c.caps.UIDPlus || fate.UID != 0)) {
+			c.Errorf("message %d: told %+v, is %d, there %v", i, fate, uid, ok)
+		}
+		delete(there, letter(fmt.Sprint(i)))
+	}
+	if len(there) > 0 {
+		c.Errorf("%d messages are there too many", len(there))
+	}
+}
+
 // appendWrongSize appends good, one whose file is off by some bytes, good.
 func (c *check) appendWrongSize(off int) {
 	wrong := upload(letter("wrong"), mail.Flags{}, someDay)
@@ -132,16 +174,18 @@ func (c *check) appendWrongSize(off int) {
 	uploads := []remote.Upload{upload(letter("a"), mail.Flags{}, someDay), wrong, upload(letter("b"), mail.Flags{}, someDay)}
 	fate := map[int]remote.Appended{}
 	err := c.s.Append(c.ctx, "INBOX", uploads, func(int) {}, func(i int, r remote.Appended) { fate[i] = r })
-	if !remote.Dead(err) {
-		c.Errorf("the session lives on after a message that was not as long as announced: %v", err)
-	}
-	if _, err := c.s.Mailboxes(c.ctx); !remote.Dead(err) {
-		c.Errorf("the session is still of use: %v", err)
-	}
-	for i, r := range fate {
-		if i > 0 && r.Err == nil {
-			c.Errorf("message %d counts as stored", i)
+	switch {
+	case remote.Dead(err):
+		if _, err := c.s.Mailboxes(c.ctx); !remote.Dead(err) {
+			c.Errorf("the session is still of use: %v", err)
 		}
+		for i, r := range fate {
+			if i > 0 && r.Err == nil {
+				c.Errorf("message %d counts as stored", i)
+			}
+		}
+	case err != nil, fate[1].Err == nil, fate[0].Err != nil, fate[2].Err != nil:
+		c.Errorf("a message was not as long as announced, and the session lives on after %v: %v", err, fate)
 	}
 	for _, m := range c.Other.Messages("INBOX") {
 		if m.Raw != letter("a") && m.Raw != letter("b") {

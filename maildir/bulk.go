@@ -1,0 +1,174 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// The methods here do to many messages of one folder what SetFlags, Move and Remove do to one, with the same errors for
+// each of them, and look up together what is not where it was.
+
+// FlagChange is what SetFlagsAll does to one message.
+type FlagChange struct {
+	Base        string
+	Add, Remove mail.Flags
+}
+
+// Outcome is what became of one message: the Entry that it is now, or why nothing was done.
+type Outcome struct {
+	Entry Entry
+	Err   error
+}
+
+// SetFlagsAll is SetFlags for many messages of one folder. The outcomes are in the order of the changes. Durable
+// after Flush.
+func (s *Store) SetFlagsAll(f mail.FolderName, changes []FlagChange) []Outcome {
+	b := s.bulk(f, len(changes), func(i int) string { return changes[i].Base })
+	b.do = func(i int, e Entry) (Entry, error) {
+		return s.setFlags(b.dir, e, changes[i].Add, changes[i].Remove.Minus(changes[i].Add))
+	}
+	return b.run(func(base string, err error) error { return fmt.Errorf("changing flags of %s in %s: %w", base, f, err) })
+}
+
+// MoveAll is Move for many messages of one folder. The outcomes are in the order of the bases. Durable after Flush.
+func (s *Store) MoveAll(f mail.FolderName, bases []string, to mail.FolderName) []Outcome {
+	b := s.bulk(f, len(bases), func(i int) string { return bases[i] })
+	var target folderDir
+	if b.err == nil {
+		target, b.err = s.targetFor(to, len(bases))
+	}
+	b.do = func(_ int, e Entry) (Entry, error) { return s.move(b.dir, e, target) }
+	return b.run(func(base string, err error) error { return fmt.Errorf("moving %s from %s to %s: %w", base, f, to, err) })
+}
+
+// targetFor is a folder that n messages are to be moved to. For many of them it is read, to know which names are taken.
+func (s *Store) targetFor(f mail.FolderName, n int) (folderDir, error) {
+	d, err := s.locate(f)
+	if err != nil {
+		return d, err
+	}
+	if _, err := s.stamp(d); err != nil {
+		return d, err
+	}
+	if n > maxGuesses && s.listings.get(f) == nil {
+		_, err = s.scan(context.Background(), d, nil)
+	}
+	return d, err
+}
+
+// RemoveAll is Remove for many messages of one folder. The outcomes are in the order of the bases; the Entry is what
+// was removed. Durable after Flush.
+func (s *Store) RemoveAll(f mail.FolderName, bases []string, keep *Undo) []Outcome {
+	b := s.bulk(f, len(bases), func(i int) string { return bases[i] })
+	var dir string
+	if keep != nil && b.err == nil {
+		dir, b.err = s.undoDir(f, keep)
+	}
+	b.do = func(_ int, e Entry) (Entry, error) { return e, s.remove(b.dir, e, dir) }
+	return b.run(func(base string, err error) error { return fmt.Errorf("removing %s from %s: %w", base, f, err) })
+}
+
+// bulk does something with many files of one folder.
+type bulk struct {
+	s    *Store
+	dir  folderDir
+	base func(int) string
+	do   func(int, Entry) (Entry, error)
+	out  []Outcome
+	err  error // why nothing can be done at all
+}
+
+func (s *Store) bulk(f mail.FolderName, n int, base func(int) string) *bulk {
+	b := &bulk{s: s, base: base, out: make([]Outcome, n)}
+	if b.err = s.writable(); b.err == nil {
+		b.dir, b.err = s.locate(f)
+	}
+	return b
+}
+
+func (b *bulk) run(wrap func(base string, err error) error) []Outcome {
+	if b.err == nil {
+		b.each()
+	}
+	for i := range b.out {
+		o := &b.out[i]
+		if o.Err == nil {
+			o.Err = b.err
+		}
+		if o.Err != nil {
+			*o = Outcome{Err: wrap(b.base(i), o.Err)}
+		}
+	}
+	return b.out
+}
+
+// each takes what is listed to be there, without a look. What is not, or not any more, is looked for together: few by
+// their likely names; many, and those that can't be guessed, by one reading of the folder.
+func (b *bulk) each() {
+	var missing []int
+	for i := range b.out {
+		if !validBase(b.base(i)) {
+			b.out[i].Err = fmt.Errorf("%s: %w", where(b.dir, b.base(i)), ErrNotFound)
+		} else if e, ok := b.s.listings.entry(b.dir.name, b.base(i)); !ok || !b.try(i, e) {
+			missing = append(missing, i)
+		}
+	}
+	if len(missing) <= b.guessable() {
+		missing = slices.DeleteFunc(missing, b.guess)
+	}
+	if len(missing) > 0 {
+		b.read(missing)
+	}
+}
+
+// try does it to a file, and reports whether that was the right one: not renamed, nor in the way of another.
+func (b *bulk) try(i int, e Entry) bool {
+	e, err := b.do(i, e)
+	b.out[i] = Outcome{e, err}
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist)
+}
+
+// guessable is how many files of the folder are found faster by guessing than by reading all names.
+func (b *bulk) guessable() int {
+	const namesPerGuess = 64
+	if l := b.s.listings.get(b.dir.name); l != nil {
+		return max(maxGuesses, l.size()/namesPerGuess)
+	}
+	return maxGuesses
+}
+
+func (b *bulk) guess(i int) bool {
+	e, err := b.s.guess(b.dir, b.base(i), Entry{})
+	if err != nil {
+		b.out[i].Err = err
+		return !errors.Is(err, ErrNotFound)
+	}
+	return b.try(i, e)
+}
+
+func (b *bulk) read(missing []int) {
+	scan, err := b.s.scan(context.Background(), b.dir, nil)
+	if err != nil {
+		for _, i := range missing {
+			b.out[i].Err = err
+		}
+		return
+	}
+	for _, i := range missing {
+		e, ok := search(scan.Entries, b.base(i))
+		if !ok {
+			b.out[i].Err = notIn(scan, b.dir, b.base(i))
+		} else if !b.try(i, e) {
+			// Somebody is as quick as we are: it is looked up on its own.
+			b.out[i].Err = b.s.onFileIn(b.dir, b.base(i), func(_ folderDir, e Entry) (err error) {
+				b.out[i].Entry, err = b.do(i, e)
+				return err
+			})
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// bulkCases are all ways in which a folder may be known, or not, when many of its messages are changed.
+func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, root string, bases []string)) {
+	for _, listing := range []string{"none", "all", "known", "outdated"} {
+		t.Run(fmt.Sprintf("%d messages, listing %s", n, listing), func(t *testing.T) {
+			s, f, root := faultStore(t, Nested)
+			f.age = time.Hour
+			for _, name := range []mail.FolderName{mail.Inbox, "To"} {
+				if err := s.CreateFolder(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inbox := filepath.Join(root, "INBOX")
+			var bases []string
+			for i := range n {
+				base := fmt.Sprintf("m%03d", i)
+				bases = append(bases, base)
+				// Every third has letters that nobody guesses.
+				writeFile(t, inbox, "cur", base+":2,"+[]string{"S", "", "DFRT"}[i%3], base)
+			}
+			switch listing {
+			case "known":
+				scanKnown(t, s, knowing(mustScan(t, s, mail.Inbox).Entries))
+			case "all", "outdated":
+				mustScan(t, s, mail.Inbox)
+			}
+			if listing == "outdated" {
+				for _, name := range files(t, inbox, "cur") {
+					if err := os.Rename(filepath.Join(inbox, "cur", name), filepath.Join(inbox, "cur", name+"X")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			f.set(nil)
+			do(t, s, f, root, append(bases, "none", "../m000", ""))
+			// What is not where it was is looked for together, and where many are moved to is read once.
+			for _, dir := range []string{"INBOX/new", "INBOX/cur", "To/new", "To/cur"} {
+				reads := 0
+				for _, c := range f.calls() {
+					if c == "list "+dir {
+						reads++
+					}
+				}
+				if reads > 1 {
+					t.Errorf("%s was read %d times for %d messages", dir, reads, n)
+				}
+			}
+		})
+	}
+}
+
+func TestBulk(t *testing.T) {
+	for _, n := range []int{5, 3 * maxGuesses} {
+		t.Run("flags", func(t *testing.T) {
+			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, _ string, bases []string) {
+				var changes []FlagChange
+				for _, base := range bases {
+					changes = append(changes, FlagChange{base, mail.NewFlags(`\Answered`), mail.NewFlags(`\Draft`)})
+				}
+				out := s.SetFlagsAll(mail.Inbox, changes)
+				checkOutcomes(t, out, n)
+				for i := range n {
+					want := []string{`\Answered \Seen`, `\Answered`, `\Flagged \Answered \Deleted`}[i%3]
+					info, err := s.Stat(mail.Inbox, bases[i])
+					if err != nil || info.File != out[i].Entry.File || info.Flags.String() != want || !out[i].Entry.Flags.Equal(info.Flags) {
+						t.Fatalf("%s: %+v %v, said to be %+v", bases[i], info, err, out[i].Entry)
+					}
+				}
+			})
+		})
+		t.Run("move", func(t *testing.T) {
+			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, root string, bases []string) {
+				writeFile(t, root, "To", "cur", "m001:2,", "theirs")
+				out := s.MoveAll(mail.Inbox, bases, "To")
+				checkOutcomes(t, out, n)
+				for i := range n {
+					text, err := os.ReadFile(filepath.Join(root, "To", "cur", out[i].Entry.File))
+					if err != nil || string(text) != bases[i] || (out[i].Entry.Base == bases[i]) != (i != 1) {
+						t.Fatalf("%s is %+v: %q %v", bases[i], out[i].Entry, text, err)
+					}
+				}
+				if got := files(t, root, "To", "cur"); len(got) != n+1 {
+					t.Errorf("%d files there", len(got))
+				}
+				if got := files(t, root, "INBOX", "cur"); len(got) != 0 {
+					t.Errorf("left: %v", got)
+				}
+			})
+		})
+		t.Run("remove", func(t *testing.T) {
+			bulkCases(t, n, func(t *testing.T, s *Store, f *faultFS, root string, bases []string) {
+				run := RunName(time.Unix(1e9, 0))
+				checkOutcomes(t, s.RemoveAll(mail.Inbox, bases, &Undo{Run: run}), n)
+				if got := files(t, root, ".satchel", "undo", run, "INBOX"); len(got) != n {
+					t.Errorf("%d are kept", len(got))
+				}
+				if err := s.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				kept, gone := slices.Index(f.calls(), "syncdir .satchel/undo/"+run+"/INBOX"), slices.Index(f.calls(), "syncdir INBOX/cur")
+				if kept < 0 || gone < kept {
+					t.Errorf("durable where they are kept after %d calls, where they were after %d", kept, gone)
+				}
+			})
+		})
+	}
+}
+
+// checkOutcomes: n messages are changed, and the three after them are none.
+func checkOutcomes(t *testing.T, out []Outcome, n int) {
+	t.Helper()
+	if len(out) != n+3 {
+		t.Fatalf("%d outcomes, want %d", len(out), n+3)
+	}
+	for i, o := range out {
+		if i < n && o.Err != nil || i >= n && !errors.Is(o.Err, ErrNotFound) {
+			t.Fatalf("%d: %+v", i, o)
+		}
+	}
+}
+
+func TestBulkErrors(t *testing.T) {
+	s, root := testStore(t, Nested, mail.Inbox)
+	writeFile(t, root, "INBOX", "cur", "m:2,S", "x")
+	one := []string{"m", "m"}
+	flag := []FlagChange{{Base: "m", Add: mail.NewFlags(`\Seen`)}}
+	for what, out := range map[string][]Outcome{
+		"flags": s.SetFlagsAll("None", flag), "from": s.MoveAll("None", one, mail.Inbox), "to": s.MoveAll(mail.Inbox, one, "None"), "remove": s.RemoveAll("None", one, nil),
+	} {
+		for _, o := range out {
+			if !errors.Is(o.Err, ErrNoFolder) {
+				t.Errorf("%s: %v", what, o.Err)
+			}
+		}
+	}
+	ro, err := Open(root, Nested, Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ro.Close()
+	for what, out := range map[string][]Outcome{
+		"flags": ro.SetFlagsAll(mail.Inbox, flag), "move": ro.MoveAll(mail.Inbox, one, "To"), "remove": ro.RemoveAll(mail.Inbox, one, &Undo{Run: RunName(time.Now())}),
+	} {
+		for _, o := range out {
+			if !errors.Is(o.Err, ErrReadOnly) || !strings.Contains(o.Err.Error(), "INBOX") {
+				t.Errorf("%s: %v", what, o.Err)
+			}
+		}
+	}
+	// The same message twice: it is gone the second time.
+	out := s.RemoveAll(mail.Inbox, one, nil)
+	if out[0].Err != nil || !errors.Is(out[1].Err, ErrNotFound) || out[0].Entry.File != "m:2,S" {
+		t.Errorf("%+v", out)
+	}
+	if got := s.SetFlagsAll(mail.Inbox, nil); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestBulkAgainstAReader: a reader renames files between our look and our rename; its flags stay.
+func TestBulkAgainstAReader(t *testing.T) {
+	s, f, root := faultStore(t, Nested)
+	f.age = time.Hour
+	if err := s.CreateFolder(mail.Inbox); err != nil {
+		t.Fatal(err)
+	}
+	cur := filepath.Join(root, "INBOX", "cur")
+	var changes []FlagChange
+	for i := range 10 {
+		base := fmt.Sprintf("m%d", i)
+		writeFile(t, cur, base+":2,", "x")
+		changes = append(changes, FlagChange{Base: base, Add: mail.NewFlags(`\Seen`)})
+	}
+	mustScan(t, s, mail.Inbox)
+	times := map[string]int{}
+	f.set(func(op, name string) error {
+		base, _, _ := strings.Cut(filepath.Base(name), ":")
+		letters := []string{"", "F", "FR", "FRT"}
+		if op != "renamenew" || times[base] > 2 {
+			return nil
+		}
+		times[base]++
+		return os.Rename(filepath.Join(cur, base+":2,"+letters[times[base]-1]), filepath.Join(cur, base+":2,"+letters[times[base]]))
+	})
+	for i, o := range s.SetFlagsAll(mail.Inbox, changes) {
+		if o.Err != nil || o.Entry.File != fmt.Sprintf("m%d:2,FRST", i) {
+			t.Errorf("%+v", o)
+		}
+	}
+}
+
+// TestFlagsThatAreThereAlready: nothing is to be done for what the listing says, unless it is not so any more.
+func TestFlagsThatAreThereAlready(t *testing.T) {
+	s, root := testStore(t, Nested, mail.Inbox)
+	cur := filepath.Join(root, "INBOX", "cur")
+	writeFile(t, cur, "m:2,S", "x")
+	mustScan(t, s, mail.Inbox)
+	if err := os.Rename(filepath.Join(cur, "m:2,S"), filepath.Join(cur, "m:2,")); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.SetFlags(mail.Inbox, "m", mail.NewFlags(`\Seen`), mail.Flags{}); err != nil || e.File != "m:2,S" {
+		t.Errorf("%+v %v", e, err)
+	}
+	if err := os.Remove(filepath.Join(cur, "m:2,S")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SetFlags(mail.Inbox, "m", mail.NewFlags(`\Seen`), mail.Flags{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package maildir
+
+// raceEnabled: the race detector is compiled in.
+const raceEnabled = true

@@ -1,0 +1,156 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// portion is a batch of deliveries to one folder, with the rows of its messages.
+type portion struct {
+	f     *folder
+	batch *maildir.Batch
+	got   []delivered
+	bytes int64
+	// fate is what became of it, once.
+	fate chan error
+
+	intents []*state.Intent
+	err     error
+}
+
+// delivered is one message of a batch.
+type delivered struct {
+	op  *plan.Op
+	row state.Message
+}
+
+func newPortion(f *folder, b *maildir.Batch) *portion {
+	return &portion{f: f, batch: b, fate: make(chan error, 1)}
+}
+
+// committer makes batches durable and known, while their folders' streams go on. Those that are ready at the same time
+// share the commits.
+type committer struct {
+	r        *run
+	ctx      context.Context
+	portions chan *portion
+	ended    chan struct{}
+}
+
+// maxTogether bounds how many batches share a commit.
+const maxTogether = 16
+
+func newCommitter(ctx context.Context, r *run) *committer {
+	c := &committer{r: r, ctx: ctx, portions: make(chan *portion, maxTogether), ended: make(chan struct{})}
+	go c.work()
+	return c
+}
+
+// close waits until all is done. Nobody may hand over anything any more.
+func (c *committer) close() {
+	close(c.portions)
+	<-c.ended
+}
+
+func (c *committer) work() {
+	defer close(c.ended)
+	for p := range c.portions {
+		together := []*portion{p}
+		for len(together) < maxTogether {
+			select {
+			case q, ok := <-c.portions:
+				if ok {
+					together = append(together, q)
+					continue
+				}
+			default:
+			}
+			break
+		}
+		c.commit(together)
+		for _, p := range together {
+			_ = p.batch.Abort() // what was committed stays
+			p.fate <- p.err
+		}
+	}
+}
+
+// commit takes batches through the steps that a crash may come between. What fails in one is no concern of the others.
+func (c *committer) commit(portions []*portion) {
+	each := func(step func(*portion) error) {
+		for _, p := range portions {
+			if p.err == nil {
+				p.err = step(p)
+			}
+		}
+	}
+	known := func(step func(*state.Tx, *portion) error) {
+		err := c.r.update(c.ctx, func(tx *state.Tx) error {
+			for _, p := range portions {
+				if p.err != nil {
+					continue
+				}
+				if err := step(tx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		each(func(*portion) error { return err })
+	}
+	each(func(p *portion) error {
+		if err := p.batch.Sync(); err != nil {
+			return fmt.Errorf("making messages durable: %w", err)
+		}
+		p.intend(c.r)
+		return nil
+	})
+	known(func(tx *state.Tx, p *portion) error { return tx.PutIntents(p.intents) })
+	each(func(p *portion) error {
+		if err := p.batch.Commit(); err != nil {
+			c.r.soil(p.f)
+			return fmt.Errorf("delivering messages: %w", err)
+		}
+		return nil
+	})
+	known(func(tx *state.Tx, p *portion) error { return p.record(tx) })
+	each(func(p *portion) error {
+		n := len(p.got)
+		c.r.count(func(res *Result) { res.ToMaildir.New += n })
+		c.r.tell(func(p *Progress) { p.Messages += int64(n) })
+		return nil
+	})
+}
+
+func (p *portion) intend(r *run) {
+	p.intents = make([]*state.Intent, len(p.got))
+	for i, d := range p.got {
+		p.intents[i] = &state.Intent{Kind: state.Deliver, Message: d.row, UIDValidity: p.f.validity(), Started: r.now()}
+	}
+}
+
+// record makes the rows of delivered messages, whose intents are no longer needed.
+func (p *portion) record(tx *state.Tx) error {
+	for i := range p.got {
+		row := p.got[i].row
+		if err := clearParked(tx, p.f, row.UID, "", row.ID); err != nil {
+			return err
+		}
+		if err := tx.PutMessage(&row); err != nil {
+			return err
+		}
+	}
+	return tx.DeleteIntents(idsOf(p.intents))
+}
+
+func idsOf(intents []*state.Intent) []int64 {
+	ids := make([]int64, len(intents))
+	for i, in := range intents {
+		ids[i] = in.ID
+	}
+	return ids
+}

@@ -1,0 +1,200 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// gatherLocal notes what changed in a folder of the Maildir.
+func (r *run) gatherLocal(ctx context.Context, f *folder) error {
+	switch {
+	case f.local == nil && !f.base.OnDisk:
+		return nil
+	case f.local == nil:
+		return r.eachRow(ctx, f, func(m state.Message) {
+			if m.Name != "" {
+				f.pair(m).Local = f.missingLocal()
+			}
+		})
+	}
+	if !f.lostLocal && r.sameLocal(f.base, f.local) {
+		return nil
+	}
+	l := f.listed
+	if l == nil || l.folder != f.base.ID {
+		var err error
+		if l, err = r.list(ctx, f.base.ID, f.local.Name); err != nil {
+			return err
+		}
+	}
+	f.listed, f.scanned, f.readLocal = nil, &l.scan, true
+	for _, p := range l.scan.Problems {
+		r.fail(f.name, p)
+		l.scan.Mark.Racy = true // reported again until somebody mends it
+	}
+	return r.takeListing(ctx, f, l)
+}
+
+// sameLocal reports whether a folder's mark says that nothing happened since it was last read.
+func (r *run) sameLocal(base state.Folder, local *maildir.Folder) bool {
+	if r.merge || len(base.LocalMark) == 0 || base.Filter != r.filter() {
+		return false
+	}
+	var m maildir.Mark
+	return m.UnmarshalBinary(base.LocalMark) == nil && m.Equal(local.Mark)
+}
+
+// listing is one reading of a directory, and what of it the state does not know as it is.
+type listing struct {
+	folder int64 // whose rows it was compared with
+	scan   maildir.Scan
+	// unknown are the files that have no row with their name and flags; missing the rows, by ID, that have no such file.
+	unknown []maildir.Entry
+	missing []int64
+}
+
+// list reads a folder's directory and compares it with the rows of the folder with that ID, 0 if the state knows none.
+func (r *run) list(ctx context.Context, id int64, name mail.FolderName) (*listing, error) {
+	if id == 0 {
+		scan, err := r.md.Scan(ctx, name, nil)
+		return &listing{folder: id, scan: scan, unknown: scan.Entries}, err
+	}
+	var files *state.Files
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { files, err = tx.Files(id); return err }); err != nil {
+		return nil, err
+	}
+	return r.listKnown(ctx, id, name, files)
+}
+
+// listKnown is list with what the state knows of the folder.
+func (r *run) listKnown(ctx context.Context, id int64, name mail.FolderName, files *state.Files) (*listing, error) {
+	scan, err := r.md.Scan(ctx, name, files)
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{folder: id, scan: scan, unknown: scan.Entries}
+	if scan.All {
+		files.Reset()
+		l.unknown = slices.DeleteFunc(slices.Clone(scan.Entries), func(e maildir.Entry) bool {
+			return !e.Unexplained && files.Take(e.Base, e.Flags.Hash())
+		})
+	}
+	l.missing = files.Missing()
+	return l, nil
+}
+
+// listEarly reads the directories that changed, of folders that the state knows, while others wait for the server. What
+// can't be read is read again when its turn comes, and then reported.
+func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildir.Folder) map[mail.FolderName]*listing {
+	known := make(map[mail.FolderName]state.Folder, len(base))
+	for _, b := range base {
+		known[b.Name] = b
+	}
+	listings := make([]*listing, len(local))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range local {
+		b, ok := known[local[i].Name]
+		if !ok || !r.isTarget(b.Name) || r.sameLocal(b, &local[i]) {
+			continue
+		}
+		g.Go(func() error {
+			if l, err := r.list(ctx, b.ID, b.Name); err == nil {
+				listings[i] = l
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // none fails
+	out := map[mail.FolderName]*listing{}
+	for i, l := range listings {
+		if l != nil {
+			out[local[i].Name] = l
+		}
+	}
+	return out
+}
+
+// takeListing finds out which rows the differences between a directory and the state are about.
+func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
+	var fresh []maildir.Entry
+	err := r.view(ctx, func(tx *state.Tx) error {
+		found := make(map[int64]bool, len(l.unknown))
+		for _, e := range l.unknown {
+			row, ok, err := tx.ByName(f.base.ID, e.Base)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				fresh = append(fresh, e)
+				continue
+			}
+			found[row.ID] = true
+			if e.Unexplained {
+				// Its letters have lost their meaning; that takes no keyword from anybody.
+				e.Flags = e.Flags.Plus(row.LocalFlags.Minus(mail.SystemFlags(row.LocalFlags.System())))
+			}
+			if !e.Flags.Equal(row.LocalFlags) || row.LocalHeld {
+				p := f.pair(row)
+				p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
+			}
+		}
+		missing := slices.DeleteFunc(slices.Clone(l.missing), func(id int64) bool { return found[id] })
+		rows, err := tx.Messages(missing)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row.Folder != f.base.ID || row.Name == "" {
+				continue // it was settled since
+			}
+			if !l.scan.Quiet {
+				// Somebody renames while we read: only a look at the file itself can tell.
+				switch _, err := r.md.Stat(f.local.Name, row.Name); {
+				case err == nil:
+					continue
+				case !errors.Is(err, maildir.ErrNotFound):
+					r.soil(f)
+					continue
+				}
+			}
+			f.pair(row).Local = f.missingLocal()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range fresh {
+		if err := r.newLocal(f, e, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newLocal notes a file that the state does not know, or knows as parked.
+func (r *run) newLocal(f *folder, e maildir.Entry, row int64) error {
+	info, err := r.md.Stat(f.local.Name, e.Base)
+	if errors.Is(err, maildir.ErrNotFound) {
+		r.soil(f) // it went away while we looked; the next run sees what became of it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.localNew = append(f.localNew, plan.LocalMessage{
+		Row: row, Folder: f.name, Name: e.Base, Flags: e.Flags, Unexplained: e.Unexplained, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
+		Park: r.park(info.Size, info.ModTime),
+	})
+	return nil
+}

@@ -1,0 +1,73 @@
+package plan
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+)
+
+// The most messages in a portion, and of one folder in it: several folders can be transferred side by side.
+const (
+	portionMessages = 20_000
+	portionOfFolder = 5_000
+)
+
+// Portions yields what Make plans in pieces, to be carried out one after the other. There is more than one only if all that
+// is to be done is to take over many messages that are new on the server, as in a first sync: then no message has
+// to do with another, and the operations need not all be in memory at once. The newest messages of
+// every folder come first, as far as UIDs tell.
+func Portions(in Input) iter.Seq[Plan] {
+	return func(yield func(Plan) bool) {
+		if len(in.Remote) <= portionMessages || !independent(in) {
+			yield(Make(in))
+			return
+		}
+		left := newestFirst(in.Remote)
+		for len(left) > 0 {
+			in.Remote = make([]RemoteMessage, 0, portionMessages)
+			for i, list := range left {
+				n := min(len(list), portionOfFolder, portionMessages-len(in.Remote))
+				for _, m := range list[:n] {
+					in.Remote = append(in.Remote, *m)
+				}
+				left[i] = list[n:]
+			}
+			left = slices.DeleteFunc(left, func(list []*RemoteMessage) bool { return len(list) == 0 })
+			if !yield(Make(in)) {
+				return
+			}
+		}
+	}
+}
+
+// independent reports whether every message of the input is planned for by itself.
+func independent(in Input) bool {
+	if len(in.Pairs) > 0 || len(in.Local) > 0 {
+		return false
+	}
+	m := maker{resolver: &resolver{policy: in.Policy}}
+	return !slices.ContainsFunc(in.Folders, func(f Folder) bool {
+		_, doomed := m.deletedFolder(f)
+		return doomed
+	})
+}
+
+// newestFirst returns the messages of each folder in descending order of UID.
+func newestFirst(remote []RemoteMessage) [][]*RemoteMessage {
+	all := make([]*RemoteMessage, len(remote))
+	for i := range remote {
+		all[i] = &remote[i]
+	}
+	slices.SortFunc(all, func(a, b *RemoteMessage) int {
+		return cmp.Or(compareFolders(a.Folder, b.Folder), cmp.Compare(b.UID, a.UID))
+	})
+	var lists [][]*RemoteMessage
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].Folder == all[0].Folder {
+			n++
+		}
+		lists, all = append(lists, all[:n:n]), all[n:]
+	}
+	return lists
+}
