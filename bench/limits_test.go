@@ -91,12 +91,14 @@ func TestScenarios(t *testing.T) {
 		for _, f := range s.floors {
 			rows[s.name][f.label] = true
 		}
-		if !rows[s.name][subject] || len(s.limits) == 0 {
+		if !rows[s.name][subject] {
 			t.Errorf("%s does not judge Satchel", s.name)
 		}
 	}
+	serves := map[string]bool{} // for a target
 	for _, s := range scenarios() {
 		for _, l := range s.limits {
+			serves[s.name], serves[l.in] = true, true
 			in := s.name
 			if l.in != "" {
 				in = l.in
@@ -109,6 +111,11 @@ func TestScenarios(t *testing.T) {
 			if l.over != "" && !rows[in][l.over] {
 				t.Errorf("%s: %s needs %s in %s", s.name, l, l.over, in)
 			}
+		}
+	}
+	for _, s := range scenarios() {
+		if !serves[s.name] {
+			t.Errorf("%s serves no target", s.name)
 		}
 	}
 }

@@ -16,6 +16,11 @@ func syncfs(dir string) error {
 	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
+// renameAt renames a file in one open directory to one in another.
+func renameAt(from *os.File, name string, to *os.File, toName string) error {
+	return unix.Renameat(int(from.Fd()), name, int(to.Fd()), toName)
+}
+
 func freeSpace(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
