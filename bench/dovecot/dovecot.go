@@ -130,7 +130,9 @@ func (s *Server) Dial(user string) (*raw.Client, error) {
 
 // Purge frees what expunged messages of a user still occupy, which Dovecot leaves to the administrator.
 func (s *Server) Purge(user string) error {
-	cmd := exec.Command(filepath.Join(s.root, "usr/bin/doveadm"), "-c", s.path("conf"), "purge", "-u", user)
+	// doveadm would look for doveconf where it is installed.
+	cmd := exec.Command(filepath.Join(s.root, "usr/bin/doveconf"), "-f", "service=doveadm", "-c", s.path("conf"), "-m", "doveadm",
+		"-e", filepath.Join(s.root, "usr/bin/doveadm"), "purge", "-u", user)
 	cmd.Env = []string{daemon.LibraryPath(s.root)}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("purging the mail of %s: %w: %s", user, err, out)
