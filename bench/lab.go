@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/satchel-mail/satchel/bench/dovecot"
 	"github.com/satchel-mail/satchel/bench/letters"
@@ -28,6 +29,8 @@ import (
 //	satchel-bench-*     what transfers write, removed in the end
 type lab struct {
 	o      options
+	begin  time.Time
+	load   string // of the machine, then
 	server *dovecot.Server
 	tools  []contender
 	places []place
@@ -56,7 +59,7 @@ func openLab(o options) (*lab, error) {
 		return nil, err
 	}
 	o.cache = cache
-	l := &lab{o: o, counts: map[string]link.Count{}}
+	l := &lab{o: o, begin: time.Now(), load: load(), counts: map[string]link.Count{}}
 	for _, dir := range []string{"mail", "worlds", "bin", "sizes"} {
 		if err := os.MkdirAll(l.cached(dir), 0o755); err != nil {
 			return nil, err

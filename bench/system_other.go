@@ -18,4 +18,6 @@ func freeSpace(string) (int64, error) { return 0, errLinux }
 
 func fileSystem(string) string { return "unknown" }
 
+func device(string) string { return "" }
+
 func lock(string) (unlock func() error, err error) { return nil, errLinux }
