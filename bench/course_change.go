@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +28,7 @@ func (change) enter(ctx context.Context, e *entry) (err error) {
 	return err
 }
 
-func (c change) arm(e *entry) (err error) {
+func (c change) arm(_ context.Context, e *entry) (err error) {
 	if e.row.isFloor {
 		return nil
 	}
@@ -89,10 +88,19 @@ func fewOnServer(e *entry) error {
 		c.Run(nil, "UID STORE "+flagged+` +FLAGS.SILENT (\Flagged)`, "UID STORE "+gone+` +FLAGS.SILENT (\Deleted)`, "UID EXPUNGE "+gone))
 }
 
+// uidSet is a set as the protocol writes it, with ranges.
 func uidSet(uids []uint32) string {
 	var set []string
-	for _, uid := range slices.Sorted(slices.Values(uids)) {
-		set = append(set, strconv.FormatUint(uint64(uid), 10))
+	sorted := slices.Sorted(slices.Values(uids))
+	for i := 0; i < len(sorted); {
+		first := i
+		for i++; i < len(sorted) && sorted[i] == sorted[i-1]+1; i++ {
+		}
+		if i-first == 1 {
+			set = append(set, fmt.Sprint(sorted[first]))
+		} else {
+			set = append(set, fmt.Sprintf("%d:%d", sorted[first], sorted[i-1]))
+		}
 	}
 	return strings.Join(set, ",")
 }

@@ -16,7 +16,7 @@ func (idle) enter(ctx context.Context, e *entry) (err error) {
 	return err
 }
 
-func (idle) arm(*entry) error { return nil }
+func (idle) arm(context.Context, *entry) error { return nil }
 
 // settle gives a tool its own copy of the mailbox, with both sides in step. Floors have the mailbox itself.
 func settle(ctx context.Context, e *entry) (account, error) {

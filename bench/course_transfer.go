@@ -34,7 +34,7 @@ func (pull) enter(_ context.Context, e *entry) error {
 	return err
 }
 
-func (pull) arm(e *entry) error { return e.empty() }
+func (pull) arm(_ context.Context, e *entry) error { return e.empty() }
 
 // empty takes the tool's side and its state away.
 func (e *entry) empty() error {
@@ -73,7 +73,7 @@ func (push) enter(_ context.Context, e *entry) error {
 	return nil
 }
 
-func (push) arm(e *entry) (err error) {
+func (push) arm(_ context.Context, e *entry) (err error) {
 	if err := errors.Join(e.empty(), e.lab.newUser(e.account.User)); err != nil {
 		return err
 	}

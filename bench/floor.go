@@ -44,6 +44,10 @@ func fetchStream() floor { return floor{label: "fetch-stream", run: "fetch"} }
 func writeFiles() floor  { return floor{label: "write-files", run: "write"} }
 func appendAll() floor   { return floor{label: "append-stream", run: "append"} }
 
+// Those of bulk changes. Their course says what they do.
+func renameFiles() floor        { return floor{label: "rename-files", run: "rename"} }
+func script(label string) floor { return floor{label: label, run: "script"} }
+
 func runFloor(args []string) error {
 	if len(args) != 2 {
 		return errors.New("a floor needs its name and an account")
@@ -61,6 +65,10 @@ func runFloor(args []string) error {
 		return floorWrite(a)
 	case "append":
 		return floorAppend(a)
+	case "script":
+		return floorScript(a)
+	case "rename":
+		return floorRename(a)
 	}
 	return fmt.Errorf("there is no floor %q", args[0])
 }
@@ -84,6 +92,16 @@ func floorListStatus(a account) error {
 	}
 	defer c.Close()
 	return c.Run(nil, `LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))`)
+}
+
+// floorScript sends what it is told to, all at once.
+func floorScript(a account) error {
+	c, err := dial(a)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Run(nil, a.Script...)
 }
 
 // floorFetch reads all messages and forgets them. The commands for all folders are sent at once.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/satchel-mail/satchel/bench/dovecot"
 	"github.com/satchel-mail/satchel/bench/letters"
@@ -28,6 +29,8 @@ import (
 //	satchel-bench-*     what transfers write, removed in the end
 type lab struct {
 	o      options
+	begin  time.Time
+	load   string // of the machine, then
 	server *dovecot.Server
 	tools  []contender
 	places []place
@@ -56,7 +59,7 @@ func openLab(o options) (*lab, error) {
 		return nil, err
 	}
 	o.cache = cache
-	l := &lab{o: o, counts: map[string]link.Count{}}
+	l := &lab{o: o, begin: time.Now(), load: load(), counts: map[string]link.Count{}}
 	for _, dir := range []string{"mail", "worlds", "bin", "sizes"} {
 		if err := os.MkdirAll(l.cached(dir), 0o755); err != nil {
 			return nil, err
@@ -135,7 +138,8 @@ func (l *lab) wanted(tool string) bool {
 func (l *lab) contenders(s scenario) []contender {
 	var some []contender
 	for _, c := range l.tools {
-		if slices.Contains(s.tools, c.name()) || c.name() == "satchel-old" {
+		asked := slices.Contains(s.onRequest, c.name()) && slices.Contains(l.o.tools, c.name())
+		if asked || slices.Contains(s.tools, c.name()) || c.name() == "satchel-old" {
 			some = append(some, c)
 		}
 	}
@@ -188,8 +192,11 @@ func (l *lab) mailbox(m letters.Mailbox) (user string, err error) {
 		if err := c.Append(f.Name, messages(maker, f)); err != nil {
 			return "", fmt.Errorf("filling %s: %w", f.Name, err)
 		}
+		if f.Count == 0 {
+			continue
+		}
 		// What every client asks for is in the server's cache, as with mail that has been there for long.
-		if err := c.Run(nil, "EXAMINE "+raw.Quote(f.Name), "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)", "UNSELECT"); err != nil && f.Count > 0 {
+		if err := c.Run(nil, "EXAMINE "+raw.Quote(f.Name), "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)", "UNSELECT"); err != nil {
 			return "", fmt.Errorf("reading %s: %w", f.Name, err)
 		}
 	}

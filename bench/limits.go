@@ -52,8 +52,9 @@ func (l limit) String() string {
 type verdict struct {
 	limit        limit
 	value, bound float64
-	judged       bool   // false: a row that it needs is missing
-	why          string // what is missing
+	ratio        float64 // of the value to what the limit compares with; 0 if that is nothing
+	judged       bool    // false: a row that it needs is missing
+	why          string  // what is missing, or why the bound can't be met
 }
 
 func (v verdict) met() bool { return v.judged && v.value <= v.bound }
@@ -84,9 +85,26 @@ func (r *result) apply(l limit, all []result) verdict {
 			return v
 		}
 		v.bound += l.factor * least
+		if least > 0 {
+			v.ratio = own / least
+		}
 	}
 	v.judged = true
+	if l.over == "" && !v.met() {
+		v.why = r.slower(l.of, v.bound)
+	}
 	return v
+}
+
+// slower names the floors that exceed a bound too: then no tool that does their work can meet it.
+func (r *result) slower(m metric, bound float64) string {
+	var some []string
+	for _, row := range r.rows {
+		if s, ok := row.spread(m); ok && row.isFloor && s.median > bound {
+			some = append(some, fmt.Sprintf("%s alone takes %s%s", row.name, digits(s.median), m.unit()))
+		}
+	}
+	return strings.Join(some, ", ")
 }
 
 // least is the least median of the rows that a limit compares with, where it compares.

@@ -59,6 +59,19 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestMissedForTheFloor(t *testing.T) {
+	floor := rowOf(writing, 0.3, 0)
+	floor.isFloor = true
+	r := result{rows: []*row{rowOf(subject, 0.4, 0), rowOf(comesAs, 0.5, 0), floor}}
+	v := r.apply(limit{of: wall, factor: 0.2, than: []string{comesAs}}, nil)
+	if want := "write-files alone takes 0.300 s"; v.met() || v.why != want || !equal(v.ratio, 0.8) {
+		t.Errorf("%+v, want %q", v, want)
+	}
+	if v := r.apply(limit{of: wall, factor: 0.7, than: []string{comesAs}}, nil); v.met() || v.why != "" {
+		t.Errorf("a bound above the floor: %+v", v)
+	}
+}
+
 // equal is but for rounding.
 func equal(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
 
@@ -91,12 +104,14 @@ func TestScenarios(t *testing.T) {
 		for _, f := range s.floors {
 			rows[s.name][f.label] = true
 		}
-		if !rows[s.name][subject] || len(s.limits) == 0 {
+		if !rows[s.name][subject] {
 			t.Errorf("%s does not judge Satchel", s.name)
 		}
 	}
+	serves := map[string]bool{} // for a target
 	for _, s := range scenarios() {
 		for _, l := range s.limits {
+			serves[s.name], serves[l.in] = true, true
 			in := s.name
 			if l.in != "" {
 				in = l.in
@@ -109,6 +124,11 @@ func TestScenarios(t *testing.T) {
 			if l.over != "" && !rows[in][l.over] {
 				t.Errorf("%s: %s needs %s in %s", s.name, l, l.over, in)
 			}
+		}
+	}
+	for _, s := range scenarios() {
+		if !serves[s.name] {
+			t.Errorf("%s serves no target", s.name)
 		}
 	}
 }

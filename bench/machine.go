@@ -17,10 +17,19 @@ func (l *lab) preface() string {
 		time.Now().UTC().Format("2006-01-02, 15:04 MST"))
 	fmt.Fprintf(&b, "- Machine: %s\n- Places: %s\n- Versions: %s\n", machine(), strings.Join(l.placeNames(), "; "), strings.Join(l.versions(), ", "))
 	fmt.Fprintf(&b, "- Runs: the median of %d, with the least and the most; after one that is not timed; the tools in turn, each time another one first\n", l.o.runs)
-	fmt.Fprintf(&b, "- Load when it was written: %s\n", load())
+	fmt.Fprintf(&b, "- Load of the machine: %s at the start, %s at the end, %s later\n", l.load, load(), time.Since(l.begin).Round(time.Minute))
 	b.WriteString(`
-Server and tools share the machine, over loopback with TLS. The server syncs nothing to its disk; the tools do as they
-are configured when they come, which is with fsync. The memory is the launcher's, some 10 MB, where a tool needs less.
+Of what these figures are, and are not:
+
+- Server and tools share the machine, over loopback with TLS, with warm caches. The server's own work is in every time; with few
+  processors it takes from the tools that keep it busy.
+- The server syncs nothing to its disk; the tools do as they are configured when they come, which is with fsync. How long that takes
+  is the disk's affair. Hours differ, so compare within this run only.
+- A load of more than one at the start means that others were at work: then look at the least of the times too.
+- interimap has no Maildir, and so less to do than the others.
+- The memory is the launcher's, some 8 MB, where a tool needs less.
+- Distance is latency alone: no loss, no limit of bandwidth, no slow start.
+- These are the peers that Debian has, not the newest there are.
 `)
 	return b.String()
 }
@@ -29,6 +38,9 @@ func (l *lab) placeNames() []string {
 	var names []string
 	for _, p := range append([]place{l.home()}, l.places...) {
 		name := fmt.Sprintf("%s is %s", p.name, p.kind)
+		if d := device(p.dir); d != "" {
+			name += " on " + d
+		}
 		if len(names) == 0 || names[len(names)-1] != name {
 			names = append(names, name)
 		}

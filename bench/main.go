@@ -141,6 +141,7 @@ func measure(ctx context.Context, o options, chosen []scenario) (err error) {
 	}
 	judge(results)
 	report := l.report(results)
+	fmt.Println(overview(results))
 	fmt.Println(summary(results))
 	if o.out != "" {
 		return os.WriteFile(o.out, []byte(report), 0o644)

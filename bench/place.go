@@ -55,7 +55,10 @@ func (l *lab) home() place { return place{name: "disk", kind: fileSystem(l.o.cac
 
 // placesOf returns where a scenario is run.
 func (l *lab) placesOf(s scenario) []place {
-	if s.course.transfers() {
+	switch {
+	case s.course.transfers() && s.onePlace:
+		return l.places[len(l.places)-1:] // the RAM disk, if there is one
+	case s.course.transfers():
 		return l.places
 	}
 	return []place{l.home()}

@@ -8,7 +8,7 @@ import (
 // table is a scenario's measurements in Markdown.
 func table(r result) string {
 	own, haveOwn := r.row(subject).spread(wall)
-	rows := [][]string{{"", "time (min–max)", "CPU", "memory", "trips", "lines", "kB up", "kB down", "Satchel takes"}}
+	rows := [][]string{{"", "time (min–max)", "CPU", "memory", "trips", "conns", "kB up", "kB down", "Satchel takes"}}
 	for _, row := range r.rows {
 		cells := []string{row.name}
 		w, ok := row.spread(wall)
@@ -32,7 +32,11 @@ func table(r result) string {
 		}
 		rows = append(rows, append(cells, ratio))
 	}
-	return fmt.Sprintf("### %s: %s (%s)\n\n%s", r.scenario.name, r.scenario.title, r.place.name, markdown(rows))
+	runs := ""
+	if n := r.scenario.runs; n != 0 {
+		runs = fmt.Sprintf(", runs: %d", n)
+	}
+	return fmt.Sprintf("### %s: %s (%s%s)\n\n%s", r.scenario.name, r.scenario.title, r.place.name, runs, markdown(rows))
 }
 
 // digits shows three of a value's digits.
@@ -84,22 +88,68 @@ func markdown(rows [][]string) string {
 
 // summary is a line for each target.
 func summary(results []result) string {
-	rows := [][]string{{"scenario", "target", "figure", "bound", ""}}
+	rows := [][]string{{"scenario", "target", "figure", "bound", "ratio", ""}}
 	for _, r := range results {
 		for _, v := range r.verdicts {
-			cells := []string{r.scenario.name + " (" + r.place.name + ")", v.limit.String()}
-			switch unit := v.limit.of.unit(); {
-			case !v.judged:
-				cells = append(cells, "–", "–", "not judged: "+v.why)
-			case v.met():
-				cells = append(cells, digits(v.value)+unit, digits(v.bound)+unit, "met")
-			default:
-				cells = append(cells, digits(v.value)+unit, digits(v.bound)+unit, "**missed**")
-			}
-			rows = append(rows, cells)
+			rows = append(rows, append([]string{r.label(), v.limit.String()}, v.cells()...))
 		}
 	}
 	return markdown(rows)
+}
+
+// cells are figure, bound, ratio and judgement.
+func (v verdict) cells() []string {
+	if !v.judged {
+		return []string{"–", "–", "", "not judged: " + v.why}
+	}
+	unit := v.limit.of.unit()
+	cells := []string{digits(v.value) + unit, digits(v.bound) + unit, "", "met"}
+	if v.ratio != 0 {
+		cells[2] = digits(v.ratio) + " ×"
+	}
+	if !v.met() {
+		cells[3] = "**missed**"
+		if v.why != "" {
+			cells[3] += ": " + v.why
+		}
+	}
+	return cells
+}
+
+func (r result) label() string { return r.scenario.name + " (" + r.place.name + ")" }
+
+// overview is a line for each scenario: Satchel's time, as a share of each other's.
+func overview(results []result) string {
+	peers := []string{comesAs, plain, qresync}
+	rows := [][]string{{"scenario", "Satchel", "of mbsync", "of mbsync-plain", "of interimap", "of the slowest floor"}}
+	for _, r := range results {
+		own, ok := r.row(subject).spread(wall)
+		if !ok {
+			rows = append(rows, []string{r.label(), "–", "", "", "", ""})
+			continue
+		}
+		cells := []string{r.label(), digits(own.median) + " s"}
+		for _, peer := range peers {
+			s, ok := r.row(peer).spread(wall)
+			cells = append(cells, share(own, s, ok))
+		}
+		var slowest spread
+		var name string
+		for _, row := range r.rows {
+			if s, ok := row.spread(wall); ok && row.isFloor && s.median > slowest.median {
+				slowest, name = s, " ("+row.name+")"
+			}
+		}
+		rows = append(rows, append(cells, share(own, slowest, name != "")+name))
+	}
+	return markdown(rows)
+}
+
+func share(own, other spread, ok bool) string {
+	if !ok {
+		return ""
+	}
+	return digits(own.median/other.median) + " ×"
 }
 
 // report is what goes into the file.
@@ -108,6 +158,8 @@ func (l *lab) report(results []result) string {
 	b.WriteString(l.preface())
 	b.WriteString("\n## Targets\n\n")
 	b.WriteString(summary(results))
+	b.WriteString("\n## Satchel's time\n\n")
+	b.WriteString(overview(results))
 	b.WriteString("\n## Measurements\n")
 	for _, r := range results {
 		b.WriteString("\n" + table(r))

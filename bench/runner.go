@@ -19,9 +19,11 @@ type scenario struct {
 	course      course
 	rtt         time.Duration // a round trip's latency; 0 is loopback's
 	tools       []string
+	onRequest   []string // tools that take part only if -tools names them
 	floors      []floor
 	limits      []limit
 	runs        int  // 0 is as many as the options say
+	onePlace    bool // of those of transfers, one is enough
 	big         bool // takes many minutes to set up
 }
 
@@ -32,7 +34,7 @@ type course interface {
 	// enter makes ready what a contender needs, once.
 	enter(ctx context.Context, e *entry) error
 	// arm brings about what the next run has to carry over, and sets what both sides shall hold after it.
-	arm(e *entry) error
+	arm(ctx context.Context, e *entry) error
 	// rests says that arm, or the run before, leaves changed directories behind.
 	rests() bool
 }
@@ -126,7 +128,7 @@ func (l *lab) round(ctx context.Context, s scenario, entries []*entry, round int
 	for _, e := range entries {
 		if e.row.err == nil {
 			e.round = round
-			e.row.err = s.course.arm(e)
+			e.row.err = s.course.arm(ctx, e)
 		}
 	}
 	if round <= 1 || s.course.rests() {

@@ -29,6 +29,15 @@ func many(name string, folders, count int, kind letters.Kind) letters.Mailbox {
 func hundredThousand() letters.Mailbox { return oneOf("100k", 100_000, letters.Tiny) }
 func hundredFolders() letters.Mailbox  { return many("100x1k", 100, 100_000, letters.Tiny) }
 
+// withArchive is an INBOX and an empty folder beside it.
+func withArchive(name string, count int, kind letters.Kind) letters.Mailbox {
+	m := oneOf(name, count, kind)
+	m.Folders = append(m.Folders, letters.Folder{Name: archive})
+	return m
+}
+
+const archive = "Archive"
+
 // far is the round trip's latency of a server on another continent.
 const far = 100 * time.Millisecond
 
@@ -40,6 +49,12 @@ const (
 	bare    = "list-status"
 	stream  = "fetch-stream"
 	writing = "write-files"
+)
+
+// Bounds of what is counted.
+const (
+	handful  = 15   // round trips, from connecting on
+	noBodies = 2000 // kB: the messages that are moved have 20,000
 )
 
 // lessCPU is the limit of all scenarios that transfer little.
@@ -57,6 +72,18 @@ func scenarios() []scenario {
 				{of: wall, factor: 1, than: []string{bare}, plus: 0.040},
 				{of: wire, factor: 1, than: []string{bare}, plus: 4}, // nothing that grows with the mailbox
 				lessCPU(),
+			},
+		},
+		{
+			name: "noop-1m", title: "nothing changed, one folder of 1,000,000",
+			mailbox: oneOf("1m", 1_000_000, letters.Note), course: idle{}, big: true,
+			tools: []string{subject}, onRequest: []string{comesAs}, floors: []floor{listStatus()},
+			limits: []limit{
+				// The 3 ms are for the noise in a difference of some tens of them.
+				{of: wall, over: bare, factor: 1.2, than: []string{subject}, in: "noop-100k", plus: 0.003},
+				{of: wire, factor: 1, than: []string{bare}, plus: 4},
+				{of: rss, plus: 64},
+				{of: cpu, factor: 1, than: []string{comesAs}, in: "noop-100k"}, // with a tenth of the messages
 			},
 		},
 		{
@@ -92,6 +119,30 @@ func scenarios() []scenario {
 			limits: []limit{{of: wall, factor: 0.3, than: []string{comesAs}}, lessCPU()},
 		},
 		{
+			name: "mark-server-50k", title: "50,000 of 100,000 marked read on the server",
+			mailbox: hundredThousand(), course: bulk{onServer: true, work: mark{50_000}},
+			tools: []string{subject, comesAs}, floors: []floor{renameFiles(), script("fetch-flags")},
+			limits: []limit{{of: wall, factor: 0.2, than: []string{comesAs}}, {of: trips, plus: handful}, lessCPU()},
+		},
+		{
+			name: "mark-maildir-50k", title: "50,000 of 100,000 marked read in the Maildir",
+			mailbox: hundredThousand(), course: bulk{work: mark{50_000}},
+			tools: []string{subject, comesAs}, floors: []floor{script("store-flags")},
+			limits: []limit{{of: wall, factor: 0.2, than: []string{comesAs}}, {of: trips, plus: handful}, lessCPU()},
+		},
+		{
+			name: "move-server-10k", title: "10,000 of 20,000 messages of 2 KB moved on the server",
+			mailbox: withArchive("20k-archive", 20_000, letters.Small), course: bulk{onServer: true, work: move{10_000, archive}},
+			tools: []string{subject, comesAs}, floors: []floor{renameFiles()},
+			limits: []limit{{of: wall, factor: 0.1, than: []string{comesAs}}, {of: wire, plus: noBodies}, lessCPU()},
+		},
+		{
+			name: "move-maildir-10k", title: "10,000 of 20,000 messages of 2 KB moved in the Maildir",
+			mailbox: withArchive("20k-archive", 20_000, letters.Small), course: bulk{work: move{10_000, archive}},
+			tools: []string{subject, comesAs}, floors: []floor{script("uid-move")},
+			limits: []limit{{of: wall, factor: 0.1, than: []string{comesAs}}, {of: wire, plus: noBodies}, lessCPU()},
+		},
+		{
 			name: "pull-20k", title: "first pull, 20,000 messages of 2 KB",
 			mailbox: oneOf("20k", 20_000, letters.Small), course: pull{},
 			tools: []string{subject, comesAs, plain}, floors: []floor{fetchStream(), writeFiles()},
@@ -104,10 +155,24 @@ func scenarios() []scenario {
 			limits: []limit{{of: wall, factor: 0.33, than: []string{comesAs, plain}}},
 		},
 		{
+			name: "pull-100k", title: "first pull, 100,000 messages of 600 B: the memory", runs: 1, onePlace: true,
+			mailbox: hundredThousand(), course: pull{},
+			tools: []string{subject, comesAs}, floors: []floor{fetchStream(), writeFiles()},
+			limits: []limit{{of: rss, plus: 64}},
+		},
+		{
+			name: "pull-100-far", title: "first pull, 100 messages of 2 KB, at 100 ms round trip: the trips", runs: 1,
+			mailbox: oneOf("100", 100, letters.Small), course: pull{}, rtt: far,
+			tools: []string{subject}, floors: []floor{fetchStream()}, // no target of its own: pull-1k-far has it
+		},
+		{
 			name: "pull-1k-far", title: "first pull, 1,000 messages of 2 KB, at 100 ms round trip",
 			mailbox: oneOf("1k", 1000, letters.Small), course: pull{}, rtt: far,
 			tools: []string{subject, comesAs, qresync}, floors: []floor{fetchStream()},
-			limits: []limit{{of: wall, factor: 1.6, than: []string{stream}}},
+			limits: []limit{
+				{of: wall, factor: 1.6, than: []string{stream}},
+				{of: trips, factor: 1, than: []string{subject}, in: "pull-100-far", plus: 1}, // no more for ten times as many
+			},
 		},
 		{
 			name: "push-5k", title: "first push, 5,000 messages of 2 KB",

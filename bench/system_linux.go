@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +17,11 @@ func syncfs(dir string) error {
 		return err
 	}
 	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+}
+
+// renameAt renames a file in one open directory to one in another.
+func renameAt(from *os.File, name string, to *os.File, toName string) error {
+	return unix.Renameat(int(from.Fd()), name, int(to.Fd()), toName)
 }
 
 func freeSpace(dir string) (int64, error) {
@@ -43,6 +51,31 @@ func fileSystem(dir string) string {
 		return "overlayfs"
 	}
 	return "unknown"
+}
+
+// device names the block device that a directory is on, with its model or driver; empty if there is none.
+func device(dir string) string {
+	var s unix.Stat_t
+	if err := unix.Stat(dir, &s); err != nil {
+		return ""
+	}
+	sys, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(s.Dev), unix.Minor(s.Dev)))
+	if err != nil {
+		return ""
+	}
+	name := filepath.Base(sys)
+	if _, err := os.Stat(filepath.Join(sys, "partition")); err == nil {
+		sys = filepath.Dir(sys)
+	}
+	kind, err := os.ReadFile(filepath.Join(sys, "device/model"))
+	if err != nil {
+		driver, err := os.Readlink(filepath.Join(sys, "device/driver"))
+		if err != nil {
+			return name
+		}
+		kind = []byte(filepath.Base(driver))
+	}
+	return fmt.Sprintf("%s (%s)", name, bytes.TrimSpace(kind))
 }
 
 // lock takes a file for this process alone, until unlock.

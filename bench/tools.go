@@ -24,6 +24,9 @@ type account struct {
 	// For floors: the mailbox's folders, and a file with the sizes of its messages.
 	Folders []string
 	Sizes   string
+	// For floors of bulk changes: what they send, or rename.
+	Script  []string
+	Renamed *renamed
 }
 
 // contender is a row of a table: a tool, or a floor.

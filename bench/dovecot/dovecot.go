@@ -128,6 +128,18 @@ func (s *Server) Dial(user string) (*raw.Client, error) {
 	return raw.Dial(s.TLSAddress(), &tls.Config{RootCAs: s.ca.Pool, ServerName: Host}, user, Password)
 }
 
+// Purge frees what expunged messages of a user still occupy, which Dovecot leaves to the administrator.
+func (s *Server) Purge(user string) error {
+	// doveadm would look for doveconf where it is installed.
+	cmd := exec.Command(filepath.Join(s.root, "usr/bin/doveconf"), "-f", "service=doveadm", "-c", s.path("conf"), "-m", "doveadm",
+		"-e", filepath.Join(s.root, "usr/bin/doveadm"), "purge", "-u", user)
+	cmd.Env = []string{daemon.LibraryPath(s.root)}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("purging the mail of %s: %w: %s", user, err, out)
+	}
+	return nil
+}
+
 // configuration gets the instance's folder, libexec_dir, user, group, mail, password, and two ports.
 //
 // The server shall not be what is measured: it syncs nothing to its disk, has processes waiting for whoever

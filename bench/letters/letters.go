@@ -22,6 +22,7 @@ const (
 	Tiny  Kind = iota // 600 bytes of text
 	Small             // 2 KB of text
 	Mixed             // what people have: mostly text of some KB, some HTML, one in ten with an attachment
+	Note              // 300 to 600 bytes of text
 )
 
 // Letter is one message as an IMAP server gets it.
@@ -101,6 +102,8 @@ func (m *Maker) write(r *rand.Rand, f Folder, i int, date time.Time) {
 		m.text(r, 2000+r.IntN(96))
 	case Mixed:
 		m.mixed(r)
+	case Note:
+		m.text(r, 300+r.IntN(300))
 	}
 }
 

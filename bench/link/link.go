@@ -98,8 +98,8 @@ func (l *Link) connection(client net.Conn) {
 	l.mu.Unlock()
 
 	var both sync.WaitGroup
-	both.Go(func() { l.relay(server, client, begin.Add(l.rtt), e.sent, e.reached) })
-	both.Go(func() { l.relay(client, server, begin.Add(l.rtt+l.rtt/2), e.answered, e.returned) })
+	both.Go(func() { l.relay(server, client, begin.Add(l.rtt), e.sent, e.reached, e.left) })
+	both.Go(func() { l.relay(client, server, begin.Add(l.rtt+l.rtt/2), e.answered, e.returned, func() {}) })
 	both.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,12 +123,13 @@ const (
 )
 
 // relay carries from one end to the other, nothing of it before the given time. enter and leave are called for each
-// chunk, as it is read and before it is written.
-func (l *Link) relay(to, from net.Conn, earliest time.Time, enter func(n int) int, leave func(trips int)) {
+// chunk, as it is read and before it is written, and end when no more will be read.
+func (l *Link) relay(to, from net.Conn, earliest time.Time, enter func(n int) int, leave func(trips int), end func()) {
 	line := make(chan chunk, underWay) // closed by the reader
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer close(line)
+		defer end()
 		for {
 			buf := make([]byte, chunkSize)
 			n, err := from.Read(buf)
@@ -172,8 +173,9 @@ func closeWrite(c net.Conn) error {
 type ends struct {
 	link *Link
 	born int // of the connection: nothing is sent before that many round trips
-	// server is the newest that reached the server. Guarded by the link's mu.
+	// server is the newest that reached the server; gone says that the client has hung up. Guarded by the link's mu.
 	server int
+	gone   bool
 }
 
 // sent is called as the client sends n bytes.
@@ -203,5 +205,14 @@ func (e *ends) answered(n int) int {
 func (e *ends) returned(trips int) {
 	e.link.mu.Lock()
 	defer e.link.mu.Unlock()
-	e.link.count.Trips = max(e.link.count.Trips, trips)
+	if !e.gone {
+		e.link.count.Trips = max(e.link.count.Trips, trips)
+	}
+}
+
+// left is called when the client has hung up: it waits for nothing that the server still has to say.
+func (e *ends) left() {
+	e.link.mu.Lock()
+	defer e.link.mu.Unlock()
+	e.gone = true
 }

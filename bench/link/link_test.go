@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// echo is a server that greets and answers each line with as many bytes as it asks for.
+// echo is a server that greets, answers each line with as many bytes as it asks for, and says good-bye.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,6 +39,7 @@ func answer(conn net.Conn) {
 		_, _ = fmt.Sscan(in.Text(), &n)
 		fmt.Fprintln(conn, strings.Repeat("x", n))
 	}
+	fmt.Fprint(conn, "bye\n")
 }
 
 // client reads lines.
@@ -110,6 +111,14 @@ func TestCount(t *testing.T) {
 			c.send("1\n")
 			c.hear(2)
 		}, Count{Connections: 1, Up: 2, Down: 8, Trips: 2}},
+		{"hanging up", func(l *Link) {
+			c := connect(t, l)
+			c.hear(1)
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(4 * rtt) // the server says good-bye meanwhile
+		}, Count{Connections: 1, Down: 10, Trips: 2}},
 		{"two connections at once", func(l *Link) {
 			a, b := connect(t, l), connect(t, l)
 			a.send("1\n")

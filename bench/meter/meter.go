@@ -32,7 +32,7 @@ type Command struct {
 type Reading struct {
 	Wall time.Duration
 	CPU  time.Duration // user and system
-	RSS  int64         // bytes, of the largest of its processes; at least the launcher's own 10 MB or so
+	RSS  int64         // bytes, of the largest of its processes; at least the launcher's own 8 MB or so
 }
 
 // patience is the longest that a run may take.

@@ -171,16 +171,25 @@ type Message struct {
 	Body  []byte
 }
 
-// multiappend is how many messages go with one APPEND (RFC 3502).
-const multiappend = 200
+// multiappend is how many messages go with one APPEND (RFC 3502), and unread how many of those commands with
+// nobody reading the answers: these fit into the connection's buffers.
+const (
+	multiappend = 200
+	unread      = 200
+)
 
-// Append appends all messages in order, without waiting for anything in between (LITERAL+, RFC 7888).
+// Append appends all messages in order, without waiting in between (LITERAL+, RFC 7888) but for every 40,000th.
 func (c *Client) Append(mailbox string, messages iter.Seq[Message]) error {
-	// The server's answers are short and few: they fit into the buffers of the connection while nobody reads them.
 	first, n := c.tags, 0
 	for m := range messages {
 		if n%multiappend == 0 {
 			c.end(n)
+			if c.tags-first == unread {
+				if err := errors.Join(c.out.Flush(), c.answers(first, c.tags, nil)); err != nil {
+					return err
+				}
+				first = c.tags
+			}
 			c.begin("APPEND " + Quote(mailbox))
 		}
 		n++
