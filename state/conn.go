@@ -67,7 +67,7 @@ func dial(path, query string) (*conn, error) {
 		"cell_size_check=1", // damaged pages are found when they are read, not when they are used
 		"trusted_schema=0",
 		"temp_store=memory",
-		"cache_size=-4000", // KiB, what 100,000 messages take
+		"cache_size=-2000", // KiB; the pages of rows have a cache of their own
 	} {
 		if err := c.pragma(p); err != nil {
 			return nil, errors.Join(err, c.close())

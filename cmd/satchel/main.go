@@ -21,6 +21,7 @@ import (
 )
 
 func main() {
+	frugal(smallGrowth)
 	os.Exit(run(os.Args[1:], streams{out: os.Stdout, err: os.Stderr, env: os.Getenv}))
 }
 

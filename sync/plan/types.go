@@ -133,20 +133,20 @@ type Pair struct {
 // RemoteMessage is a message on the server that the base does not know, or knows as parked for a
 // reason that is to be looked at again.
 type RemoteMessage struct {
-	Row     int64 // the parked row, 0 if there is none
-	Folder  mail.FolderName
-	UID     mail.UID
-	Flags   mail.Flags
-	Size    int64
-	Date    time.Time
-	EmailID string
-	Header  *Header      // nil until Questions asked for it
-	Digest  *mail.Digest // of the content; nil until asked for
+	Row    int64 // the parked row, 0 if there is none
+	Folder mail.FolderName
+	UID    mail.UID
+	// Unknowable is set when a question about it could not be answered; it is then compared no further,
+	// and neither paired nor transferred in this run. (It is here because there are many messages: this way it takes no room.)
+	Unknowable bool
+	Flags      mail.Flags
+	Size       int64
+	Date       time.Time
+	EmailID    string
+	Header     *Header      // nil until Questions asked for it
+	Digest     *mail.Digest // of the content; nil until asked for
 	// Park is the reason not to transfer it (TooLarge, TooOld), if any. It may still be paired.
 	Park Why
-	// Unknowable is set when a question about it could not be answered; it is then compared no further,
-	// and neither paired nor transferred in this run.
-	Unknowable bool
 }
 
 // Header is what a message's header says.
