@@ -50,7 +50,7 @@ func usualDate(text []byte) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t := time.Date(year, month, day, hour, minute, second, 0, time.UTC)
-	if t.Day() != day { // the 31st of a month that has fewer
+	if day > 28 && t.Day() != day { // the 31st of a month that has fewer
 		return time.Time{}, false
 	}
 	return t.Add(time.Duration(offset) * time.Minute), true
