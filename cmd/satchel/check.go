@@ -101,6 +101,9 @@ func (a *app) showCheck(j job, c checked) {
 	if other := notUsed(c.caps); len(other) > 0 {
 		a.ui.result("  not used      %s", wrap(other, 16, 79))
 	}
+	if has(c.caps, "COMPRESS") {
+		a.ui.result("  compression   %s", compression(j.Compress))
+	}
 	for _, m := range missing(c.caps) {
 		a.ui.result("  missing       %s", wrap(strings.Fields(m.Capability+": "+m.Means), 16, 79))
 	}
@@ -151,6 +154,25 @@ func notUsed(caps remote.Capabilities) []string {
 	return slices.DeleteFunc(slices.Clone(caps.Names), func(n string) bool { return slices.Contains(caps.Used, n) })
 }
 
+// compression says when what goes over the wire is compressed.
+func compression(c config.Compress) string {
+	switch c {
+	case config.CompressOn:
+		return "from the start"
+	case config.CompressOff:
+		return `never (compress = "off")`
+	}
+	return "when the link is slow"
+}
+
+// has reports whether the server has one of the capabilities.
+func has(caps remote.Capabilities, names ...string) bool {
+	return slices.ContainsFunc(caps.Names, func(n string) bool {
+		base, _, _ := strings.Cut(n, "=")
+		return slices.ContainsFunc(names, func(want string) bool { return strings.EqualFold(base, want) })
+	})
+}
+
 // wrap joins words and breaks the lines, all but the first indented.
 func wrap(words []string, indent, width int) string {
 	var b strings.Builder
@@ -172,12 +194,6 @@ func wrap(words []string, indent, width int) string {
 
 // missing says which capabilities the server lacks, and what that costs. All of them can be done without.
 func missing(caps remote.Capabilities) []jsonMissing {
-	has := func(names ...string) bool {
-		return slices.ContainsFunc(caps.Names, func(n string) bool {
-			base, _, _ := strings.Cut(n, "=")
-			return slices.ContainsFunc(names, func(want string) bool { return strings.EqualFold(base, want) })
-		})
-	}
 	out := []jsonMissing{}
 	for _, m := range []struct {
 		names []string
@@ -192,8 +208,9 @@ func missing(caps remote.Capabilities) []jsonMissing {
 		{[]string{"LITERAL+", "LITERAL-"}, "every upload waits once more for the server"},
 		{[]string{"SPECIAL-USE"}, `patterns such as "\\Sent" match nothing`},
 		{[]string{"OBJECTID", "X-GM-EXT-1"}, "moves on the server are recognised by comparing headers"},
+		{[]string{"COMPRESS"}, "a slow link carries everything uncompressed"},
 	} {
-		if !has(m.names...) {
+		if !has(caps, m.names...) {
 			out = append(out, jsonMissing{Capability: m.names[0], Means: m.means})
 		}
 	}

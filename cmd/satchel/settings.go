@@ -89,6 +89,16 @@ func since(s config.Since) func(time.Time) time.Time {
 	return s.Cut
 }
 
+func compress(c config.Compress) imap.Compress {
+	switch c {
+	case config.CompressOn:
+		return imap.CompressOn
+	case config.CompressOff:
+		return imap.CompressOff
+	}
+	return imap.CompressAuto
+}
+
 // dialer reaches an account's server.
 func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
 	return a.ui.secrets.dialer(imap.NewDialer(imap.Config{
@@ -97,6 +107,7 @@ func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
 		Method:     acc.IMAP.Auth,
 		Secret:     a.ui.secrets.watch(acc.IMAP.Password),
 		Subscribed: acc.Subscribed,
+		Compress:   compress(acc.Compress),
 		Trace:      a.trace(acc.Name),
 		Alert:      a.alert(acc.Name),
 		Log:        log,

@@ -19,6 +19,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/config"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/imap"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -195,6 +196,18 @@ func TestSettings(t *testing.T) {
 	for _, l := range []config.Layout{config.Nested, config.MaildirPlus} {
 		if string(layout(l)) != string(l) {
 			t.Errorf("layout %q becomes %q", l, layout(l))
+		}
+	}
+	for in, want := range map[config.Compress]struct {
+		how  imap.Compress
+		says string
+	}{
+		config.CompressAuto: {imap.CompressAuto, "when the link is slow"},
+		config.CompressOn:   {imap.CompressOn, "from the start"},
+		config.CompressOff:  {imap.CompressOff, `never (compress = "off")`},
+	} {
+		if how, says := compress(in), compression(in); how != want.how || says != want.says {
+			t.Errorf("compress %q becomes %v, %q", in, how, says)
 		}
 	}
 	for in, want := range map[config.MaxDelete]plan.Guard{

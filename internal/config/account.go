@@ -99,6 +99,7 @@ func (r *reader) account(name string, t *table) Account {
 		MaxMessageSize: parsed(t, "max_message_size", "0", sizeAllowed, parseSize),
 		Since:          parsed(t, "since", "", sinceAllowed, parseSince),
 		Connections:    t.integer("connections", 4, 1, 20),
+		Compress:       oneOf(t, "compress", CompressAuto, CompressAuto, CompressOn, CompressOff),
 		StatePath:      r.path(t, "state"),
 	}
 	if a.Maildir == "" && !t.has("maildir") {

@@ -55,6 +55,15 @@ const (
 	CreateNone    Create = "none"
 )
 
+// Compress says when what goes over the wire is compressed.
+type Compress string
+
+const (
+	CompressAuto Compress = "auto" // when the link is slow
+	CompressOn   Compress = "on"
+	CompressOff  Compress = "off"
+)
+
 // Account is one account, all defaults filled in.
 type Account struct {
 	Name    string
@@ -73,7 +82,8 @@ type Account struct {
 	Undo             time.Duration // 0 is off
 	MaxMessageSize   int64         // bytes, 0 is no limit
 	Since            Since
-	Connections      int    // 1 to 20
+	Connections      int // 1 to 20
+	Compress         Compress
 	StatePath        string // absolute, clean path of the state database
 	IMAP             IMAP
 }

@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	a.IMAP.Password = nil
 	want := Account{
 		Name: "a", Maildir: "/mail/a", Layout: Nested, Mode: TwoWay, Include: []string{"*"}, Create: CreateBoth,
-		MaxDelete: MaxDelete{IsShare: true, Percent: 50}, Undo: 30 * 24 * time.Hour, Connections: 4,
+		MaxDelete: MaxDelete{IsShare: true, Percent: 50}, Undo: 30 * 24 * time.Hour, Connections: 4, Compress: CompressAuto,
 		StatePath: "/mail/a/.satchel.db",
 		IMAP: IMAP{
 			Config: transport.Config{Host: "h.example", Port: 993, TLS: transport.Implicit},
@@ -76,6 +76,7 @@ undo = "0"
 max_message_size = "50MB"
 since = "2024-02-29"
 connections = 20
+compress = "on"
 state = "/var/state/a.db"
 [account.a.imap]
 host = "127.0.0.1"
@@ -93,7 +94,7 @@ password_command = ["printf", "s3cret\n"]
 		Include: []string{"INBOX", "Lists/%", `\Sent`}, Exclude: []string{"[Gmail]/All Mail"},
 		Map:        map[string]string{"[Gmail]/Sent Mail": "Sent", "a.b": "A/B"},
 		Subscribed: true, Create: CreateServer, MaxDelete: MaxDelete{Count: 100}, Trash: "Deleted/Items", Expunge: true,
-		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, StatePath: "/var/state/a.db",
+		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, Compress: CompressOn, StatePath: "/var/state/a.db",
 		IMAP: IMAP{
 			Config: transport.Config{Host: "127.0.0.1", Port: 1143, TLS: transport.Off, AllowPlaintext: true},
 			User:   "u@x", Auth: auth.ScramSHA256,
@@ -138,6 +139,7 @@ func TestErrors(t *testing.T) {
 		{"wrong type of map", `map = "x"`, "", []string{`c.toml:3: account.a.map: a string is not allowed here; allowed is a table`}},
 		{"date without quotes", `since = 2024-01-01`, "", []string{`c.toml:3: account.a.since: a date or time without quotes is not allowed here; allowed is a number of days such as "365d"`}},
 		{"connections too few", `connections = 0`, "", []string{`account.a.connections: 0 is not allowed; allowed is a whole number from 1 to 20`}},
+		{"compress", `compress = "yes"`, "", []string{`account.a.compress: "yes" is not allowed; allowed are "auto", "on", "off"`}},
 		{"connections too many", `connections = 21`, "", []string{`account.a.connections: 21 is not allowed`}},
 		{"max_delete", `max_delete = "150%"`, "", []string{`account.a.max_delete: "150%" is not allowed; allowed is a share such as "50%", a count such as "100", or "off"`}},
 		{"undo", `undo = "soon"`, "", []string{`account.a.undo: "soon" is not allowed`, `"30d"`}},
@@ -163,7 +165,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key", `modes = "pull"`, "", []string{`c.toml:3: account.a.modes: unknown key; did you mean "mode"?`, `max_delete`}},
 		{"other case", `Layout = "nested"`, "", []string{`account.a.Layout: unknown key; did you mean "layout"?`}},
 		{"letters swapped", `connectoins = 3`, "", []string{`did you mean "connections"?`}},
-		{"nothing like it", `colour = "red"`, "", []string{`account.a.colour: unknown key (keys here: connections, `}},
+		{"nothing like it", `colour = "red"`, "", []string{`account.a.colour: unknown key (keys here: compress, connections, `}},
 		{"control characters in a key", `"a\u001b[31m" = 1`, "", []string{`account.a."a\u001b[31m": unknown key`}},
 
 		{"port", "", `port = 70000`, []string{`c.toml:8: account.a.imap.port: 70000 is not allowed; allowed is a whole number from 1 to 65535`}},
@@ -200,7 +202,7 @@ func TestErrors(t *testing.T) {
 // TestLaterKeysAreUnknown: what this version does not implement must not be accepted silently.
 func TestLaterKeysAreUnknown(t *testing.T) {
 	for _, key := range []string{
-		`daily_download = "0"`, `daily_upload = "0"`, `compress = "auto"`, `watch_connections = 2`, `poll = "5m"`, `on_new_mail = ""`,
+		`daily_download = "0"`, `daily_upload = "0"`, `watch_connections = 2`, `poll = "5m"`, `on_new_mail = ""`,
 		"[account.a.pop3]\nhost = \"h\"", "[account.a.smtp]\nhost = \"h\"", "[watch]\nmetrics = \"\"",
 	} {
 		text := minimal(key, "")

@@ -94,7 +94,10 @@ func (s *Session) Capabilities() remote.Capabilities {
 		out.Delimiter = string(rune(s.delim))
 	}
 	for _, name := range s.caps.names {
-		if base, _, _ := strings.Cut(strings.ToUpper(name), "="); slices.Contains(usedCaps[:], goimap.Cap(base)) {
+		upper := strings.ToUpper(name)
+		base, _, _ := strings.Cut(upper, "=")
+		switch {
+		case goimap.Cap(upper) == capCompress && s.cfg.Compress != CompressOff, slices.Contains(usedCaps[:], goimap.Cap(base)):
 			out.Used = append(out.Used, name)
 		}
 	}

@@ -27,6 +27,11 @@ func (s *Session) Changes(ctx context.Context, box remote.Box, since remote.Sinc
 	if since.UIDNext <= 1 {
 		r.since.KnownCount = 0
 	}
+	if r.since.KnownCount == 0 {
+		if err := s.mayCompress(ctx); err != nil { // the whole list comes
+			return remote.Changes{}, err
+		}
+	}
 	if err := r.first(ctx); err != nil {
 		return remote.Changes{}, err
 	}

@@ -153,6 +153,9 @@ func (c *command) trace() string {
 // for the commands after it.
 func (c *command) switches() bool { return c.opening != nil || c.closing }
 
+// isLarge reports whether the command brings messages, or takes one.
+func (c *command) isLarge() bool { return c.body != nil || c.weight > 0 }
+
 // refused is the error for the command's NO or BAD, nil if it succeeded.
 func (c *command) refused() error {
 	if c.result.ok() {

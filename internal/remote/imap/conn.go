@@ -24,7 +24,8 @@ const (
 	slowBytes  = 1 << 10
 )
 
-// conn is the connection under a session. Reading and writing may go on at the same time.
+// conn is the connection under a session. Reading and writing may go on at the same time. Once it is compressed write
+// compresses, and Read gives what is to be decompressed: what it counts, and waits for, are the bytes on the wire.
 //
 // Its deadline is one of progress: it fails when neither direction moved for the patience. The
 // first error closes the socket and is what every later call returns.
@@ -41,12 +42,15 @@ type conn struct {
 	windowStart time.Time // the reader's: since when slowness is measured
 	windowBytes int64
 
+	gauge   gauge     // the reader's
+	deflate *deflater // the writer's, nil in plain text
+
 	mu  sync.Mutex
 	err error
 }
 
-func newConn(nc net.Conn, patience time.Duration) *conn {
-	c := &conn{nc: nc, patience: patience, start: time.Now()}
+func newConn(nc net.Conn, patience time.Duration, to *link) *conn {
+	c := &conn{nc: nc, patience: patience, start: time.Now(), gauge: gauge{link: to}}
 	c.quiet.Store(true)
 	return c
 }
@@ -84,7 +88,10 @@ func (c *conn) sinceMoved() time.Duration {
 func (c *conn) begin() {
 	c.touch()
 	c.windowStart, c.windowBytes = time.Now(), c.in.Load()+c.out.Load()
+	c.gauge.begin()
 }
+
+func (c *conn) compressed() bool { return c.deflate != nil }
 
 // Read waits for bytes until there is no progress in either direction.
 func (c *conn) Read(p []byte) (int, error) {
@@ -92,10 +99,12 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err := c.failure(); err != nil {
 			return 0, err
 		}
-		_ = c.nc.SetReadDeadline(time.Now().Add(c.patience)) // a closed socket says so in Read
+		from := time.Now()
+		_ = c.nc.SetReadDeadline(from.Add(c.patience)) // a closed socket says so in Read
 		n, err := c.nc.Read(p)
 		if n > 0 {
 			c.touch()
+			c.gauge.read(n, time.Since(from))
 			c.in.Add(int64(n))
 			// A turn: something was asked, all of it was out, and this is the answer.
 			if c.quiet.Load() && c.asked.Swap(false) {
@@ -128,8 +137,24 @@ func (c *conn) slow() error {
 	return nil
 }
 
-// Write sends all of p. last says that nothing follows until the server was heard.
+// write sends all of p. last says that nothing follows until the server was heard.
 func (c *conn) write(p []byte, last bool) error {
+	for c.compressed() {
+		piece := p[:min(len(p), writeChunk)]
+		p = p[len(piece):]
+		packed, err := c.deflate.pack(piece, len(p) == 0)
+		if err != nil {
+			return c.fail(lost(err))
+		}
+		if err := c.send(packed, last && len(p) == 0); err != nil || len(p) == 0 {
+			return err
+		}
+	}
+	return c.send(p, last)
+}
+
+// send is write of bytes as they go over the wire.
+func (c *conn) send(p []byte, last bool) error {
 	for len(p) > 0 {
 		if err := c.failure(); err != nil {
 			return err
@@ -157,6 +182,9 @@ func (c *conn) write(p []byte, last bool) error {
 
 // farewell sends p, or what of it goes out at once, before the connection is closed.
 func (c *conn) farewell(p []byte) {
+	if c.compressed() {
+		p, _ = c.deflate.pack(p, true) // writes to memory
+	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTime)) // whatever comes of it is good enough
 	n, _ := c.nc.Write(p)
 	c.out.Add(int64(n))

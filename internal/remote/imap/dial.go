@@ -32,6 +32,8 @@ type Config struct {
 	// Disable hides capabilities, or all "NAME=…" of one name, as if the server had not offered
 	// them: the switch for an extension that a server has and can't do.
 	Disable []string
+	// Compress says when the connection is compressed.
+	Compress Compress
 
 	// Trace, if set, is given each line of the protocol, dir being '>' for what we send and '<' for what
 	// the server says. No credentials are in it, and of literals only their size. It is never
@@ -47,6 +49,7 @@ type Config struct {
 type Dialer struct {
 	cfg    Config
 	memory atomic.Pointer[learnt] // what the last session learnt, nil before the first
+	link   link
 }
 
 var _ remote.Dialer = (*Dialer)(nil)
@@ -80,8 +83,8 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 
 // open makes a session of a connection.
 func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) {
-	c := newConn(nc.Conn, d.cfg.Patience)
-	s := &Session{cfg: d.cfg, conn: c, secure: nc.Secure, memory: &d.memory}
+	c := newConn(nc.Conn, d.cfg.Patience, &d.link)
+	s := &Session{cfg: d.cfg, conn: c, secure: nc.Secure, memory: &d.memory, link: &d.link}
 	s.in = response{in: newLineReader(c), lit: -1}
 	if d.cfg.Trace != nil {
 		s.in.trace = s.traceIn
@@ -157,6 +160,12 @@ func (s *Session) signIn(ctx context.Context, nc transport.Conn, known *learnt) 
 		s.recall(known)
 	} else {
 		s.xguid = s.hasXGUID() // as far as can be told before its ID
+	}
+	if s.wouldCompress() {
+		// Not before: credentials are never compressed together with what others chose.
+		if err := s.compress(ctx); err != nil {
+			return err
+		}
 	}
 	s.fresh = true
 	return nil

@@ -1,11 +1,12 @@
 // Package imap reaches a mail account over IMAP4rev1 (RFC 3501, and RFC 9051 where it only clarifies),
 // with the extensions that make synchronising cheap: CONDSTORE and QRESYNC, UIDPLUS, MOVE,
-// LITERAL+, MULTIAPPEND, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
+// LITERAL+, MULTIAPPEND, COMPRESS, ESEARCH, LIST-EXTENDED and LIST-STATUS, SPECIAL-USE, NAMESPACE, OBJECTID. It
 // implements remote.Dialer and remote.Session.
 //
 // From the wire up:
 //
-//	conn       bytes with a progress deadline, counted; errors stick and close the socket
+//	conn       bytes with a progress deadline, counted; errors stick and close the socket. Its gauge
+//	           tells whether the link is slow; then what follows is compressed
 //	lineReader lines and literals, bounded; bodies are never held in memory
 //	response   one response: a line and its literals, taken apart by a lenient parser. What
 //	           can't be understood spoils that response alone

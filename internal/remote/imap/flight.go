@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"slices"
 	"sync"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -31,6 +32,9 @@ type flight struct {
 	weight  int64
 	waiting *command // whose literal the writer holds back
 	halted  bool     // no further command is sent
+	cut     bool     // no further command is sent before the connection is compressed
+	bodies  int      // commands for bodies that are under way
+	wanted  int      // all of them
 	dead    bool
 	written bool // the writer is through
 }
@@ -54,16 +58,45 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 		// As if it had ended a moment later; watch alone may be too late to keep anything from being sent.
 		return s.during(op, s.conn.fail(ended(ctx)))
 	}
+	for _, c := range f.cmds {
+		if c.body != nil {
+			f.wanted++
+		}
+	}
+	if f.isLarge() {
+		if err := s.mayCompress(ctx); err != nil {
+			return err
+		}
+	}
 	lead := s.lead()
 	f.queue = append(lead, f.cmds...)
 	if f.most > 0 {
 		f.most += len(lead)
 	}
-	f.s, f.base = s, s.lastTag+1
+	f.s, f.change.L = s, &f.mu
+	for { // once, unless the connection is to be compressed in between
+		if err := f.leg(ctx); err != nil || !f.cut || f.halted {
+			return s.during(op, err)
+		}
+		if err := s.mayCompress(ctx); err != nil {
+			return err
+		}
+		f.queue, f.first, f.sent, f.cut, f.written = f.queue[f.sent:], 0, 0, false, false
+	}
+}
+
+// isLarge reports whether a flight brings messages, or takes them.
+func (f *flight) isLarge() bool {
+	return slices.ContainsFunc(f.cmds, (*command).isLarge)
+}
+
+// leg sends what is queued, or the first part of it if the flight is cut, and waits for the answers.
+func (f *flight) leg(ctx context.Context) error {
+	s := f.s
+	f.base = s.lastTag + 1
 	for i, c := range f.queue {
 		c.tag = tagOf(f.base + i)
 	}
-	f.change.L = &f.mu
 	s.lastTag += len(f.queue)
 	s.flight = f
 	defer func() { s.flight = nil }()
@@ -84,7 +117,7 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 	if err == nil {
 		err = s.conn.failure()
 	}
-	return s.during(op, err)
+	return err
 }
 
 // read handles responses until nothing is under way and nothing will be.
@@ -181,6 +214,11 @@ func (f *flight) answer(c *command, result status) {
 	c.result, c.done = result, true
 	f.open--
 	f.weight -= c.weight
+	if c.body != nil {
+		f.bodies--
+		f.s.sampled++
+		f.s.judged = f.s.conn.gauge.windows >= 2
+	}
 	f.change.Broadcast()
 	f.mu.Unlock()
 	if c.finish != nil {
@@ -240,7 +278,11 @@ func (w *flightWriter) admitted(c *command) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.halted && !f.dead {
-		full := (f.most > 0 && f.open >= f.most) || (f.mostWeight > 0 && f.weight+c.weight > f.mostWeight)
+		if f.sent > 0 && c.isLarge() && f.s.wouldCompress() {
+			f.cut = true
+			return false
+		}
+		full := (f.most > 0 && f.open >= f.most) || (f.mostWeight > 0 && f.weight+c.weight > f.mostWeight) || f.samples(c)
 		if f.open == 0 || !full {
 			return true
 		}
@@ -259,6 +301,14 @@ func (w *flightWriter) admitted(c *command) bool {
 	return false
 }
 
+// samples reports whether a command must wait for the one for bodies that is under way: at the beginning of a session
+// that fetches many it shows in the first of them whether the link is slow, and what is under way behind them could not be
+// compressed. At most that is a round trip for each of maxSamples.
+func (f *flight) samples(c *command) bool {
+	s := f.s
+	return c.body != nil && f.bodies > 0 && f.wanted > maxSamples && s.sampled < maxSamples && !s.judged && s.mayYetCompress()
+}
+
 // send writes one command, as far as the server lets it. It reports false when the connection is lost.
 func (w *flightWriter) send(c *command) bool {
 	f := w.f
@@ -272,6 +322,9 @@ func (w *flightWriter) send(c *command) bool {
 	f.sent++
 	f.open++
 	f.weight += c.weight
+	if c.body != nil {
+		f.bodies++
+	}
 	f.change.Broadcast()
 	f.mu.Unlock()
 	f.s.traceOut(c)

@@ -37,6 +37,9 @@ type Session struct {
 	traceMu sync.Mutex
 
 	memory  *atomic.Pointer[learnt] // the Dialer's
+	link    *link                   // the Dialer's
+	sampled int                     // commands for bodies that were answered
+	judged  bool                    // by the time of the last of them it was known whether the link is slow
 	fresh   bool                    // signed in, and nothing was said since
 	settled bool                    // what lead asks is known
 
@@ -93,7 +96,7 @@ func (s *Session) warn(format string, args ...any) {
 	}
 }
 
-// Traffic returns what went over the wire so far, in plain text.
+// Traffic returns what went over the wire so far, without what TLS adds.
 func (s *Session) Traffic() remote.Traffic { return s.conn.traffic() }
 
 // Close signs off if the session is alive, and closes the connection. The server's farewell is not waited for: all
@@ -224,6 +227,9 @@ func (s *Session) tagged(p *response, tag []byte) error {
 	s.note(result)
 	s.settle(c, result)
 	s.flight.answer(c, result)
+	if l := s.in.in; l.r == l.w {
+		s.conn.gauge.pause() // the server may have nothing more to say before it hears from us
+	}
 	return nil
 }
 

@@ -43,15 +43,16 @@ var arrows = map[string][]string{
 
 // Packages that only some may know.
 var kept = map[string][]string{
-	"github.com/emersion/go-imap/": {"internal/remote/imap", "internal/demo", "internal/testenv/..."},
-	"modernc.org/sqlite":           {"state"},
-	"github.com/emersion/go-sasl":  {"internal/auth", "internal/remote/imap"},
-	"github.com/BurntSushi/toml":   {"internal/config"},
-	"github.com/spf13/cobra":       {"cmd/satchel"},
-	module + "internal/testenv":    {"internal/testenv/...", "bench/..."},
-	module + "cmd":                 nil,
-	module + "bench":               {"bench/..."},
-	"testing":                      {"internal/testenv/..."},
+	"github.com/emersion/go-imap/":  {"internal/remote/imap", "internal/demo", "internal/testenv/..."},
+	"modernc.org/sqlite":            {"state"},
+	"github.com/klauspost/compress": {"internal/remote/imap"},
+	"github.com/emersion/go-sasl":   {"internal/auth", "internal/remote/imap"},
+	"github.com/BurntSushi/toml":    {"internal/config"},
+	"github.com/spf13/cobra":        {"cmd/satchel"},
+	module + "internal/testenv":     {"internal/testenv/...", "bench/..."},
+	module + "cmd":                  nil,
+	module + "bench":                {"bench/..."},
+	"testing":                       {"internal/testenv/..."},
 }
 
 // plannerStd is all of the standard library that the planner may use: nothing that sees the world.
