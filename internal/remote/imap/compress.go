@@ -47,11 +47,6 @@ func (s *Session) wouldCompress() bool {
 		(s.cfg.Compress == CompressOn || s.cfg.Compress == CompressAuto && s.link.isSlow())
 }
 
-// mayYetCompress reports whether the connection would be compressed if its link turned out to be slow.
-func (s *Session) mayYetCompress() bool {
-	return !s.conn.compressed() && s.caps.has(capCompress) && s.cfg.Compress == CompressAuto
-}
-
 // compress switches compression on, in both directions (RFC 4978, section 3). Nothing else is under way, and nothing is
 // sent before the answer: the first byte after its line is compressed already, and so is the first that we send. A server
 // that won't is not asked again; it may have its reasons, such as TLS that compresses (COMPRESSIONACTIVE).

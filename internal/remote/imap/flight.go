@@ -33,8 +33,6 @@ type flight struct {
 	waiting *command // whose literal the writer holds back
 	halted  bool     // no further command is sent
 	cut     bool     // no further command is sent before the connection is compressed
-	bodies  int      // commands for bodies that are under way
-	wanted  int      // all of them
 	dead    bool
 	written bool // the writer is through
 }
@@ -57,11 +55,6 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 	if ctx.Err() != nil {
 		// As if it had ended a moment later; watch alone may be too late to keep anything from being sent.
 		return s.during(op, s.conn.fail(ended(ctx)))
-	}
-	for _, c := range f.cmds {
-		if c.body != nil {
-			f.wanted++
-		}
 	}
 	if f.isLarge() {
 		if err := s.mayCompress(ctx); err != nil {
@@ -214,11 +207,6 @@ func (f *flight) answer(c *command, result status) {
 	c.result, c.done = result, true
 	f.open--
 	f.weight -= c.weight
-	if c.body != nil {
-		f.bodies--
-		f.s.sampled++
-		f.s.judged = f.s.conn.gauge.windows >= 2
-	}
 	f.change.Broadcast()
 	f.mu.Unlock()
 	if c.finish != nil {
@@ -282,7 +270,7 @@ func (w *flightWriter) admitted(c *command) bool {
 			f.cut = true
 			return false
 		}
-		full := (f.most > 0 && f.open >= f.most) || (f.mostWeight > 0 && f.weight+c.weight > f.mostWeight) || f.samples(c)
+		full := (f.most > 0 && f.open >= f.most) || (f.mostWeight > 0 && f.weight+c.weight > f.mostWeight)
 		if f.open == 0 || !full {
 			return true
 		}
@@ -301,14 +289,6 @@ func (w *flightWriter) admitted(c *command) bool {
 	return false
 }
 
-// samples reports whether a command must wait for the one for bodies that is under way: at the beginning of a session
-// that fetches many it shows in the first of them whether the link is slow, and what is under way behind them could not be
-// compressed. At most that is a round trip for each of maxSamples.
-func (f *flight) samples(c *command) bool {
-	s := f.s
-	return c.body != nil && f.bodies > 0 && f.wanted > maxSamples && s.sampled < maxSamples && !s.judged && s.mayYetCompress()
-}
-
 // send writes one command, as far as the server lets it. It reports false when the connection is lost.
 func (w *flightWriter) send(c *command) bool {
 	f := w.f
@@ -322,9 +302,6 @@ func (w *flightWriter) send(c *command) bool {
 	f.sent++
 	f.open++
 	f.weight += c.weight
-	if c.body != nil {
-		f.bodies++
-	}
 	f.change.Broadcast()
 	f.mu.Unlock()
 	f.s.traceOut(c)

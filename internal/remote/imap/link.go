@@ -11,8 +11,6 @@ const (
 	slowLink = 2_500_000
 	// gaugeWindow is what the speed is measured over.
 	gaugeWindow = 256 << 10
-	// maxSamples is how many commands for bodies a session sends one by one at the most, to see whether the link is slow.
-	maxSamples = 2
 )
 
 // link is what the connections of one Dialer know of the way to the server.

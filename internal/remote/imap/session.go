@@ -38,8 +38,6 @@ type Session struct {
 
 	memory  *atomic.Pointer[learnt] // the Dialer's
 	link    *link                   // the Dialer's
-	sampled int                     // commands for bodies that were answered
-	judged  bool                    // by the time of the last of them it was known whether the link is slow
 	fresh   bool                    // signed in, and nothing was said since
 	settled bool                    // what lead asks is known
 

@@ -344,6 +344,10 @@ func TestFirstCommandOnServers(t *testing.T) {
 		t.Run(server.Name+server.Prefix, func(t *testing.T) {
 			ctx := t.Context()
 			s := dial(t, configFor(server))
+			// Courier tells another UIDVALIDITY of a mailbox whenever it is asked, until somebody has opened it.
+			if _, err := s.Select(ctx, "INBOX"); err != nil {
+				t.Fatal(err)
+			}
 			sub, err := s.MailboxName([]string{"sub"})
 			if err != nil || !strings.HasPrefix(sub, server.Prefix) {
 				t.Fatalf("%q, %v", sub, err)
