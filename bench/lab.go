@@ -228,10 +228,14 @@ func (l *lab) copyUser(to, from string) error {
 	if err := l.removeUser(to); err != nil {
 		return err
 	}
-	if out, err := exec.Command("cp", "-a", l.cached("mail", from), l.cached("mail", to)).CombinedOutput(); err != nil {
+	part := l.cached("mail", to+".part") // what is there under its own name is whole
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	if out, err := exec.Command("cp", "-a", l.cached("mail", from), part).CombinedOutput(); err != nil {
 		return fmt.Errorf("copying the mail of %s: %w: %s", from, err, out)
 	}
-	return nil
+	return os.Rename(part, l.cached("mail", to))
 }
 
 // world returns a tool's account on its own copy of a mailbox, both sides in step. It is made the first time, which

@@ -17,7 +17,7 @@ func (l *lab) preface() string {
 		time.Now().UTC().Format("2006-01-02, 15:04 MST"))
 	fmt.Fprintf(&b, "- Machine: %s\n- Places: %s\n- Versions: %s\n", machine(), strings.Join(l.placeNames(), "; "), strings.Join(l.versions(), ", "))
 	fmt.Fprintf(&b, "- Runs: the median of %d, with the least and the most; after one that is not timed; the tools in turn, each time another one first\n", l.o.runs)
-	fmt.Fprintf(&b, "- Load of the machine: %s at the start, %s at the end, %s later\n", l.load, load(), time.Since(l.begin).Round(time.Minute))
+	fmt.Fprintf(&b, "- Load of the machine: %s at the start, %s at the end, %s later\n", l.load, load(), time.Since(l.begin).Round(time.Second))
 	b.WriteString(`
 Of what these figures are, and are not:
 
