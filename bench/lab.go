@@ -239,7 +239,9 @@ func (l *lab) copyUser(to, from string) error {
 }
 
 // copyOf names the user with a contender's copy of a mailbox.
-func (l *lab) copyOf(m letters.Mailbox, contender string) string { return m.Key(l.o.seed) + "." + contender }
+func (l *lab) copyOf(m letters.Mailbox, contender string) string {
+	return m.Key(l.o.seed) + "." + contender
+}
 
 // world returns a tool's account on its own copy of a mailbox, both sides in step. It is made the first time, which
 // may take minutes, and then lives on: a copy of a Maildir would not do, as its files are others, which
