@@ -52,7 +52,7 @@ func (b bulk) enter(ctx context.Context, e *entry) (err error) {
 		e.account.Local, err = e.lab.manyFiles(ctx, e.scenario.mailbox, e.name(), r)
 		return err
 	}
-	own := user + "." + e.name()
+	own := e.lab.copyOf(e.scenario.mailbox, e.name())
 	e.account = e.lab.account(e.contender, own, e.base())
 	if _, err := os.Stat(e.lab.cached("mail", own)); err == nil {
 		return nil

@@ -52,7 +52,7 @@ func floorRename(a account) error {
 // manyFiles returns the root of a Maildir with as many files as the mailbox's first folder has messages, for
 // floorRename. It stays in the cache.
 func (l *lab) manyFiles(ctx context.Context, m letters.Mailbox, label string, r renamed) (string, error) {
-	root := l.cached("worlds", m.Key(l.o.seed)+"."+label)
+	root := l.cached("worlds", l.copyOf(m, label))
 	stamp := filepath.Join(root, "complete")
 	if _, err := os.Stat(stamp); err == nil {
 		return root, nil

@@ -238,11 +238,16 @@ func (l *lab) copyUser(to, from string) error {
 	return os.Rename(part, l.cached("mail", to))
 }
 
+// copyOf names the user with a contender's copy of a mailbox.
+func (l *lab) copyOf(m letters.Mailbox, contender string) string {
+	return m.Key(l.o.seed) + "." + contender
+}
+
 // world returns a tool's account on its own copy of a mailbox, both sides in step. It is made the first time, which
 // may take minutes, and then lives on: a copy of a Maildir would not do, as its files are others, which
 // tools that remember them would notice.
 func (l *lab) world(ctx context.Context, c contender, m letters.Mailbox) (account, error) {
-	user := m.Key(l.o.seed) + "." + c.name()
+	user := l.copyOf(m, c.name())
 	base := l.cached("worlds", user)
 	a := l.account(c, user, base)
 	stamp := filepath.Join(base, "complete")

@@ -33,8 +33,11 @@ func table(r result) string {
 		rows = append(rows, append(cells, ratio))
 	}
 	runs := ""
-	if n := r.scenario.runs; n != 0 {
-		runs = fmt.Sprintf(", runs: %d", n)
+	switch s := r.scenario; {
+	case s.runs != 0:
+		runs = fmt.Sprintf(", runs: %d", s.runs)
+	case s.often > 1:
+		runs = fmt.Sprintf(", %d times as many runs", s.often)
 	}
 	return fmt.Sprintf("### %s: %s (%s%s)\n\n%s", r.scenario.name, r.scenario.title, r.place.name, runs, markdown(rows))
 }

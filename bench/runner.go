@@ -23,6 +23,7 @@ type scenario struct {
 	floors      []floor
 	limits      []limit
 	runs        int  // 0 is as many as the options say
+	often       int  // times as many as that, for short ones that scatter; 0 is once
 	onePlace    bool // of those of transfers, one is enough
 	big         bool // takes many minutes to set up
 }
@@ -109,7 +110,7 @@ func (l *lab) runScenario(ctx context.Context, s scenario, p place) result {
 	}
 	runs := s.runs
 	if runs == 0 {
-		runs = l.o.runs
+		runs = l.o.runs * max(s.often, 1)
 	}
 	// The round before the first warms up, and is counted where the others aren't.
 	for round := range runs + 1 {

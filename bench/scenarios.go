@@ -64,7 +64,7 @@ func lessCPU() limit { return limit{of: cpu, factor: 1, than: []string{comesAs}}
 func scenarios() []scenario {
 	return []scenario{
 		{
-			name: "noop-100k", title: "nothing changed, one folder of 100,000",
+			name: "noop-100k", title: "nothing changed, one folder of 100,000", often: 3,
 			mailbox: hundredThousand(), course: idle{},
 			tools: []string{subject, comesAs, qresync}, floors: []floor{listStatus()},
 			limits: []limit{
@@ -75,7 +75,7 @@ func scenarios() []scenario {
 			},
 		},
 		{
-			name: "noop-1m", title: "nothing changed, one folder of 1,000,000",
+			name: "noop-1m", title: "nothing changed, one folder of 1,000,000", often: 3,
 			mailbox: oneOf("1m", 1_000_000, letters.Note), course: idle{}, big: true,
 			tools: []string{subject}, onRequest: []string{comesAs}, floors: []floor{listStatus()},
 			limits: []limit{
