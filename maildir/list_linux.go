@@ -21,58 +21,115 @@ const (
 const (
 	firstBuffer = 4 << 10
 	listBuffer  = 64 << 10
+	// buffersAhead is how many of them are read ahead: a hundred thousand names are some 150.
+	buffersAhead = 32
 )
 
 // listDir reads names and types from the directory alone: below an os.Root the standard library
-// looks at every file, which for a large folder takes longer than everything else.
+// looks at every file, which for a large folder takes longer than everything else. Of a large directory the kernel
+// gets the next names together while each is given these.
 //
-// The names that each gets lie in the buffer: the next ones take their place.
+// The names that each gets lie in a buffer: later ones take their place.
 func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
 	buf := make([]byte, firstBuffer)
 	for {
-		n, err := again(func() (int, error) { return unix.Getdents(fd, buf) })
-		if err != nil {
-			return &fs.PathError{Op: "readdir", Path: dir, Err: err}
+		n, err := getdents(fd, dir, buf)
+		if err != nil || n == 0 {
+			return err
 		}
-		if n == 0 {
-			return nil
+		if more, err := takeDents(fd, dir, buf[:n], each); err != nil || !more {
+			return err
 		}
-		next := buf
-		if n > firstBuffer/2 && len(buf) == firstBuffer {
-			next = make([]byte, listBuffer)
+		if n > firstBuffer/2 {
+			return listAhead(fd, dir, each)
 		}
-		for rest := buf[:n]; len(rest) > direntName; {
-			size := int(binary.NativeEndian.Uint16(rest[direntReclen:]))
-			if size <= direntName || size > len(rest) {
-				return &fs.PathError{Op: "readdir", Path: dir, Err: unix.EIO}
-			}
-			end := bytes.IndexByte(rest[direntName:size], 0)
-			if end < 0 {
-				end = size - direntName
-			}
-			name := unsafe.String(&rest[direntName], end)
-			kind := rest[direntType]
-			rest = rest[size:]
-			if name == "." || name == ".." {
-				continue
-			}
-			if kind == unix.DT_UNKNOWN {
-				// Some file systems don't tell the type in the directory.
-				st, err := statAt(fd, name)
-				if errors.Is(err, fs.ErrNotExist) {
-					continue // gone meanwhile
-				}
-				if err != nil {
-					return &fs.PathError{Op: "lstat", Path: dir + "/" + name, Err: err}
-				}
-				kind = typeBits(&st)
-			}
-			if !each(name, typeOf(kind)) {
-				return nil
-			}
-		}
-		buf = next
 	}
+}
+
+// listAhead is listDir for the rest of a large directory.
+func listAhead(fd int, dir string, each func(string, fs.FileMode) bool) error {
+	type filled struct {
+		buf []byte
+		n   int
+		err error
+	}
+	free, full := make(chan []byte, buffersAhead), make(chan filled, buffersAhead)
+	for range buffersAhead {
+		free <- nil // made when it is needed
+	}
+	go func() {
+		defer close(full)
+		for buf := range free {
+			if buf == nil {
+				buf = make([]byte, listBuffer)
+			}
+			n, err := getdents(fd, dir, buf)
+			full <- filled{buf, n, err}
+			if n == 0 || err != nil {
+				return
+			}
+		}
+	}()
+	var failed error
+	more := true
+	for f := range full {
+		if more && failed == nil && f.err == nil && f.n > 0 {
+			more, failed = takeDents(fd, dir, f.buf[:f.n], each)
+		} else if failed == nil {
+			failed = f.err
+		}
+		switch {
+		case more && failed == nil:
+			free <- f.buf
+		case free != nil: // the reader ends, and with it full
+			close(free)
+			free = nil
+		}
+	}
+	return failed
+}
+
+func getdents(fd int, dir string, buf []byte) (int, error) {
+	n, err := again(func() (int, error) { return unix.Getdents(fd, buf) })
+	if err != nil {
+		return 0, &fs.PathError{Op: "readdir", Path: dir, Err: err}
+	}
+	return n, nil
+}
+
+// takeDents gives the names in a buffer to each. more is false if that wants no more.
+func takeDents(fd int, dir string, buf []byte, each func(string, fs.FileMode) bool) (more bool, err error) {
+	for rest := buf; len(rest) > direntName; {
+		size := int(binary.NativeEndian.Uint16(rest[direntReclen:]))
+		if size <= direntName || size > len(rest) {
+			return false, &fs.PathError{Op: "readdir", Path: dir, Err: unix.EIO}
+		}
+		end := bytes.IndexByte(rest[direntName:size], 0)
+		if end < 0 {
+			end = size - direntName
+		}
+		name := unsafe.String(&rest[direntName], end)
+		kind := rest[direntType]
+		rest = rest[size:]
+		if name == "." || name == ".." {
+			continue
+		}
+		if kind == unix.DT_UNKNOWN {
+			// Some file systems don't tell the type in the directory.
+			st, err := statAt(fd, name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // gone meanwhile
+			}
+			if err != nil {
+				return false, &fs.PathError{Op: "lstat", Path: dir + "/" + name, Err: err}
+			}
+			kind = typeBits(&st)
+		}
+		if !each(name, typeOf(kind)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // typeBits is the type of a file as a directory tells it.

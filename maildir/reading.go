@@ -43,7 +43,7 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 	r := reading{known: known}
 	if known != nil {
 		known.Reset()
-		r.others = &nameHashes{seed: s.seeds[0]}
+		r.others = &nameHashes{seed: s.seed}
 	}
 	var seps [len(separators)]int // how many files have each
 	for _, isNew := range []bool{true, false} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"math/bits"
 	"path"
 	"slices"
 	"strings"
@@ -61,12 +62,12 @@ func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error
 	}, nil
 }
 
-// addName adds a base name to a fingerprint, and returns one of its hashes.
+// addName adds a base name to a fingerprint, and returns its hash.
 func (s *Store) addName(n *Names, base string) uint64 {
-	h := maphash.String(s.seeds[0], base)
+	h := maphash.String(s.seed, base)
 	n.n++
 	n.sum[0] += h
-	n.sum[1] += maphash.String(s.seeds[1], base)
+	n.sum[1] += bits.RotateLeft64(h*0x9e3779b97f4a7c15, 29) * 0xc2b2ae3d27d4eb4f
 	return h
 }
 

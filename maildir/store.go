@@ -28,7 +28,7 @@ type Store struct {
 	readOnly bool
 	names    *namer
 	rootInfo FileInfo
-	seeds    [2]maphash.Seed // of hashes of base names
+	seed     maphash.Seed // of hashes of base names
 
 	clock     fsClock
 	touched   touched
@@ -75,7 +75,7 @@ func newStore(root string, layout Layout, o Options) *Store {
 	}
 	s := &Store{root: root, layout: layout, fs: o.FS, now: o.Now, readOnly: o.ReadOnly}
 	s.names = &namer{now: o.Now, random: o.Rand, pid: os.Getpid(), host: escapeHost(o.Host)}
-	s.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	s.seed = maphash.MakeSeed()
 	s.clock.s, s.keywords.s = s, s
 	return s
 }

@@ -7,7 +7,7 @@ import (
 
 // Files compares a directory with the rows of a folder, as they were when Tx.Files made it: names and flags by their
 // hashes, so that no row is read. It stays valid, and what it says stays the same, when the transaction is over and whatever
-// is written then. One goroutine uses it at a time.
+// is written then. The zero value knows no file. One goroutine uses it at a time.
 type Files struct {
 	key  hashKey
 	rows []file
@@ -82,6 +82,9 @@ func (f *Files) isTaken(n int) bool { return f.taken[n/64]&(1<<(n%64)) != 0 }
 
 // find returns the place of a name in rows, -1 if it is not there.
 func (f *Files) find(base string) int {
+	if len(f.rows) == 0 {
+		return -1
+	}
 	name, mask := f.key.name(base), uint64(len(f.slots)-1)
 	for i := name & mask; f.slots[i] != 0; i = (i + 1) & mask {
 		if n := int(f.slots[i]) - 1; f.rows[n].name == name {

@@ -68,15 +68,73 @@ func (r *run) list(ctx context.Context, id int64, name mail.FolderName) (*listin
 		scan, err := r.md.Scan(ctx, name, nil)
 		return &listing{folder: id, scan: scan, unknown: scan.Entries}, err
 	}
-	var files *state.Files
-	if err := r.view(ctx, func(tx *state.Tx) (err error) { files, err = tx.Files(id); return err }); err != nil {
-		return nil, err
+	// What the state knows is loaded while the directory is being read.
+	files := newFilesToCome(func() (files *state.Files, err error) {
+		err = r.view(ctx, func(tx *state.Tx) (err error) { files, err = tx.Files(id); return err })
+		return files, err
+	})
+	l, err := r.listKnown(ctx, id, name, files)
+	if _, ferr := files.wait(); ferr != nil {
+		return nil, ferr
 	}
-	return r.listKnown(ctx, id, name, files)
+	return l, err
+}
+
+// knownFiles are what the state knows of a folder's files, see state.Files.
+type knownFiles interface {
+	maildir.Known
+	Missing() []int64
+}
+
+// filesToCome are known files that are being loaded. Whoever asks waits.
+type filesToCome struct {
+	loaded chan struct{}
+	files  *state.Files
+	err    error
+}
+
+func newFilesToCome(load func() (*state.Files, error)) *filesToCome {
+	f := &filesToCome{loaded: make(chan struct{})}
+	go func() {
+		defer close(f.loaded)
+		if f.files, f.err = load(); f.err != nil {
+			f.files = &state.Files{} // knows nothing
+		}
+	}()
+	return f
+}
+
+func (f *filesToCome) wait() (*state.Files, error) {
+	<-f.loaded
+	return f.files, f.err
+}
+
+// Reset needs no files: nothing was taken from those that are still to come.
+func (f *filesToCome) Reset() {
+	select {
+	case <-f.loaded:
+		f.files.Reset()
+	default:
+	}
+}
+
+func (f *filesToCome) Take(base string, flags uint32) bool {
+	<-f.loaded
+	return f.files.Take(base, flags)
+}
+
+func (f *filesToCome) Taken(base string) bool {
+	<-f.loaded
+	return f.files.Taken(base)
+}
+
+func (f *filesToCome) Missing() []int64 {
+	<-f.loaded
+	return f.files.Missing()
 }
 
 // listKnown is list with what the state knows of the folder.
-func (r *run) listKnown(ctx context.Context, id int64, name mail.FolderName, files *state.Files) (*listing, error) {
+func (r *run) listKnown(ctx context.Context, id int64, name mail.FolderName, files knownFiles) (*listing, error) {
 	scan, err := r.md.Scan(ctx, name, files)
 	if err != nil {
 		return nil, err
