@@ -77,6 +77,8 @@ type run struct {
 
 	boxes []remote.Mailbox // all that the server listed
 
+	early sync.WaitGroup // directories that are being read before their turn
+
 	lostUploads int // connections that broke while uploading
 
 	mu       sync.Mutex // guards res, again, progress, lostUploads and folder.dirty
@@ -99,8 +101,8 @@ type folder struct {
 	lostRemote, lostLocal bool
 	selected              *remote.Selected
 	scanned               *maildir.Scan
-	listed                *listing // read before its turn, nil if it was not
-	readRemote, readLocal bool     // that side was gathered in this pass
+	listed                *listingToCome // read before its turn, nil if it was not
+	readRemote, readLocal bool           // that side was gathered in this pass
 
 	pairs     map[int64]*plan.Pair
 	remoteNew []plan.RemoteMessage // in ascending order of UID once all is gathered

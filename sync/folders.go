@@ -23,7 +23,7 @@ type trees struct {
 	local []maildir.Folder // all that the Maildir has
 	// hidden are local folders that nobody could look into: they, and what is below them, are not gone.
 	hidden []mail.FolderName
-	listed map[mail.FolderName]*listing // directories that were read already
+	listed map[mail.FolderName]*listingToCome // directories that are being read
 }
 
 // isHidden reports whether it is not known if the Maildir has a folder.
@@ -86,7 +86,7 @@ func (r *run) readTrees(ctx context.Context, compare bool) (*trees, error) {
 			}
 		}
 		if compare {
-			t.listed = r.listEarly(gctx, t.base, t.local)
+			t.listed = r.listEarly(ctx, t.base, t.local)
 		}
 		return nil
 	})
@@ -116,6 +116,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		if len(ops) == 0 || round == 3 {
 			break
 		}
+		r.early.Wait() // what is renamed must not be read meanwhile
 		r.applyFolders(ctx, ops)
 		if err := context.Cause(ctx); err != nil {
 			return err

@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -29,14 +27,11 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	if !f.lostLocal && r.sameLocal(f.base, f.local) {
 		return nil
 	}
-	l := f.listed
-	if l == nil || l.folder != f.base.ID {
-		var err error
-		if l, err = r.list(ctx, f.base.ID, f.local.Name); err != nil {
-			return err
-		}
+	l, err := r.listing(ctx, f)
+	if err != nil {
+		return err
 	}
-	f.listed, f.scanned, f.readLocal = nil, &l.scan, true
+	f.scanned, f.readLocal = &l.scan, true
 	for _, p := range l.scan.Problems {
 		r.fail(f.name, p)
 		l.scan.Mark.Racy = true // reported again until somebody mends it
@@ -55,8 +50,7 @@ func (r *run) sameLocal(base state.Folder, local *maildir.Folder) bool {
 
 // listing is one reading of a directory, and what of it the state does not know as it is.
 type listing struct {
-	folder int64 // whose rows it was compared with
-	scan   maildir.Scan
+	scan maildir.Scan
 	// unknown are the files that have no row with their name and flags; missing the rows, by ID, that have no such file.
 	unknown []maildir.Entry
 	missing []int64
@@ -66,14 +60,14 @@ type listing struct {
 func (r *run) list(ctx context.Context, id int64, name mail.FolderName) (*listing, error) {
 	if id == 0 {
 		scan, err := r.md.Scan(ctx, name, nil)
-		return &listing{folder: id, scan: scan, unknown: scan.Entries}, err
+		return &listing{scan: scan, unknown: scan.Entries}, err
 	}
 	// What the state knows is loaded while the directory is being read.
 	files := newFilesToCome(func() (files *state.Files, err error) {
 		err = r.view(ctx, func(tx *state.Tx) (err error) { files, err = tx.Files(id); return err })
 		return files, err
 	})
-	l, err := r.listKnown(ctx, id, name, files)
+	l, err := r.listKnown(ctx, name, files)
 	if _, ferr := files.wait(); ferr != nil {
 		return nil, ferr
 	}
@@ -134,12 +128,12 @@ func (f *filesToCome) Missing() []int64 {
 }
 
 // listKnown is list with what the state knows of the folder.
-func (r *run) listKnown(ctx context.Context, id int64, name mail.FolderName, files knownFiles) (*listing, error) {
+func (r *run) listKnown(ctx context.Context, name mail.FolderName, files knownFiles) (*listing, error) {
 	scan, err := r.md.Scan(ctx, name, files)
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{folder: id, scan: scan, unknown: scan.Entries}
+	l := &listing{scan: scan, unknown: scan.Entries}
 	if scan.All {
 		files.Reset()
 		l.unknown = slices.DeleteFunc(slices.Clone(scan.Entries), func(e maildir.Entry) bool {
@@ -150,36 +144,54 @@ func (r *run) listKnown(ctx context.Context, id int64, name mail.FolderName, fil
 	return l, nil
 }
 
-// listEarly reads the directories that changed, of folders that the state knows, while others wait for the server. What
-// can't be read is read again when its turn comes, and then reported.
-func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildir.Folder) map[mail.FolderName]*listing {
+// listingToCome is a directory that is being read before its turn.
+type listingToCome struct {
+	folder int64 // whose rows it is compared with
+	done   chan struct{}
+	l      *listing
+	err    error
+}
+
+// listEarly begins to read the directories that changed, of folders that the state knows, while others ask the server. What
+// can't be read is read again when its turn comes, and then reported. r.early waits for all.
+func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildir.Folder) map[mail.FolderName]*listingToCome {
 	known := make(map[mail.FolderName]state.Folder, len(base))
 	for _, b := range base {
 		known[b.Name] = b
 	}
-	listings := make([]*listing, len(local))
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	out := map[mail.FolderName]*listingToCome{}
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for i := range local {
 		b, ok := known[local[i].Name]
 		if !ok || !r.isTarget(b.Name) || r.sameLocal(b, &local[i]) {
 			continue
 		}
-		g.Go(func() error {
-			if l, err := r.list(ctx, b.ID, b.Name); err == nil {
-				listings[i] = l
-			}
-			return nil
+		c := &listingToCome{folder: b.ID, done: make(chan struct{})}
+		out[b.Name] = c
+		r.early.Go(func() {
+			defer close(c.done)
+			slots <- struct{}{}
+			c.l, c.err = r.list(ctx, b.ID, b.Name)
+			<-slots
 		})
 	}
-	_ = g.Wait() // none fails
-	out := map[mail.FolderName]*listing{}
-	for i, l := range listings {
-		if l != nil {
-			out[local[i].Name] = l
+	return out
+}
+
+// listing returns the reading of the folder's directory that was begun before, or reads it now.
+func (r *run) listing(ctx context.Context, f *folder) (*listing, error) {
+	if c := f.listed; c != nil && c.folder == f.base.ID {
+		f.listed = nil
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if c.err == nil {
+			return c.l, nil
 		}
 	}
-	return out
+	return r.list(ctx, f.base.ID, f.local.Name)
 }
 
 // takeListing finds out which rows the differences between a directory and the state are about.

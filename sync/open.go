@@ -196,6 +196,7 @@ func (r *run) setupError(err error) error {
 }
 
 func (r *run) close() {
+	r.early.Wait()
 	r.pool.close()
 	if err := r.db.Close(); err != nil {
 		r.fail("", fmt.Errorf("closing the state database: %w", err))

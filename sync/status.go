@@ -130,7 +130,7 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 	if err != nil {
 		return out, err
 	}
-	l, err := r.listKnown(ctx, f.ID, f.Name, files)
+	l, err := r.listKnown(ctx, f.Name, files)
 	if err != nil {
 		out.LastError = err.Error()
 		return out, nil
