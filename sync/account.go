@@ -77,7 +77,8 @@ type run struct {
 
 	boxes []remote.Mailbox // all that the server listed
 
-	early sync.WaitGroup // directories that are being read before their turn
+	early   sync.WaitGroup // directories that are being read before their turn
+	listers chan struct{}  // a token for each that is being read
 
 	lostUploads int // connections that broke while uploading
 
@@ -133,6 +134,7 @@ func newRun(set Settings, w World, opt Options) *run {
 	r.log = r.log.With("account", set.Account)
 	r.set.Policy.AllowDeletes, r.set.Policy.RestoreHeld = opt.AllowDeletes, opt.RestoreHeld
 	r.pool = newSessions(w.Dialer, set.Connections)
+	r.listers = make(chan struct{}, runtime.GOMAXPROCS(0))
 	r.progress.Account = set.Account
 	return r
 }

@@ -53,12 +53,20 @@ func (r *run) probe(ctx context.Context) error {
 
 // readTrees reads the folders of all three trees, and with compare also the directories that changed.
 func (r *run) readTrees(ctx context.Context, compare bool) (*trees, error) {
-	var t trees
+	return r.readTreesWith(ctx, nil, compare)
+}
+
+// readTreesWith is readTrees with what the server listed before, nil if it is to be asked.
+func (r *run) readTreesWith(ctx context.Context, boxes []remote.Mailbox, compare bool) (*trees, error) {
+	t := trees{boxes: boxes}
 	if err := r.view(ctx, func(tx *state.Tx) (err error) { t.base, err = tx.Folders(); return err }); err != nil {
 		return nil, err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		if boxes != nil {
+			return nil
+		}
 		return r.pool.reading(gctx, func(s remote.Session) (err error) {
 			t.boxes, err = s.Mailboxes(gctx)
 			if err == nil {
@@ -121,7 +129,11 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if t, err = r.readTrees(ctx, true); err != nil {
+		boxes := t.boxes
+		if slices.ContainsFunc(ops, func(op plan.FolderOp) bool { return op.Kind != plan.CreateFolder || op.Side != plan.Maildir }) {
+			boxes = nil // perhaps they are others now
+		}
+		if t, err = r.readTreesWith(ctx, boxes, true); err != nil {
 			return err
 		}
 	}

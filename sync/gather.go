@@ -47,6 +47,9 @@ func (r *run) gather(ctx context.Context) error {
 func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 	return r.workers(ctx, folders, func(ctx context.Context, f *folder) error {
 		defer r.tell(func(p *Progress) { p.FoldersDone++ })
+		if f.listed == nil && f.local != nil && (f.lostLocal || !r.sameLocal(f.base, f.local)) {
+			f.listed = r.beginListing(ctx, f.base.ID, f.local.Name)
+		}
 		if err := r.gatherRemote(ctx, f); err != nil {
 			return fmt.Errorf("reading the folder on the server: %w", err)
 		}

@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -152,28 +151,30 @@ type listingToCome struct {
 	err    error
 }
 
-// listEarly begins to read the directories that changed, of folders that the state knows, while others ask the server. What
-// can't be read is read again when its turn comes, and then reported. r.early waits for all.
+// beginListing begins to read a directory, while others ask the server. What can't be read is read again when its turn
+// comes, and then reported. r.early waits for all.
+func (r *run) beginListing(ctx context.Context, id int64, name mail.FolderName) *listingToCome {
+	c := &listingToCome{folder: id, done: make(chan struct{})}
+	r.early.Go(func() {
+		defer close(c.done)
+		r.listers <- struct{}{}
+		c.l, c.err = r.list(ctx, id, name)
+		<-r.listers
+	})
+	return c
+}
+
+// listEarly begins to read the directories that changed, of folders that the state knows.
 func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildir.Folder) map[mail.FolderName]*listingToCome {
 	known := make(map[mail.FolderName]state.Folder, len(base))
 	for _, b := range base {
 		known[b.Name] = b
 	}
 	out := map[mail.FolderName]*listingToCome{}
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for i := range local {
-		b, ok := known[local[i].Name]
-		if !ok || !r.isTarget(b.Name) || r.sameLocal(b, &local[i]) {
-			continue
+		if b, ok := known[local[i].Name]; ok && r.isTarget(b.Name) && !r.sameLocal(b, &local[i]) {
+			out[b.Name] = r.beginListing(ctx, b.ID, b.Name)
 		}
-		c := &listingToCome{folder: b.ID, done: make(chan struct{})}
-		out[b.Name] = c
-		r.early.Go(func() {
-			defer close(c.done)
-			slots <- struct{}{}
-			c.l, c.err = r.list(ctx, b.ID, b.Name)
-			<-slots
-		})
 	}
 	return out
 }

@@ -39,12 +39,11 @@ type sending struct {
 	result   remote.Appended
 }
 
-// Uploads go out in batches of this many messages or bytes. The first ones are smaller, so that the wire is not idle while
-// the files of a large one are looked at.
+// Uploads go out in batches of this many messages or bytes. What the server made of a batch is looked at when it is through,
+// so that a batch costs two round trips.
 const (
-	firstUpload    = 50
 	uploadMessages = 1000
-	uploadBytes    = 64 << 20
+	uploadBytes    = 16 << 20
 )
 
 // upload stores messages of one folder on the server. Each batch is written down as intents before its
@@ -65,13 +64,12 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(batches)
-		limit := firstUpload
 		for len(ops) > 0 {
-			batch, n, err := r.prepare(ctx, f, sel, earlier, ops, limit)
+			batch, n, err := r.prepare(ctx, f, sel, earlier, ops)
 			if err != nil {
 				return fmt.Errorf("uploading: %w", err)
 			}
-			ops, limit = ops[n:], min(limit*batchGrowth, uploadMessages)
+			ops = ops[n:]
 			select {
 			case batches <- batch:
 			case <-ctx.Done():
@@ -152,11 +150,11 @@ func (r *run) earlierUploads(ctx context.Context, f *folder) (map[string]state.I
 	return earlier, err
 }
 
-// prepare looks at files once more and makes their intents: of the first operations, up to limit or the bytes of a batch. n is
+// prepare looks at files once more and makes their intents: of the first operations, as many as make a batch. n is
 // how many it dealt with.
-func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, ops []plan.Op, limit int) (batch []*sending, n int, err error) {
+func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, ops []plan.Op) (batch []*sending, n int, err error) {
 	var bytes int64
-	for n < len(ops) && len(batch) < limit && bytes < uploadBytes {
+	for n < len(ops) && len(batch) < uploadMessages && bytes < uploadBytes {
 		b, err := r.prepareOne(ctx, f, sel, earlier, ops[n])
 		if err != nil {
 			return nil, n, err

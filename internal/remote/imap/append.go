@@ -34,6 +34,7 @@ func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.U
 		return unspeakable(op, err)
 	}
 	defer a.close()
+	defer a.noticed()()
 	if err := s.fly(ctx, op, a.flight(a.commands())); err != nil {
 		return err
 	}
@@ -73,6 +74,29 @@ type appending struct {
 	done  func(int, remote.Appended)
 	fates []fate
 	told  int // done was called for those before it
+}
+
+// noticed returns what is to be called in the end: if the mailbox is open and the server told of as many messages more as it
+// stored, it has noticed them, and need not be given the time to (see catchUp). Somebody else's may be among those; then one
+// of ours is asked for once more.
+func (a *appending) noticed() func() {
+	s := a.s
+	box := s.sel
+	if box == nil || box.name != a.mailbox {
+		return func() {}
+	}
+	before := box.exists
+	return func() {
+		stored, last := uint32(0), mail.UID(0)
+		for _, f := range a.fates {
+			if f.known && f.Err == nil {
+				stored, last = stored+1, max(last, f.UID)
+			}
+		}
+		if s.sel == box && box.exists >= before+stored {
+			box.named = max(box.named, last)
+		}
+	}
 }
 
 // fate is what becomes of one upload.

@@ -23,9 +23,8 @@ const (
 	maxAbsent = 100_000
 )
 
-// firstBodies are the first portions. A person may wait for these, and a slow link shows while few are under way that can't be
-// compressed any more.
-var firstBodies = [...]int64{25, 50, 100, 200, 100, 100, 100, 100}
+// firstBodies are the first portions: a person may wait for these, and a slow link shows in them.
+var firstBodies = [...]int64{25, 75, 400}
 
 // Bodies streams whole messages, the portion with the highest UIDs first. The Message that deliver is given has UID, Flags, Date, and as Size
 // the exact size of the body. Of a set that spans more than a hundred thousand UIDs that are not there, these are not

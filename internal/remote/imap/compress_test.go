@@ -376,14 +376,14 @@ func TestAutoOnASlowLink(t *testing.T) {
 			server.serve(p)
 		})
 		n := trips(s, func() {
-			if n := pull(t, s, 1, 2000); n != 2000 {
+			if n := pull(t, s, 1, 5000); n != 5000 {
 				t.Errorf("%d messages came", n)
 			}
 		})
-		if in := s.Traffic().BytesIn; in > 3_200_000 {
+		if in := s.Traffic().BytesIn; in > 9_000_000 {
 			t.Errorf("%d bytes came over the wire", in)
 		}
-		if n > 4 || server.asked.Load() != 1 {
+		if n > 8 || server.asked.Load() != 1 {
 			t.Errorf("what was under way, the switch and the rest took %d round trips; it was asked %d times", n, server.asked.Load())
 		}
 
@@ -404,7 +404,7 @@ func TestAutoOnASlowLink(t *testing.T) {
 func (p *script) settleAndOpen() {
 	p.expect("NAMESPACE", `SELECT "INBOX"`)
 	p.say(`* NAMESPACE (("" "/")) NIL NIL`, "$1 OK done")
-	p.say(selected(2000, 2001, 0)...)
+	p.say(selected(5000, 5001, 0)...)
 	p.say("$2 OK [READ-WRITE] open")
 }
 
@@ -429,7 +429,7 @@ func TestAutoElsewhere(t *testing.T) {
 					tc.link(p)
 					tc.server.serve(p)
 				})
-				if n := pull(t, s, 1, 2000); n != 2000 {
+				if n := pull(t, s, 1, 5000); n != 5000 {
 					t.Errorf("%d messages came", n)
 				}
 				if d.link.isSlow() || s.conn.compressed() {
@@ -477,7 +477,7 @@ func TestAutoRefused(t *testing.T) {
 			server.serve(p)
 		})
 		for range 2 {
-			if n := pull(t, s, 1, 2000); n != 2000 {
+			if n := pull(t, s, 1, 5000); n != 5000 {
 				t.Errorf("%d messages came", n)
 			}
 		}
@@ -489,7 +489,7 @@ func TestAutoRefused(t *testing.T) {
 
 // TestCutFlightStops: what deliver returns ends a flight that was cut, too.
 func TestCutFlightStops(t *testing.T) {
-	for _, after := range []int{1, 1200} {
+	for _, after := range []int{1, 3000} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &mailServer{size: 4000}
 			s := begin(t, scripted(t, quietly(Config{})), func(p *script) {
@@ -499,7 +499,7 @@ func TestCutFlightStops(t *testing.T) {
 				server.serve(p)
 			})
 			var uids mail.UIDSet
-			uids.AddRange(1, 2000)
+			uids.AddRange(1, 5000)
 			full := errors.New("the disk is full")
 			n := 0
 			_, err := s.Bodies(t.Context(), box7(), uids, func(_ remote.Message, body io.Reader) error {
