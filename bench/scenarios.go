@@ -54,7 +54,7 @@ const (
 // Bounds of what is counted.
 const (
 	handful  = 15   // round trips, from connecting on
-	noBodies = 2000 // kB: the messages that are moved have 20,000
+	noBodies = 5000 // kB: the messages that are moved have 20,000, their headers, which may be compared, some 3,000
 )
 
 // lessCPU is the limit of all scenarios that transfer little.
