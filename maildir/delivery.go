@@ -304,7 +304,9 @@ func (d *Delivery) Abort() error {
 	if d.committed {
 		return nil
 	}
-	d.batch.deliveries[d.index] = nil
+	if d.index < len(d.batch.deliveries) { // else the batch was aborted
+		d.batch.deliveries[d.index] = nil
+	}
 	return d.discard()
 }
 

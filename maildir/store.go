@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
 )
 
 const (
@@ -259,6 +261,20 @@ func (s *Store) Flush() error {
 		}
 	}
 	t.gained, t.lost, t.set = nil, nil, nil
+	return nil
+}
+
+// SyncFolder makes the names of all files in a folder durable, whoever gave them.
+func (s *Store) SyncFolder(f mail.FolderName) error {
+	d, err := s.locate(f)
+	if err != nil {
+		return err
+	}
+	for _, sub := range subdirs {
+		if err := s.fs.SyncDir(d.sub(sub)); ignoreMissing(err) != nil {
+			return fmt.Errorf("making changes in %s durable: %w", f, err)
+		}
+	}
 	return nil
 }
 

@@ -115,6 +115,8 @@ type folder struct {
 	sends    []*state.Intent
 	innocent mail.UIDSet
 
+	welcomed bool // its first batch of downloads, which is smaller, has begun
+
 	failed error // reading it failed: it takes no part in this run
 	dirty  bool  // something in it did not go as planned: its marks are not committed
 	// doubted: the state says what is not so; the next run reads the folder whole.
@@ -217,6 +219,11 @@ func (r *run) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !r.opt.DryRun {
+		if err := r.unname(ctx); err != nil {
+			return err
+		}
+	}
 	for p := range plans {
 		r.reportHeld(p)
 		if r.opt.DryRun {
@@ -271,8 +278,8 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 
 // plans returns what is to be done, in the portions in which it is to be done.
 func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], error) {
-	if len(in.Pairs) == 0 && len(in.Local) == 0 {
-		return plan.Portions(in), nil // nothing but what comes from the server
+	if plan.Independent(in) {
+		return plan.Portions(in), nil
 	}
 	p := plan.Make(in)
 	changed, err := r.openChanged(ctx, p.Ops, in.Folders)

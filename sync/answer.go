@@ -111,19 +111,23 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 		uid    mail.UID
 		name   string
 	}
-	remotes, locals := map[key]*plan.RemoteMessage{}, map[key]*plan.LocalMessage{}
-	for i := range in.Remote {
-		m := &in.Remote[i]
-		remotes[key{folder: m.Folder, uid: m.UID}] = m
-	}
-	for i := range in.Local {
-		m := &in.Local[i]
-		locals[key{folder: m.Folder, name: m.Name}] = m
-	}
+	var remotes map[key]*plan.RemoteMessage
+	var locals map[key]*plan.LocalMessage
 	for range maxRounds {
 		questions := plan.Questions(*in)
 		if len(questions) == 0 {
 			return nil
+		}
+		if remotes == nil {
+			remotes, locals = make(map[key]*plan.RemoteMessage, len(in.Remote)), make(map[key]*plan.LocalMessage, len(in.Local))
+			for i := range in.Remote {
+				m := &in.Remote[i]
+				remotes[key{folder: m.Folder, uid: m.UID}] = m
+			}
+			for i := range in.Local {
+				m := &in.Local[i]
+				locals[key{folder: m.Folder, name: m.Name}] = m
+			}
 		}
 		type ask struct {
 			folder mail.FolderName

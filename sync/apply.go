@@ -19,8 +19,8 @@ import (
 // reported, keeps its folder's marks from being committed and leaves the others alone.
 func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	byKind := map[plan.Kind][]plan.Op{}
-	for run := range runs(p.Ops, func(op plan.Op) plan.Kind { return op.Kind }) {
-		byKind[run[0].Kind] = joined(byKind[run[0].Kind], run)
+	for piece := range pieces(p.Ops, func(op plan.Op) plan.Kind { return op.Kind }) {
+		byKind[piece[0].Kind] = joined(byKind[piece[0].Kind], piece)
 	}
 	var bytes int64
 	for i := range byKind[plan.Download] {
@@ -36,7 +36,6 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	early := slices.DeleteFunc(slices.Clone(byKind[plan.Forget]), func(op plan.Op) bool { return !room(op) })
 	byKind[plan.Forget] = slices.DeleteFunc(byKind[plan.Forget], room)
 	steps := []func(context.Context) error{
-		r.unname,
 		func(ctx context.Context) error {
 			return r.known(ctx, slices.Concat(early, byKind[plan.Pairing], byKind[plan.Rebind]))
 		},
@@ -61,8 +60,8 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
-// runs yields the pieces of s whose elements have the same key. A plan is sorted, so that these are few and long.
-func runs[T any, K comparable](s []T, key func(T) K) iter.Seq[[]T] {
+// pieces yields the runs of s of elements with the same key. A plan is sorted, so that they are few and long.
+func pieces[T any, K comparable](s []T, key func(T) K) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
 		for len(s) > 0 {
 			k, n := key(s[0]), 1
@@ -115,8 +114,8 @@ func isRemoval(op plan.Op) bool {
 // perFolder hands each folder's operations to f, several folders at a time.
 func (r *run) perFolder(ctx context.Context, ops []plan.Op, f func(context.Context, *folder, []plan.Op) error) error {
 	grouped := map[mail.FolderName][]plan.Op{}
-	for run := range runs(ops, func(op plan.Op) mail.FolderName { return op.Folder }) {
-		grouped[run[0].Folder] = joined(grouped[run[0].Folder], run)
+	for piece := range pieces(ops, func(op plan.Op) mail.FolderName { return op.Folder }) {
+		grouped[piece[0].Folder] = joined(grouped[piece[0].Folder], piece)
 	}
 	var folders []*folder
 	for _, fo := range r.folders {

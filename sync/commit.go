@@ -79,7 +79,8 @@ func (c *committer) work() {
 	}
 }
 
-// commit takes batches through the steps that a crash may come between. What fails in one is no concern of the others.
+// commit takes batches through the steps that a crash may come between. A file that fails is no concern of the other batches; a
+// commit that fails is all of theirs.
 func (c *committer) commit(portions []*portion) {
 	each := func(step func(*portion) error) {
 		for _, p := range portions {

@@ -132,8 +132,8 @@ const maxUncommitted = 2
 
 func newIntake(r *run, f *folder, wanted wanted, to *committer) *intake {
 	in := &intake{r: r, f: f, wanted: wanted, to: to, limit: batchMessages}
-	if f.name == mail.Inbox {
-		in.limit = firstBatch
+	if f.name == mail.Inbox && !f.welcomed {
+		in.limit, f.welcomed = firstBatch, true
 	}
 	return in
 }

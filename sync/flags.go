@@ -151,6 +151,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 	err = r.update(ctx, func(tx *state.Tx) error {
 		for i, op := range ops {
 			if rows[i].ID == 0 {
+				made[op.Row] = stored{failed: true} // nor may its other half be recorded
 				continue
 			}
 			m, err := tx.Message(rows[i].ID)
@@ -258,12 +259,15 @@ func (r *run) rows(ctx context.Context, ops []plan.Op) ([]state.Message, error) 
 	for i := range ops {
 		ids[i] = ops[i].Row
 	}
-	err := r.view(ctx, func(tx *state.Tx) (err error) {
-		if rows, err = tx.Messages(ids); err != nil {
+	err := r.view(ctx, func(tx *state.Tx) error {
+		found, err := tx.Messages(ids)
+		if err != nil {
 			return err
 		}
+		rows = found
 		for i := range ops {
 			f := r.byName[ops[i].Folder]
+			var err error
 			if ops[i].Row == 0 {
 				rows[i], err = rowFor(tx, f, ops[i])
 			} else if rows[i].ID == 0 {

@@ -70,7 +70,8 @@ func (r *run) filter() string {
 			since = t.Unix()
 		}
 	}
-	return fmt.Sprintf("%s %s %v %d %d", s.Policy.Mode, s.Policy.Create, s.Policy.Expunge, s.MaxMessageSize, since)
+	return fmt.Sprintf("%s %s %v %d %d %v %q %q %q", s.Policy.Mode, s.Policy.Create, s.Policy.Expunge, s.MaxMessageSize, since,
+		s.Subscribed, s.Include, s.Exclude, s.Map)
 }
 
 // park says why a message that is new may not be transferred, empty if it may.
@@ -243,7 +244,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			p := f.pair(row)
 			p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
 		}
-		f.remoteNew = slices.Grow(f.remoteNew, len(ch.New))
+		f.remoteNew = slices.Grow(f.remoteNew, max(0, len(ch.New)-int(known.Len())))
 		for _, m := range ch.New {
 			switch {
 			case known.Contains(m.UID):

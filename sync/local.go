@@ -164,7 +164,8 @@ func (r *run) beginListing(ctx context.Context, id int64, name mail.FolderName) 
 	return c
 }
 
-// listEarly begins to read the directories that changed, of folders that the state knows.
+// listEarly begins to read the directories that changed, of folders that were synchronised under the present settings: of
+// others it is not known yet whether the account is about them.
 func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildir.Folder) map[mail.FolderName]*listingToCome {
 	known := make(map[mail.FolderName]state.Folder, len(base))
 	for _, b := range base {
@@ -172,7 +173,7 @@ func (r *run) listEarly(ctx context.Context, base []state.Folder, local []maildi
 	}
 	out := map[mail.FolderName]*listingToCome{}
 	for i := range local {
-		if b, ok := known[local[i].Name]; ok && r.isTarget(b.Name) && !r.sameLocal(b, &local[i]) {
+		if b, ok := known[local[i].Name]; ok && b.Filter == r.filter() && r.isTarget(b.Name) && !r.sameLocal(b, &local[i]) {
 			out[b.Name] = r.beginListing(ctx, b.ID, b.Name)
 		}
 	}

@@ -361,23 +361,25 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, uids mail
 func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folder, box remote.Box, dest remote.Selected,
 	moved remote.Moved, intents []*state.Intent, opOf map[mail.UID]plan.Op) error {
 	now := map[int64]mail.UID{}
-	unnamed := false
+	var unnamed []*state.Intent // of messages that are in the destination, who knows where
 	for _, in := range intents {
-		uid := moved.UIDs[in.Message.UID]
-		if moved.UIDValidity != dest.UIDValidity || uid < dest.UIDNext {
-			uid, unnamed = 0, true
+		switch uid, was := moved.UIDs[in.Message.UID]; {
+		case !was: // it stayed: the next pass finds that out
+		case moved.UIDValidity != dest.UIDValidity || uid < dest.UIDNext:
+			unnamed = append(unnamed, in)
+		default:
+			now[in.ID] = uid
 		}
-		now[in.ID] = uid
 	}
-	if unnamed {
+	if len(unnamed) > 0 {
 		cand, err := r.candidates(ctx, s, to, remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}, max(dest.UIDNext, 1))
 		if err != nil {
 			return err
 		}
-		for _, in := range intents {
-			if now[in.ID] != 0 {
-				continue
-			}
+		for _, uid := range now {
+			delete(cand.free, uid) // another's
+		}
+		for _, in := range unnamed {
 			m, ok, err := cand.take(ctx, in)
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -541,4 +542,29 @@ func TestFlagRemovedWhileMoved(t *testing.T) {
 	w.server.SetFault(nil)
 	w.sync()
 	w.want(boxes(map[string][]string{"B": {"m"}}))
+}
+
+// TestPortionsOfAReplacedMailbox: more new messages than are planned at once, in a mailbox that was replaced. What one portion
+// made known the next one must not make unknown.
+func TestPortionsOfAReplacedMailbox(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.sync()
+	w.server.Recreate("INBOX", false)
+	const n = 10_100
+	for i := range n {
+		w.arrive("INBOX", fmt.Sprintf("Message-ID: <%d@example.org>\nSubject: s%d\n\nx\n", i, i))
+	}
+	if res := w.sync(); res.ToMaildir.New != n {
+		t.Fatalf("%d messages came", res.ToMaildir.New)
+	}
+	for _, f := range w.files("INBOX")[:20] {
+		w.reflag(f, "F")
+	}
+	if res := w.sync(); res.ToServer != (mailsync.Count{Flags: 20}) || res.ToMaildir != (mailsync.Count{}) {
+		t.Errorf("flagging 20 messages: %+v to the server, %+v to the Maildir", res.ToServer, res.ToMaildir)
+	}
+	if got := len(w.serverTree()["INBOX"]); got != n {
+		t.Errorf("there are %d messages on the server now", got)
+	}
+	w.quiet()
 }

@@ -22,19 +22,39 @@ func (r *run) settleLocal(ctx context.Context) error {
 		return err
 	}
 	r.log.Info("finishing what a stopped run had begun", "intents", len(intents))
-	for _, in := range intents {
-		name, _, err := r.md.FindAnywhere(ctx, in.Message.Name)
-		if err != nil && !errors.Is(err, maildir.ErrNotFound) {
-			return fmt.Errorf("looking for message file %s: %w", in.Message.Name, err)
+	const batch = 1000
+	for chunk := range slices.Chunk(intents, batch) {
+		where := make([]mail.FolderName, len(chunk)) // empty: nowhere
+		for i, in := range chunk {
+			name, _, err := r.md.FindAnywhere(ctx, in.Message.Name)
+			if err != nil && !errors.Is(err, maildir.ErrNotFound) {
+				return fmt.Errorf("looking for message file %s: %w", in.Message.Name, err)
+			}
+			if err == nil {
+				where[i] = name
+			}
 		}
-		found := err == nil
-		err = r.update(ctx, func(tx *state.Tx) error {
-			if found {
-				if err := settleFile(tx, in, name); err != nil {
+		// The stopped run may have named a file, and not come to make the name durable.
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(where))) {
+			if name == "" {
+				continue
+			}
+			if err := r.md.SyncFolder(name); err != nil {
+				return err
+			}
+		}
+		err := r.update(ctx, func(tx *state.Tx) error {
+			for i, in := range chunk {
+				if where[i] != "" {
+					if err := settleFile(tx, in, where[i]); err != nil {
+						return err
+					}
+				}
+				if err := tx.DeleteIntent(in.ID); err != nil {
 					return err
 				}
 			}
-			return tx.DeleteIntent(in.ID)
+			return nil
 		})
 		if err != nil {
 			return err
@@ -130,7 +150,7 @@ func (r *run) settleRemote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(intents) > 0 {
+	if slices.ContainsFunc(intents, func(in state.Intent) bool { return !in.Settled }) {
 		// Settling makes rows that the directories were not compared with.
 		for _, f := range r.folders {
 			f.listed = nil

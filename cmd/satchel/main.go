@@ -21,7 +21,9 @@ import (
 )
 
 func main() {
-	frugal(smallGrowth)
+	if os.Getenv("GOGC") == "" {
+		frugal(usualGrowth)
+	}
 	os.Exit(run(os.Args[1:], streams{out: os.Stdout, err: os.Stderr, env: os.Getenv}))
 }
 

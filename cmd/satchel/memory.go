@@ -6,26 +6,29 @@ import (
 	"runtime/metrics"
 )
 
-const (
-	// A small heap may double before it is collected, so that a sync that finds nothing hardly collects at all. One with the lists
-	// of a large mailbox in it may not: what is added to it is mostly garbage soon.
-	smallHeap   = 12 << 20 // bytes
-	smallGrowth = 100      // percent
-	largeGrowth = 30
-)
-
 // frugal keeps the program's memory close to what it needs, from one collection of garbage to the next.
 func frugal(growth int) {
 	runtime.AddCleanup(new([64]byte), func(before int) {
-		growth := smallGrowth
-		if liveHeap() > smallHeap {
-			growth = largeGrowth
-		}
+		growth := growthOf(liveHeap())
 		if growth != before {
 			debug.SetGCPercent(growth)
 		}
 		frugal(growth)
 	}, growth)
+}
+
+// usualGrowth is Go's own.
+const usualGrowth = 100
+
+// growthOf says by how many percent a heap with so many bytes in it may grow before it is collected. A small one may
+// double, so that a sync that finds nothing hardly collects at all. One with the lists of a large mailbox in it may not: what is
+// added to it is mostly garbage soon. If very much is to be done in one go, collecting would cost more than it saves.
+func growthOf(live uint64) int {
+	const large, huge = 20 << 20, 48 << 20
+	if live > large && live < huge {
+		return 30
+	}
+	return usualGrowth
 }
 
 // liveHeap is what the last collection left, in bytes.

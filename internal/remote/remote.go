@@ -62,8 +62,9 @@ type Session interface {
 	Bodies(ctx context.Context, box Box, uids mail.UIDSet, deliver func(m Message, body io.Reader) error) (map[mail.UID]error, error)
 
 	// Append stores messages in a mailbox, pipelined where the server allows, and reports each one's
-	// fate in the order given, through done, as soon as it is known. When the session dies, messages that
-	// done was not called for have an unknown fate if sent was called for them, and were not sent otherwise.
+	// fate in the order given, through done, as soon as it is known; in the end those that are known behind
+	// one that is not. When the session dies, messages that done was not called for have an unknown fate if
+	// sent was called for them, and were not sent otherwise.
 	// The two are never called at the same time, but not all from the caller's goroutine.
 	Append(ctx context.Context, mailbox string, uploads []Upload, sent func(i int), done func(i int, r Appended)) error
 

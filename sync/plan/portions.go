@@ -18,7 +18,7 @@ const (
 // every folder come first, as far as UIDs tell.
 func Portions(in Input) iter.Seq[Plan] {
 	return func(yield func(Plan) bool) {
-		if len(in.Remote) <= portionMessages || !independent(in) {
+		if len(in.Remote) <= portionMessages || !Independent(in) {
 			yield(Make(in))
 			return
 		}
@@ -40,8 +40,9 @@ func Portions(in Input) iter.Seq[Plan] {
 	}
 }
 
-// independent reports whether every message of the input is planned for by itself.
-func independent(in Input) bool {
+// Independent reports whether every message of the input is planned for by itself: there is nothing but new ones on the
+// server, and nothing on it is changed.
+func Independent(in Input) bool {
 	if len(in.Pairs) > 0 || len(in.Local) > 0 {
 		return false
 	}

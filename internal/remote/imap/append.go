@@ -35,6 +35,7 @@ func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.U
 	}
 	defer a.close()
 	defer a.noticed()()
+	defer a.tellAll()
 	if err := s.fly(ctx, op, a.flight(a.commands())); err != nil {
 		return err
 	}
@@ -164,6 +165,17 @@ func (a *appending) settle(i int, is remote.Appended) {
 	for a.told < len(a.fates) && a.fates[a.told].known {
 		a.done(a.told, a.fates[a.told].Appended)
 		a.told++
+	}
+}
+
+// tellAll tells the fates that are known behind one that is not, once no more will become known.
+func (a *appending) tellAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for ; a.told < len(a.fates); a.told++ {
+		if f := &a.fates[a.told]; f.known {
+			a.done(a.told, f.Appended)
+		}
 	}
 }
 

@@ -41,8 +41,12 @@ func (a *appending) commands() []*command {
 // UIDs they get, and does not make us wait before each of them.
 func (a *appending) groups() bool {
 	caps := a.s.caps
-	return caps.has(goimap.CapMultiAppend) && a.uidPlus && (caps.has(goimap.CapLiteralPlus) || caps.has(goimap.CapLiteralMinus))
+	return caps.has(goimap.CapMultiAppend) && a.s.keepsGroupsWhole() && a.uidPlus && (caps.has(goimap.CapLiteralPlus) || caps.has(goimap.CapLiteralMinus))
 }
+
+// keepsGroupsWhole: Dovecot and Cyrus store all messages of a command or none, as RFC 3502 demands (section 6.3.11). Stalwart
+// stores those before the one that it refuses, and whoever then sends them again doubles them. Others are not known.
+func (s *Session) keepsGroupsWhole() bool { return s.isMade("dovecot") || s.isMade("cyrus") }
 
 // fits reports whether a message may be sent together with others.
 func (a *appending) fits(i int) bool {

@@ -51,7 +51,7 @@ func (f *fates) uids() []mail.UID {
 
 func TestSeveralMessagesWithOneCommand(t *testing.T) {
 	date := time.Date(2024, 5, 3, 4, 5, 6, 0, time.UTC)
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expect(`APPEND "INBOX" (\Seen) " 3-May-2024 04:05:06 +0000" {3+}`)
 		if got := p.literal(3) + p.line() + "|" + p.literal(0) + p.line() + "|" + p.literal(2) + p.line(); got != `one (\Flagged $x) {0+}| {2+}|by` {
 			t.Errorf("got %q", got)
@@ -75,7 +75,7 @@ func TestSeveralMessagesWithOneCommand(t *testing.T) {
 
 func TestGroupsAreBounded(t *testing.T) {
 	text := strings.Repeat("x", groupBytes/4)
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		var tags []string
 		for _, group := range [][]string{{"a", text, text, text}, {text, text}, {text + text + text + text + "x"}, {"b", text}} {
 			p.expectGroup(group...)
@@ -104,7 +104,7 @@ func TestGroupsAreBounded(t *testing.T) {
 }
 
 func TestRefusedGroupIsSentOneByOne(t *testing.T) {
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expectGroup("one", "bad", "two")
 		p.say("$1 NO [CANNOT] one of them is bad")
 		for i, text := range []string{"one", "bad", "two"} {
@@ -130,7 +130,7 @@ func TestRefusedGroupIsSentOneByOne(t *testing.T) {
 }
 
 func TestGroupThatTheServerDoesNotUnderstand(t *testing.T) {
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expectGroup("one", "two")
 		p.say("$1 BAD garbage behind the literal")
 		for range 2 {
@@ -152,7 +152,7 @@ func TestGroupThatTheServerDoesNotUnderstand(t *testing.T) {
 }
 
 func TestGroupToAMailboxThatIsNotThere(t *testing.T) {
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expectGroup("one", "two")
 		p.say("$1 NO [TRYCREATE] no such mailbox")
 	})
@@ -164,7 +164,7 @@ func TestGroupToAMailboxThatIsNotThere(t *testing.T) {
 }
 
 func TestWhatCantBeReadIsLeftOutOfItsGroup(t *testing.T) {
-	s := preauth(t, multi+" APPENDLIMIT=10", Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi+" APPENDLIMIT=10", Config{}, func(p *script) {
 		p.expectGroup("one", "two")
 		p.say("$1 OK [APPENDUID 7 1:2] done")
 	})
@@ -204,7 +204,7 @@ func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
 func TestGroupsWithoutBoundlessLiterals(t *testing.T) {
 	large := strings.Repeat("x", shortLiteral+1)
-	s := preauth(t, "IMAP4rev1 LITERAL- UIDPLUS MULTIAPPEND", Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", "IMAP4rev1 LITERAL- UIDPLUS MULTIAPPEND", Config{}, func(p *script) {
 		p.expectGroup("one", "two")
 		tags := p.tags
 		p.expect(fmt.Sprintf(`APPEND "INBOX" {%d}`, len(large)))
@@ -223,11 +223,22 @@ func TestGroupsWithoutBoundlessLiterals(t *testing.T) {
 }
 
 func TestWhoCantGroup(t *testing.T) {
-	for _, caps := range []string{"IMAP4rev1 LITERAL+ MULTIAPPEND", "IMAP4rev1 LITERAL+ UIDPLUS", "IMAP4rev1 UIDPLUS MULTIAPPEND"} {
-		a := &appending{s: &Session{caps: parseCaps(caps, nil)}, mailbox: inbox, uploads: plainUploads("one", "two")}
-		a.uidPlus = strings.Contains(caps, "UIDPLUS")
-		if n := len(a.commands()); n != 2 {
-			t.Errorf("%s: %d commands", caps, n)
+	for _, tc := range []struct {
+		server, caps string
+		commands     int
+	}{
+		{"Dovecot", multi, 1},
+		{"Cyrus IMAP", multi, 1},
+		{"Dovecot", "IMAP4rev1 LITERAL+ MULTIAPPEND", 2},
+		{"Dovecot", "IMAP4rev1 LITERAL+ UIDPLUS", 2},
+		{"Dovecot", "IMAP4rev1 UIDPLUS MULTIAPPEND", 2},
+		{"Stalwart", multi, 2}, // stores what comes before the message that it refuses
+		{"", multi, 2},
+	} {
+		a := &appending{s: &Session{caps: parseCaps(tc.caps, nil), serverName: tc.server}, mailbox: inbox, uploads: plainUploads("one", "two")}
+		a.uidPlus = strings.Contains(tc.caps, "UIDPLUS")
+		if n := len(a.commands()); n != tc.commands {
+			t.Errorf("%s with %s: %d commands", tc.server, tc.caps, n)
 		}
 	}
 }
@@ -245,7 +256,7 @@ func TestUIDsOfAGroup(t *testing.T) {
 }
 
 func TestSessionThatDiesDuringAGroup(t *testing.T) {
-	s := preauth(t, multi, Config{}, func(p *script) {
+	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expectGroup("one", "two")
 		_ = p.c.Close()
 	})

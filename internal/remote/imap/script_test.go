@@ -29,8 +29,14 @@ const allCaps = "IMAP4rev1 LITERAL+ ID ENABLE NAMESPACE UIDPLUS MOVE ESEARCH CON
 // test of it goes wrong silently: what the client sends and the script does not expect fails the test.
 func preauth(t *testing.T, caps string, cfg Config, play func(*script)) *Session {
 	t.Helper()
+	return preauthBy(t, "ready", caps, cfg, play)
+}
+
+// preauthBy is preauth with a server that says who it is.
+func preauthBy(t *testing.T, welcome, caps string, cfg Config, play func(*script)) *Session {
+	t.Helper()
 	s, err := converse(t, cfg, tunnelled(), func(p *script) {
-		p.say("* PREAUTH [CAPABILITY " + caps + "] ready")
+		p.say("* PREAUTH [CAPABILITY " + caps + "] " + welcome)
 		p.settle(caps)
 		play(p)
 	})
