@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test servers programs toolchain format vet staticcheck unit cross bench bench-tools
+.PHONY: build test servers programs toolchain format vet staticcheck allocations unit cross bench bench-tools
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -13,7 +13,7 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o satchel ./cmd/satchel
 
 # The tests come last, so that the last lines are go's own summary.
-test: servers programs toolchain format vet staticcheck cross unit
+test: servers programs toolchain format vet staticcheck cross allocations unit
 
 # Fetches Dovecot, Cyrus and Courier as Debian packages and unpacks them into a cache folder; it
 # installs nothing. What can't be had is named and its tests are skipped; with CI=true it is a failure.
@@ -44,6 +44,10 @@ cross:
 	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
 	GOOS=freebsd CGO_ENABLED=0 $(GO) build ./...
 	GOOS=windows CGO_ENABLED=0 $(GO) build ./...
+
+# The race detector allocates, so what is counted without it is counted here.
+allocations:
+	CGO_ENABLED=0 $(GO) test -count=1 -run Allocations ./maildir
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 15m ./...
