@@ -9,8 +9,8 @@ import (
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
-// portion is a batch of deliveries to one folder, with the rows of its messages.
-type portion struct {
+// parcel is a batch of deliveries to one folder, with the rows of its messages.
+type parcel struct {
 	f     *folder
 	batch *maildir.Batch
 	got   []delivered
@@ -28,41 +28,41 @@ type delivered struct {
 	row state.Message
 }
 
-func newPortion(f *folder, b *maildir.Batch) *portion {
-	return &portion{f: f, batch: b, fate: make(chan error, 1)}
+func newParcel(f *folder, b *maildir.Batch) *parcel {
+	return &parcel{f: f, batch: b, fate: make(chan error, 1)}
 }
 
 // committer makes batches durable and known, while their folders' streams go on. Those that are ready at the same time
 // share the commits.
 type committer struct {
-	r        *run
-	ctx      context.Context
-	portions chan *portion
-	ended    chan struct{}
+	r       *run
+	ctx     context.Context
+	parcels chan *parcel
+	ended   chan struct{}
 }
 
 // maxTogether bounds how many batches share a commit.
 const maxTogether = 16
 
 func newCommitter(ctx context.Context, r *run) *committer {
-	c := &committer{r: r, ctx: ctx, portions: make(chan *portion, maxTogether), ended: make(chan struct{})}
+	c := &committer{r: r, ctx: ctx, parcels: make(chan *parcel, maxTogether), ended: make(chan struct{})}
 	go c.work()
 	return c
 }
 
 // close waits until all is done. Nobody may hand over anything any more.
 func (c *committer) close() {
-	close(c.portions)
+	close(c.parcels)
 	<-c.ended
 }
 
 func (c *committer) work() {
 	defer close(c.ended)
-	for p := range c.portions {
-		together := []*portion{p}
+	for p := range c.parcels {
+		together := []*parcel{p}
 		for len(together) < maxTogether {
 			select {
-			case q, ok := <-c.portions:
+			case q, ok := <-c.parcels:
 				if ok {
 					together = append(together, q)
 					continue
@@ -81,17 +81,17 @@ func (c *committer) work() {
 
 // commit takes batches through the steps that a crash may come between. A file that fails is no concern of the other batches; a
 // commit that fails is all of theirs.
-func (c *committer) commit(portions []*portion) {
-	each := func(step func(*portion) error) {
-		for _, p := range portions {
+func (c *committer) commit(parcels []*parcel) {
+	each := func(step func(*parcel) error) {
+		for _, p := range parcels {
 			if p.err == nil {
 				p.err = step(p)
 			}
 		}
 	}
-	known := func(step func(*state.Tx, *portion) error) {
+	known := func(step func(*state.Tx, *parcel) error) {
 		err := c.r.update(c.ctx, func(tx *state.Tx) error {
-			for _, p := range portions {
+			for _, p := range parcels {
 				if p.err != nil {
 					continue
 				}
@@ -101,25 +101,27 @@ func (c *committer) commit(portions []*portion) {
 			}
 			return nil
 		})
-		each(func(*portion) error { return err })
+		if err != nil {
+			each(func(*parcel) error { return err }) // it was the commit of all
+		}
 	}
-	each(func(p *portion) error {
+	each(func(p *parcel) error {
 		if err := p.batch.Sync(); err != nil {
 			return fmt.Errorf("making messages durable: %w", err)
 		}
 		p.intend(c.r)
 		return nil
 	})
-	known(func(tx *state.Tx, p *portion) error { return tx.PutIntents(p.intents) })
-	each(func(p *portion) error {
+	known(func(tx *state.Tx, p *parcel) error { return tx.PutIntents(p.intents) })
+	each(func(p *parcel) error {
 		if err := p.batch.Commit(); err != nil {
 			c.r.soil(p.f)
 			return fmt.Errorf("delivering messages: %w", err)
 		}
 		return nil
 	})
-	known(func(tx *state.Tx, p *portion) error { return p.record(tx) })
-	each(func(p *portion) error {
+	known(func(tx *state.Tx, p *parcel) error { return p.record(tx) })
+	each(func(p *parcel) error {
 		n := len(p.got)
 		c.r.count(func(res *Result) { res.ToMaildir.New += n })
 		c.r.tell(func(p *Progress) { p.Messages += int64(n) })
@@ -127,7 +129,7 @@ func (c *committer) commit(portions []*portion) {
 	})
 }
 
-func (p *portion) intend(r *run) {
+func (p *parcel) intend(r *run) {
 	p.intents = make([]*state.Intent, len(p.got))
 	for i, d := range p.got {
 		p.intents[i] = &state.Intent{Kind: state.Deliver, Message: d.row, UIDValidity: p.f.validity(), Started: r.now()}
@@ -135,7 +137,7 @@ func (p *portion) intend(r *run) {
 }
 
 // record makes the rows of delivered messages, whose intents are no longer needed.
-func (p *portion) record(tx *state.Tx) error {
+func (p *parcel) record(tx *state.Tx) error {
 	for i := range p.got {
 		row := p.got[i].row
 		if err := clearParked(tx, p.f, row.UID, "", row.ID); err != nil {

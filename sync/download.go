@@ -120,9 +120,9 @@ type intake struct {
 	wanted wanted
 	to     *committer
 
-	filling   *portion
-	limit     int        // messages in the batch that is being filled
-	committed []*portion // handed over and not heard of again, the oldest first
+	filling   *parcel
+	limit     int       // messages in the batch that is being filled
+	committed []*parcel // handed over and not heard of again, the oldest first
 	done      mail.UIDSet
 	err       error // the first failure
 }
@@ -149,7 +149,7 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 		return err
 	}
 	if in.filling == nil {
-		in.filling = newPortion(in.f, in.r.md.NewBatch())
+		in.filling = newParcel(in.f, in.r.md.NewBatch())
 	}
 	p := in.filling
 	row, err := in.r.receive(p.batch, in.f, *op, body)
@@ -172,7 +172,7 @@ func (in *intake) handOver() {
 	if len(in.committed) == maxUncommitted {
 		in.hear()
 	}
-	in.to.portions <- in.filling
+	in.to.parcels <- in.filling
 	in.committed, in.filling = append(in.committed, in.filling), nil
 }
 
