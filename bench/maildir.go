@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +38,10 @@ func fileName(f letters.Folder, i int, l letters.Letter) string {
 			info.WriteString(flag.letter)
 		}
 	}
-	name := fmt.Sprintf("%d.M%dP%d_%x.bench", l.Date.Unix(), i, os.Getpid(), len(f.Name)+len(l.Body))
+	// Letters of several folders may go into one, and two files of one name would be an accident, which costs every tool time.
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(f.Name))
+	name := fmt.Sprintf("%d.M%dP%d_%x.bench", l.Date.Unix(), i, os.Getpid(), h.Sum64())
 	if info.Len() == 0 {
 		return filepath.Join("new", name)
 	}
