@@ -46,9 +46,9 @@ func BenchmarkSetFlags(b *testing.B) {
 			for n := 0; b.Loop(); n++ {
 				changes := make([]FlagChange, inBench)
 				for i, base := range bases {
-					changes[i] = FlagChange{Base: base, Add: flags}
+					changes[i] = FlagChange{Seen: Seen{Base: base}, Add: flags}
 					if n%2 == 1 {
-						changes[i] = FlagChange{Base: base, Remove: flags}
+						changes[i] = FlagChange{Seen: Seen{Base: base}, Remove: flags}
 					}
 				}
 				for _, o := range s.SetFlagsAll(mail.Inbox, changes) {
@@ -67,9 +67,13 @@ func BenchmarkMove(b *testing.B) {
 	bases := benchNames(b, root, "A")
 	b.ReportAllocs()
 	defer reportCPU(b, inBench)()
+	messages := make([]Seen, len(bases))
+	for i, base := range bases {
+		messages[i].Base = base
+	}
 	from, to := mail.FolderName("A"), mail.FolderName("B")
 	for b.Loop() {
-		for _, o := range s.MoveAll(from, bases, to) {
+		for _, o := range s.MoveAll(from, messages, to) {
 			if o.Err != nil {
 				b.Fatal(o.Err)
 			}

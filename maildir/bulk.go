@@ -13,9 +13,15 @@ import (
 // The methods here do to many messages of one folder what SetFlags, Move and Remove do to one, with the same errors for
 // each of them, and look up together what is not where it was.
 
+// Seen is a message, and the flags that it was last seen with: if it still has them it is found without looking.
+type Seen struct {
+	Base  string
+	Flags mail.Flags
+}
+
 // FlagChange is what SetFlagsAll does to one message.
 type FlagChange struct {
-	Base        string
+	Seen
 	Add, Remove mail.Flags
 }
 
@@ -28,19 +34,19 @@ type Outcome struct {
 // SetFlagsAll is SetFlags for many messages of one folder. The outcomes are in the order of the changes. Durable
 // after Flush.
 func (s *Store) SetFlagsAll(f mail.FolderName, changes []FlagChange) []Outcome {
-	b := s.bulk(f, len(changes), func(i int) string { return changes[i].Base })
+	b := s.bulk(f, len(changes), func(i int) Seen { return changes[i].Seen })
 	b.do = func(i int, e Entry) (Entry, error) {
 		return s.setFlags(b.dir, e, changes[i].Add, changes[i].Remove.Minus(changes[i].Add))
 	}
 	return b.run(func(base string, err error) error { return fmt.Errorf("changing flags of %s in %s: %w", base, f, err) })
 }
 
-// MoveAll is Move for many messages of one folder. The outcomes are in the order of the bases. Durable after Flush.
-func (s *Store) MoveAll(f mail.FolderName, bases []string, to mail.FolderName) []Outcome {
-	b := s.bulk(f, len(bases), func(i int) string { return bases[i] })
+// MoveAll is Move for many messages of one folder. The outcomes are in the order of the messages. Durable after Flush.
+func (s *Store) MoveAll(f mail.FolderName, messages []Seen, to mail.FolderName) []Outcome {
+	b := s.bulk(f, len(messages), func(i int) Seen { return messages[i] })
 	var target folderDir
 	if b.err == nil {
-		target, b.err = s.targetFor(to, len(bases))
+		target, b.err = s.targetFor(to, len(messages))
 	}
 	b.do = func(_ int, e Entry) (Entry, error) { return s.move(b.dir, e, target) }
 	return b.run(func(base string, err error) error { return fmt.Errorf("moving %s from %s to %s: %w", base, f, to, err) })
@@ -61,10 +67,10 @@ func (s *Store) targetFor(f mail.FolderName, n int) (folderDir, error) {
 	return d, err
 }
 
-// RemoveAll is Remove for many messages of one folder. The outcomes are in the order of the bases; the Entry is what
+// RemoveAll is Remove for many messages of one folder. The outcomes are in the order of the messages; the Entry is what
 // was removed. Durable after Flush.
-func (s *Store) RemoveAll(f mail.FolderName, bases []string, keep *Undo) []Outcome {
-	b := s.bulk(f, len(bases), func(i int) string { return bases[i] })
+func (s *Store) RemoveAll(f mail.FolderName, messages []Seen, keep *Undo) []Outcome {
+	b := s.bulk(f, len(messages), func(i int) Seen { return messages[i] })
 	var dir string
 	if keep != nil && b.err == nil {
 		dir, b.err = s.undoDir(f, keep)
@@ -77,19 +83,22 @@ func (s *Store) RemoveAll(f mail.FolderName, bases []string, keep *Undo) []Outco
 type bulk struct {
 	s    *Store
 	dir  folderDir
-	base func(int) string
+	seen func(int) Seen
 	do   func(int, Entry) (Entry, error)
 	out  []Outcome
+	sep  byte  // of the infos, 0 if it was not needed yet
 	err  error // why nothing can be done at all
 }
 
-func (s *Store) bulk(f mail.FolderName, n int, base func(int) string) *bulk {
-	b := &bulk{s: s, base: base, out: make([]Outcome, n)}
+func (s *Store) bulk(f mail.FolderName, n int, seen func(int) Seen) *bulk {
+	b := &bulk{s: s, seen: seen, out: make([]Outcome, n)}
 	if b.err = s.writable(); b.err == nil {
 		b.dir, b.err = s.locate(f)
 	}
 	return b
 }
+
+func (b *bulk) base(i int) string { return b.seen(i).Base }
 
 func (b *bulk) run(wrap func(base string, err error) error) []Outcome {
 	if b.err == nil {
@@ -107,14 +116,14 @@ func (b *bulk) run(wrap func(base string, err error) error) []Outcome {
 	return b.out
 }
 
-// each takes what is listed to be there, without a look. What is not, or not any more, is looked for together: few by
-// their likely names; many, and those that can't be guessed, by one reading of the folder.
+// each takes what is listed, or was seen last, to be there, without a look. What is not, or not any more, is looked for
+// together: few by their likely names; many, and those that can't be guessed, by one reading of the folder.
 func (b *bulk) each() {
 	var missing []int
 	for i := range b.out {
 		if !validBase(b.base(i)) {
 			b.out[i].Err = fmt.Errorf("%s: %w", where(b.dir, b.base(i)), ErrNotFound)
-		} else if e, ok := b.s.listings.entry(b.dir.name, b.base(i)); !ok || !b.try(i, e) {
+		} else if !b.tryListed(i) && !b.tryLast(i) {
 			missing = append(missing, i)
 		}
 	}
@@ -124,6 +133,30 @@ func (b *bulk) each() {
 	if len(missing) > 0 {
 		b.read(missing)
 	}
+}
+
+func (b *bulk) tryListed(i int) bool {
+	e, ok := b.s.listings.entry(b.dir.name, b.base(i))
+	return ok && b.try(i, e)
+}
+
+// tryLast tries the names that a message with the flags that were seen last has. Which letter a keyword has is not known here.
+func (b *bulk) tryLast(i int) bool {
+	m := b.seen(i)
+	if m.Flags.HasKeywords() {
+		return false
+	}
+	if m.Flags.IsZero() && b.try(i, Entry{Base: m.Base, New: true, File: m.Base}) {
+		return true
+	}
+	if b.sep == 0 {
+		if b.sep = b.s.listings.sep(b.dir.name); b.sep == 0 {
+			b.sep = ':'
+		}
+	}
+	file := fileName{base: m.Base, sep: b.sep, letters: lettersOf(m.Flags.System())}.String()
+	// A base name may itself look like one with flags.
+	return parseFileName(file).base == m.Base && b.try(i, Entry{Base: m.Base, Flags: m.Flags, File: file})
 }
 
 // try does it to a file, and reports whether that was the right one: not renamed, nor in the way of another.

@@ -14,8 +14,8 @@ import (
 )
 
 // bulkCases are all ways in which a folder may be known, or not, when many of its messages are changed.
-func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, root string, bases []string)) {
-	for _, listing := range []string{"none", "all", "known", "outdated"} {
+func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, root string, messages []Seen)) {
+	for _, listing := range []string{"none", "all", "known", "outdated", "seen last"} {
 		t.Run(fmt.Sprintf("%d messages, listing %s", n, listing), func(t *testing.T) {
 			s, f, root := faultStore(t, Nested)
 			f.age = time.Hour
@@ -25,10 +25,14 @@ func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, 
 				}
 			}
 			inbox := filepath.Join(root, "INBOX")
-			var bases []string
+			var messages []Seen
 			for i := range n {
 				base := fmt.Sprintf("m%03d", i)
-				bases = append(bases, base)
+				m := Seen{Base: base}
+				if listing == "seen last" && i%3 != 1 {
+					m.Flags = mail.SystemFlags(mail.Seen) // of some it is not true any more
+				}
+				messages = append(messages, m)
 				// Every third has letters that nobody guesses.
 				writeFile(t, inbox, "cur", base+":2,"+[]string{"S", "", "DFRT"}[i%3], base)
 			}
@@ -46,7 +50,7 @@ func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, 
 				}
 			}
 			f.set(nil)
-			do(t, s, f, root, append(bases, "none", "../m000", ""))
+			do(t, s, f, root, append(messages, Seen{Base: "none"}, Seen{Base: "../m000"}, Seen{}))
 			// What is not where it was is looked for together, and where many are moved to is read once.
 			for _, dir := range []string{"INBOX/new", "INBOX/cur", "To/new", "To/cur"} {
 				reads := 0
@@ -55,7 +59,8 @@ func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, 
 						reads++
 					}
 				}
-				if reads > 1 {
+				// A folder that was not read before may be asked for a name, to see how its files are called.
+				if reads > 1 && (dir != "INBOX/cur" || reads > 2) {
 					t.Errorf("%s was read %d times for %d messages", dir, reads, n)
 				}
 			}
@@ -66,31 +71,31 @@ func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, 
 func TestBulk(t *testing.T) {
 	for _, n := range []int{5, 3 * maxGuesses} {
 		t.Run("flags", func(t *testing.T) {
-			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, _ string, bases []string) {
+			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, _ string, messages []Seen) {
 				var changes []FlagChange
-				for _, base := range bases {
-					changes = append(changes, FlagChange{base, mail.NewFlags(`\Answered`), mail.NewFlags(`\Draft`)})
+				for _, m := range messages {
+					changes = append(changes, FlagChange{m, mail.NewFlags(`\Answered`), mail.NewFlags(`\Draft`)})
 				}
 				out := s.SetFlagsAll(mail.Inbox, changes)
 				checkOutcomes(t, out, n)
 				for i := range n {
 					want := []string{`\Answered \Seen`, `\Answered`, `\Flagged \Answered \Deleted`}[i%3]
-					info, err := s.Stat(mail.Inbox, bases[i])
+					info, err := s.Stat(mail.Inbox, messages[i].Base)
 					if err != nil || info.File != out[i].Entry.File || info.Flags.String() != want || !out[i].Entry.Flags.Equal(info.Flags) {
-						t.Fatalf("%s: %+v %v, said to be %+v", bases[i], info, err, out[i].Entry)
+						t.Fatalf("%s: %+v %v, said to be %+v", messages[i].Base, info, err, out[i].Entry)
 					}
 				}
 			})
 		})
 		t.Run("move", func(t *testing.T) {
-			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, root string, bases []string) {
+			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, root string, messages []Seen) {
 				writeFile(t, root, "To", "cur", "m001:2,", "theirs")
-				out := s.MoveAll(mail.Inbox, bases, "To")
+				out := s.MoveAll(mail.Inbox, messages, "To")
 				checkOutcomes(t, out, n)
 				for i := range n {
 					text, err := os.ReadFile(filepath.Join(root, "To", "cur", out[i].Entry.File))
-					if err != nil || string(text) != bases[i] || (out[i].Entry.Base == bases[i]) != (i != 1) {
-						t.Fatalf("%s is %+v: %q %v", bases[i], out[i].Entry, text, err)
+					if err != nil || string(text) != messages[i].Base || (out[i].Entry.Base == messages[i].Base) != (i != 1) {
+						t.Fatalf("%s is %+v: %q %v", messages[i].Base, out[i].Entry, text, err)
 					}
 				}
 				if got := files(t, root, "To", "cur"); len(got) != n+1 {
@@ -102,9 +107,9 @@ func TestBulk(t *testing.T) {
 			})
 		})
 		t.Run("remove", func(t *testing.T) {
-			bulkCases(t, n, func(t *testing.T, s *Store, f *faultFS, root string, bases []string) {
+			bulkCases(t, n, func(t *testing.T, s *Store, f *faultFS, root string, messages []Seen) {
 				run := RunName(time.Unix(1e9, 0))
-				checkOutcomes(t, s.RemoveAll(mail.Inbox, bases, &Undo{Run: run}), n)
+				checkOutcomes(t, s.RemoveAll(mail.Inbox, messages, &Undo{Run: run}), n)
 				if got := files(t, root, ".satchel", "undo", run, "INBOX"); len(got) != n {
 					t.Errorf("%d are kept", len(got))
 				}
@@ -136,8 +141,8 @@ func checkOutcomes(t *testing.T, out []Outcome, n int) {
 func TestBulkErrors(t *testing.T) {
 	s, root := testStore(t, Nested, mail.Inbox)
 	writeFile(t, root, "INBOX", "cur", "m:2,S", "x")
-	one := []string{"m", "m"}
-	flag := []FlagChange{{Base: "m", Add: mail.NewFlags(`\Seen`)}}
+	one := []Seen{{Base: "m"}, {Base: "m"}}
+	flag := []FlagChange{{Seen: Seen{Base: "m"}, Add: mail.NewFlags(`\Seen`)}}
 	for what, out := range map[string][]Outcome{
 		"flags": s.SetFlagsAll("None", flag), "from": s.MoveAll("None", one, mail.Inbox), "to": s.MoveAll(mail.Inbox, one, "None"), "remove": s.RemoveAll("None", one, nil),
 	} {
@@ -183,7 +188,7 @@ func TestBulkAgainstAReader(t *testing.T) {
 	for i := range 10 {
 		base := fmt.Sprintf("m%d", i)
 		writeFile(t, cur, base+":2,", "x")
-		changes = append(changes, FlagChange{Base: base, Add: mail.NewFlags(`\Seen`)})
+		changes = append(changes, FlagChange{Seen: Seen{Base: base}, Add: mail.NewFlags(`\Seen`)})
 	}
 	mustScan(t, s, mail.Inbox)
 	times := map[string]int{}

@@ -23,6 +23,9 @@ type faultFS struct {
 	age time.Duration
 	// frozen is all times there are, the clock's too, as within one tick of it.
 	frozen time.Time
+	// clock is the clock's time; all others are that less age.
+	clock  time.Time
+	whole  bool // Stat gives whole seconds
 	remote bool
 	noSync bool // no sync points
 }
@@ -90,6 +93,13 @@ func (f *faultFS) shift(info FileInfo, err error) (FileInfo, error) {
 	if !f.frozen.IsZero() {
 		info.ModTime, info.CTime = f.frozen, f.frozen
 	}
+	if !f.clock.IsZero() {
+		t := f.clock.Add(-f.age)
+		if f.whole {
+			t = t.Truncate(time.Second)
+		}
+		info.ModTime, info.CTime = t, t
+	}
 	return info, err
 }
 
@@ -145,8 +155,11 @@ func (f *faultFS) Touch(name string) (time.Time, error) {
 	if err := f.ask("touch", name); err != nil {
 		return time.Time{}, err
 	}
-	if !f.frozen.IsZero() {
+	switch {
+	case !f.frozen.IsZero():
 		return f.frozen, nil
+	case !f.clock.IsZero():
+		return f.clock, nil
 	}
 	return f.FS.Touch(name)
 }
@@ -174,6 +187,7 @@ func (p faultPoint) Sync() error { return p.fs.ask("syncfs", "") }
 
 func (f *faultFS) Kind() Kind {
 	k := f.FS.Kind()
+	k.Exact = false // its times are made up
 	if f.remote {
 		k.Local = false
 	}

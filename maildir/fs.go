@@ -40,6 +40,9 @@ type FS interface {
 	// durable at once, on the file system that holds dir, or fails if any of it was lost.
 	// errors.ErrUnsupported where the system does not report that reliably.
 	SyncPoint(dir string) (SyncPoint, error)
+	// Watch begins to note which names come and go in directories, whoever is at work. errors.ErrUnsupported where the
+	// system does not tell all of them.
+	Watch() (Watch, error)
 	// Lock takes an exclusive lock that ends with the process, on a file that it makes (0600) if it is
 	// missing. It does not wait: a *LockedError says who has it.
 	Lock(name string) (io.Closer, error)
@@ -69,6 +72,17 @@ type SyncPoint interface {
 	Close() error
 }
 
+// Watch tells which names come and go; see FS. One goroutine uses it at a time.
+type Watch interface {
+	// Add adds a directory. Adding it again changes nothing.
+	Add(dir string) error
+	// Told calls each with every name that came or went since the last call, with the directory as it was given to Add. When it
+	// returns, everything was told that had happened before anybody could notice it in the directory. An error means
+	// that some may be missing, and that nothing more will be told.
+	Told(each func(dir, name string, came bool)) error
+	Close() error
+}
+
 // FileInfo is what lstat tells. Where a system has no such thing, Dev, Inode and CTime are zero.
 type FileInfo struct {
 	Mode    fs.FileMode
@@ -85,4 +99,6 @@ type Kind struct {
 	Name string
 	// Local: directory times can be believed (not NFS, SMB, FUSE and their like).
 	Local bool
+	// Exact: a change that follows a look at a directory always leaves it with another time.
+	Exact bool
 }

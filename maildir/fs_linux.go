@@ -10,16 +10,19 @@ import (
 )
 
 // syncPointsWork: syncfs tells of lost writes since Linux 5.8.
-func syncPointsWork() bool {
+func syncPointsWork() bool { return kernelSince(5, 8) }
+
+// kernelSince reports whether the kernel is of that version or later.
+func kernelSince(major, minor int) bool {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
 		return false
 	}
-	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err1 := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
-	return err1 == nil && (a > 5 || (a == 5 && err2 == nil && b >= 8))
+	first, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	second, _, _ := strings.Cut(rest, ".")
+	a, err1 := strconv.Atoi(first)
+	b, err2 := strconv.Atoi(second)
+	return err1 == nil && (a > major || (a == major && err2 == nil && b >= minor))
 }
 
 func syncFileSystem(dir *os.File) error {
@@ -33,34 +36,39 @@ func syncFileSystem(dir *os.File) error {
 // kinds are the file systems that people keep mail on. One that is not named here is taken for
 // a remote one, which costs time and nothing else.
 var kinds = map[uint32]Kind{
-	unix.EXT4_SUPER_MAGIC:      {"ext4", true},
-	unix.XFS_SUPER_MAGIC:       {"XFS", true},
-	unix.BTRFS_SUPER_MAGIC:     {"Btrfs", true},
-	unix.F2FS_SUPER_MAGIC:      {"F2FS", true},
-	unix.BCACHEFS_SUPER_MAGIC:  {"bcachefs", true},
-	unix.TMPFS_MAGIC:           {"tmpfs", true},
-	unix.RAMFS_MAGIC:           {"ramfs", true},
-	unix.OVERLAYFS_SUPER_MAGIC: {"overlayfs", true},
-	unix.ECRYPTFS_SUPER_MAGIC:  {"eCryptfs", true},
-	unix.REISERFS_SUPER_MAGIC:  {"ReiserFS", true},
-	unix.NILFS_SUPER_MAGIC:     {"NILFS", true},
-	unix.MSDOS_SUPER_MAGIC:     {"FAT", true},
-	unix.EXFAT_SUPER_MAGIC:     {"exFAT", true},
-	0x2FC12FC1:                 {"ZFS", true},
-	0x3153464A:                 {"JFS", true},
-	0x7366746E:                 {"NTFS", true},
-	0x482B:                     {"HFS+", true},
-	unix.NFS_SUPER_MAGIC:       {"NFS", false},
-	unix.SMB_SUPER_MAGIC:       {"SMB", false},
-	unix.SMB2_SUPER_MAGIC:      {"SMB", false},
-	unix.CIFS_SUPER_MAGIC:      {"SMB", false},
-	unix.FUSE_SUPER_MAGIC:      {"FUSE", false},
-	unix.V9FS_MAGIC:            {"9P", false},
-	unix.AFS_SUPER_MAGIC:       {"AFS", false},
-	unix.CEPH_SUPER_MAGIC:      {"Ceph", false},
-	unix.CODA_SUPER_MAGIC:      {"Coda", false},
-	unix.OCFS2_SUPER_MAGIC:     {"OCFS2", false},
+	unix.EXT4_SUPER_MAGIC:      {Name: "ext4", Local: true},
+	unix.XFS_SUPER_MAGIC:       {Name: "XFS", Local: true},
+	unix.BTRFS_SUPER_MAGIC:     {Name: "Btrfs", Local: true},
+	unix.F2FS_SUPER_MAGIC:      {Name: "F2FS", Local: true},
+	unix.BCACHEFS_SUPER_MAGIC:  {Name: "bcachefs", Local: true},
+	unix.TMPFS_MAGIC:           {Name: "tmpfs", Local: true},
+	unix.RAMFS_MAGIC:           {Name: "ramfs", Local: true},
+	unix.OVERLAYFS_SUPER_MAGIC: {Name: "overlayfs", Local: true},
+	unix.ECRYPTFS_SUPER_MAGIC:  {Name: "eCryptfs", Local: true},
+	unix.REISERFS_SUPER_MAGIC:  {Name: "ReiserFS", Local: true},
+	unix.NILFS_SUPER_MAGIC:     {Name: "NILFS", Local: true},
+	unix.MSDOS_SUPER_MAGIC:     {Name: "FAT", Local: true},
+	unix.EXFAT_SUPER_MAGIC:     {Name: "exFAT", Local: true},
+	0x2FC12FC1:                 {Name: "ZFS", Local: true},
+	0x3153464A:                 {Name: "JFS", Local: true},
+	0x7366746E:                 {Name: "NTFS", Local: true},
+	0x482B:                     {Name: "HFS+", Local: true},
+	unix.NFS_SUPER_MAGIC:       {Name: "NFS", Local: false},
+	unix.SMB_SUPER_MAGIC:       {Name: "SMB", Local: false},
+	unix.SMB2_SUPER_MAGIC:      {Name: "SMB", Local: false},
+	unix.CIFS_SUPER_MAGIC:      {Name: "SMB", Local: false},
+	unix.FUSE_SUPER_MAGIC:      {Name: "FUSE", Local: false},
+	unix.V9FS_MAGIC:            {Name: "9P", Local: false},
+	unix.AFS_SUPER_MAGIC:       {Name: "AFS", Local: false},
+	unix.CEPH_SUPER_MAGIC:      {Name: "Ceph", Local: false},
+	unix.CODA_SUPER_MAGIC:      {Name: "Coda", Local: false},
+	unix.OCFS2_SUPER_MAGIC:     {Name: "OCFS2", Local: false},
 }
+
+// exactTimes are file systems with multigrain timestamps, which the kernel has since Linux 6.13
+// (https://docs.kernel.org/filesystems/multigrain-ts.html), and use them for every change of a directory: on tmpfs a removal
+// leaves the directory the time of the file that went.
+var exactTimes = map[string]bool{"ext4": true, "XFS": true}
 
 func kindOf(dir *os.File) (Kind, error) {
 	var st unix.Statfs_t
@@ -68,6 +76,7 @@ func kindOf(dir *os.File) (Kind, error) {
 		return Kind{}, err
 	}
 	if k, ok := kinds[uint32(st.Type)]; ok {
+		k.Exact = exactTimes[k.Name] && kernelSince(6, 13)
 		return k, nil
 	}
 	return Kind{Name: fmt.Sprintf("type %#x", uint32(st.Type))}, nil

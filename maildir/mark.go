@@ -17,9 +17,8 @@ import (
 // between them, provided that the first was not Racy. Of the root itself only
 // device and inode count, because the state database lies in it.
 type Mark struct {
-	// Racy: a change may follow that leaves the mark as it is, because the last one is less than
-	// two seconds old by the file system's own clock, or because the file system is
-	// not local. Such a mark must not be kept.
+	// Racy: a change may follow that leaves the mark as it is, because by the file system's own clock the last one was
+	// just now, or because the file system is not local. Such a mark must not be kept.
 	Racy bool
 	data string
 }
@@ -39,8 +38,14 @@ func (m *Mark) UnmarshalBinary(data []byte) error {
 	return nil
 }
 
-// racyWindow is longer than the coarsest directory times there are (FAT: two seconds).
-const racyWindow = 2 * time.Second
+// A directory's time tells of every change that is later than it by more than the step in which the file system
+// keeps times.
+const (
+	// fineWindow is longer than the tick by which kernels stamp files (at most 10 ms).
+	fineWindow = 12 * time.Millisecond
+	// racyWindow is longer than the coarsest directory times there are (FAT: two seconds).
+	racyWindow = 2 * time.Second
+)
 
 // Mark returns the folder's mark as of now. ErrNoFolder if there is no such folder.
 func (s *Store) Mark(f mail.FolderName) (Mark, error) {
@@ -60,18 +65,31 @@ func (s *Store) mark(st stamp) (Mark, error) {
 	if !s.Local() {
 		return m, nil
 	}
-	age, err := s.clock.since(st.youngest, racyWindow)
-	m.Racy = age <= racyWindow
+	if s.exact(st) {
+		m.Racy = false
+		return m, nil
+	}
+	age, err := s.clock.since(st.youngest, st.window())
+	m.Racy = age <= st.window()
 	return m, err
 }
 
 // stamp is a folder's mark with what is needed to judge it.
 type stamp struct {
 	data     string
+	around   string // data but for the times of new and cur
 	inode    uint64 // of the folder
 	youngest time.Time
-	coarse   bool // no time has a fraction of a second: the file system may not keep any
+	coarse   bool // a directory's times have no fraction of a second: its file system may not keep any
+	foreign  bool // not all of it is on the root's file system
 	missing  bool // cur, new or tmp is missing
+}
+
+func (st stamp) window() time.Duration {
+	if st.coarse {
+		return racyWindow
+	}
+	return fineWindow
 }
 
 // markVersion begins every mark: a later version that looks at more must not believe older marks.
@@ -80,16 +98,18 @@ const markVersion = 1
 // stamp looks at the directories. ErrNoFolder if none of cur, new and tmp exists; ErrNotRegular if
 // something on the way is no real directory.
 func (s *Store) stamp(d folderDir) (stamp, error) {
-	st := stamp{coarse: true}
+	var st stamp
 	data := []byte{markVersion}
 	data = binary.BigEndian.AppendUint64(data, s.rootInfo.Dev)
 	data = binary.BigEndian.AppendUint64(data, s.rootInfo.Inode)
 	st.inode = s.rootInfo.Inode
 
-	add := func(name string, dir bool) (bool, error) {
+	var around []byte
+	add := func(name string, dir, timed bool) (bool, error) {
 		info, err := s.fs.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			data = append(data, 0)
+			around = append(around, 0)
 			return false, nil
 		}
 		if err != nil {
@@ -98,19 +118,20 @@ func (s *Store) stamp(d folderDir) (stamp, error) {
 		if dir && !info.Mode.IsDir() {
 			return false, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%w: not a real directory", ErrNotRegular)}
 		}
+		start := len(data)
 		data = append(data, 1)
-		for _, v := range [...]uint64{info.Dev, info.Inode, uint64(info.ModTime.UnixNano()), uint64(info.CTime.UnixNano())} {
-			data = binary.BigEndian.AppendUint64(data, v)
+		data = binary.BigEndian.AppendUint64(data, info.Dev)
+		data = binary.BigEndian.AppendUint64(data, info.Inode)
+		if !timed {
+			around = append(around, data[start:]...)
 		}
-		for _, t := range [...]time.Time{info.ModTime, info.CTime} {
-			if t.After(st.youngest) {
-				st.youngest = t
-			}
-			if t.Nanosecond() != 0 {
-				st.coarse = false
-			}
+		data = binary.BigEndian.AppendUint64(data, uint64(info.ModTime.UnixNano()))
+		data = binary.BigEndian.AppendUint64(data, uint64(info.CTime.UnixNano()))
+		if timed {
+			around = append(around, data[start:]...)
 		}
-		st.inode = info.Inode
+		st.see(info)
+		st.foreign = st.foreign || info.Dev != s.rootInfo.Dev
 		return true, nil
 	}
 	if d.path != "." {
@@ -118,7 +139,7 @@ func (s *Store) stamp(d folderDir) (stamp, error) {
 			if i < len(d.path) && d.path[i] != '/' {
 				continue
 			}
-			if ok, err := add(d.path[:i], true); err != nil {
+			if ok, err := add(d.path[:i], true, true); err != nil {
 				return stamp{}, err
 			} else if !ok {
 				return stamp{}, fmt.Errorf("%s: %w", d.name, ErrNoFolder)
@@ -126,15 +147,15 @@ func (s *Store) stamp(d folderDir) (stamp, error) {
 		}
 	}
 	inode := st.inode
-	hasNew, err := add(d.sub(newDir), true)
+	hasNew, err := add(d.sub(newDir), true, false)
 	if err != nil {
 		return stamp{}, err
 	}
-	hasCur, err := add(d.sub(curDir), true)
+	hasCur, err := add(d.sub(curDir), true, false)
 	if err != nil {
 		return stamp{}, err
 	}
-	if _, err := add(d.sub(keywordsFile), false); err != nil {
+	if _, err := add(d.sub(keywordsFile), false, true); err != nil {
 		return stamp{}, err
 	}
 	st.inode, st.missing = inode, !hasNew || !hasCur
@@ -147,17 +168,30 @@ func (s *Store) stamp(d folderDir) (stamp, error) {
 			return stamp{}, err
 		}
 	}
-	st.data = string(data)
+	st.data, st.around = string(data), string(around)
 	return st, nil
+}
+
+// see takes in the times of a directory or file, and its inode.
+func (st *stamp) see(info FileInfo) {
+	fraction := false
+	for _, t := range [...]time.Time{info.ModTime, info.CTime} {
+		if t.After(st.youngest) {
+			st.youngest = t
+		}
+		fraction = fraction || t.Nanosecond() != 0
+	}
+	st.coarse = st.coarse || !fraction
+	st.inode = info.Inode
 }
 
 // settled reports whether every change after the stamp was taken would show in a second stamp, and
 // else for how long that will not be so.
 func (s *Store) settled(st stamp) (bool, time.Duration, error) {
-	window := fineWindow
-	if st.coarse {
-		window = racyWindow
+	if s.exact(st) {
+		return true, 0, nil
 	}
+	window := st.window()
 	age, err := s.clock.since(st.youngest, window)
 	if err != nil {
 		return false, 0, err
@@ -169,8 +203,8 @@ func (s *Store) settled(st stamp) (bool, time.Duration, error) {
 	return false, window - max(age, 0) + time.Millisecond, nil
 }
 
-// fineWindow is longer than the tick by which kernels stamp files (at most 10 ms).
-const fineWindow = 12 * time.Millisecond
+// exact reports whether every change after the stamp was taken shows, whenever it was.
+func (s *Store) exact(st stamp) bool { return s.fs.Kind().Exact && !st.foreign }
 
 // repair makes what is missing of cur, new and tmp in a folder that exists.
 func (s *Store) repair(d folderDir) error {

@@ -84,12 +84,12 @@ func (s *Store) readUntilQuiet(ctx context.Context, d folderDir, known Known) (r
 		if err != nil {
 			return reading{}, err
 		}
-		// Both clocks are read before the directory is: a change after that shows.
-		mark, err := s.mark(before)
+		// The clock is read before the directory is: a change after that shows.
+		settled, wait, err := s.settled(before)
 		if err != nil {
 			return reading{}, err
 		}
-		settled, wait, err := s.settled(before)
+		mark, err := s.mark(before)
 		if err != nil {
 			return reading{}, err
 		}

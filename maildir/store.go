@@ -33,6 +33,7 @@ type Store struct {
 	seed     maphash.Seed // of hashes of base names
 
 	clock     fsClock
+	witness   witness
 	touched   touched
 	listings  listings
 	keywords  keywordStore
@@ -75,10 +76,12 @@ func newStore(root string, layout Layout, o Options) *Store {
 		// A host without a name still has process and random bytes.
 		o.Host, _ = os.Hostname()
 	}
-	s := &Store{root: root, layout: layout, fs: o.FS, now: o.Now, readOnly: o.ReadOnly}
+	s := &Store{root: root, layout: layout, now: o.Now, readOnly: o.ReadOnly}
+	s.fs = &seenFS{o.FS, &s.witness}
 	s.names = &namer{now: o.Now, random: o.Rand, pid: os.Getpid(), host: escapeHost(o.Host)}
 	s.seed = maphash.MakeSeed()
-	s.clock.s, s.keywords.s = s, s
+	s.clock.s, s.keywords.s, s.witness.s = s, s, s
+	s.witness.seed = s.seed
 	return s
 }
 
@@ -128,7 +131,7 @@ func (s *Store) Close() error {
 		err = s.lock.Close()
 		s.lock = nil
 	}
-	return errors.Join(err, s.fs.Close())
+	return errors.Join(err, s.witness.close(), s.fs.Close())
 }
 
 // Local reports whether marks can be trusted: false on NFS, SMB and FUSE, and where it is not known.

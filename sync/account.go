@@ -82,7 +82,7 @@ type run struct {
 
 	lostUploads int // connections that broke while uploading
 
-	mu       sync.Mutex // guards res, again, progress, lostUploads and folder.dirty
+	mu       sync.Mutex // guards res, again, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 }
 
@@ -104,6 +104,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
+	witnessed             bool           // the Maildir was asked to see that nobody else changes the folder
 
 	pairs     map[int64]*plan.Pair
 	remoteNew []plan.RemoteMessage // in ascending order of UID once all is gathered
@@ -117,8 +118,9 @@ type folder struct {
 
 	welcomed bool // its first batch of downloads, which is smaller, has begun
 
-	failed error // reading it failed: it takes no part in this run
-	dirty  bool  // something in it did not go as planned: its marks are not committed
+	failed    error // reading it failed: it takes no part in this run
+	dirty     bool  // something in it did not go as planned: its marks are not committed
+	surprised bool  // see run.surprise
 	// doubted: the state says what is not so; the next run reads the folder whole.
 	doubted bool
 	// linked are folders whose messages are the subject of operations in this one.
@@ -273,6 +275,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		}
 	}
 	r.link(p.Ops)
+	r.witness(p.Ops)
 	return r.apply(ctx, p)
 }
 

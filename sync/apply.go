@@ -457,9 +457,57 @@ func (r *run) sizeOf(op *plan.Op) int64 {
 	return 0
 }
 
+// witness has the Maildir watch the folders that operations are about to change.
+func (r *run) witness(ops []plan.Op) {
+	for i := range ops {
+		if ops[i].Side != plan.Maildir {
+			continue
+		}
+		for _, name := range [...]mail.FolderName{ops[i].Folder, ops[i].From} {
+			f := r.byName[name]
+			if f == nil || f.local == nil || f.witnessed {
+				continue
+			}
+			f.witnessed = true
+			if f.scanned == nil {
+				r.md.Witness(name, f.local.Mark)
+			} else if f.scanned.Quiet {
+				r.md.Witness(name, f.scanned.Mark)
+			}
+		}
+	}
+}
+
+// manyRows: it takes longer to read the names of a folder with more than so many messages in the next run than to wait, in this
+// one, until its times are telling.
+const manyRows = 5000
+
+// vouched returns the marks of folders that nobody but this run changed, as they are now.
+func (r *run) vouched(ctx context.Context) (map[*folder]maildir.Mark, error) {
+	marks := map[*folder]maildir.Mark{}
+	for _, f := range r.folders {
+		if !f.witnessed || f.failed != nil || f.dirty || f.surprised {
+			continue
+		}
+		var c state.Counts
+		err := r.view(ctx, func(tx *state.Tx) (err error) { c, err = tx.Counts(f.base.ID); return err })
+		if err != nil {
+			return nil, err
+		}
+		if m, ok := r.md.Vouch(ctx, f.name, c.Agreed > manyRows); ok {
+			marks[f] = m
+		}
+	}
+	return marks, nil
+}
+
 // commitMarks records up to where each folder was read, if all that was read has been dealt with.
 func (r *run) commitMarks(ctx context.Context) error {
 	filter := r.filter()
+	vouched, err := r.vouched(ctx)
+	if err != nil {
+		return err
+	}
 	return r.update(ctx, func(tx *state.Tx) error {
 		for _, f := range r.folders {
 			if f.failed != nil || f.base.ID == 0 {
@@ -503,13 +551,8 @@ func (r *run) commitMarks(ctx context.Context) error {
 				if s := f.selected; s != nil {
 					base.ReadOnly, base.Permanent, base.AnyKeyword, base.PermanentKnown = s.ReadOnly, s.Permanent, s.AnyKeyword, s.PermanentKnown
 				}
-				if f.readLocal {
-					base.LocalMark = nil
-					if !f.scanned.Mark.Racy {
-						if base.LocalMark, err = f.scanned.Mark.MarshalBinary(); err != nil {
-							return err
-						}
-					}
+				if base.LocalMark, err = f.localMark(base.LocalMark, vouched); err != nil {
+					return err
 				}
 				base.Filter = filter
 			}
@@ -524,6 +567,21 @@ func (r *run) commitMarks(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// localMark is what the folder's mark becomes: with no reading it stays as it was, and with one it is of the time before that, unless
+// somebody vouches for a later one.
+func (f *folder) localMark(was []byte, vouched map[*folder]maildir.Mark) ([]byte, error) {
+	if m, ok := vouched[f]; ok {
+		return m.MarshalBinary()
+	}
+	if !f.readLocal {
+		return was, nil
+	}
+	if f.scanned.Mark.Racy {
+		return nil, nil
+	}
+	return f.scanned.Mark.MarshalBinary()
 }
 
 // equalFolders compares all but the time, so that an idle run writes nothing.

@@ -207,8 +207,8 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 		o := outcome{op, rows[i].ID, op.LocalSeen, false}
 		if op.Add.IsZero() && op.Remove.IsZero() {
 			outcomes = append(outcomes, o)
-		} else if name := rows[i].Name; name != "" {
-			changes = append(changes, maildir.FlagChange{Base: name, Add: op.Add, Remove: op.Remove})
+		} else if rows[i].Name != "" {
+			changes = append(changes, maildir.FlagChange{Seen: lastSeen(&rows[i]), Add: op.Add, Remove: op.Remove})
 			changed = append(changed, o)
 		}
 	}
@@ -224,6 +224,9 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 		}
 		o, has := changed[i], out.Entry.Flags
 		o.seen, o.acted = o.op.LocalSeen.Minus(o.op.Add.Minus(has)).Plus(o.op.Remove.And(has)), true
+		if !o.seen.Equal(has) {
+			r.surprise(f)
+		}
 		outcomes = append(outcomes, o)
 	}
 	if err := r.md.Flush(); err != nil {
@@ -249,6 +252,11 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 	})
 	r.count(func(res *Result) { res.ToMaildir.Flags += n })
 	return err
+}
+
+// lastSeen is what the state says of a message's file.
+func lastSeen(row *state.Message) maildir.Seen {
+	return maildir.Seen{Base: row.Name, Flags: row.LocalFlags}
 }
 
 // rows returns the present rows of operations, in their order. A row that is not in the operation's folder

@@ -116,14 +116,14 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 	if err != nil {
 		return err
 	}
-	intents, names := make([]*state.Intent, len(batch)), make([]string, len(batch))
+	intents, files := make([]*state.Intent, len(batch)), make([]maildir.Seen, len(batch))
 	for i := range batch {
-		intents[i], names[i] = batch[i].intent, batch[i].intent.Message.Name
+		intents[i], files[i] = batch[i].intent, lastSeen(&batch[i].intent.Message)
 	}
 	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
 		return err
 	}
-	for i, out := range r.md.MoveAll(k.from, names, k.to) {
+	for i, out := range r.md.MoveAll(k.from, files, k.to) {
 		b := &batch[i]
 		switch {
 		case errors.Is(out.Err, maildir.ErrNotFound):
@@ -135,9 +135,12 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 			}
 		case out.Err != nil: // its intent stays: the next run finds out where it is
 			r.soil(to)
-			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", names[i], k.from, out.Err))
+			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", files[i].Base, k.from, out.Err))
 		default:
 			b.arrived(out.Entry)
+			if !b.moved.LocalFlags.Equal(out.Entry.Flags) {
+				r.surprise(to)
+			}
 		}
 	}
 	if err := r.md.Flush(); err != nil {

@@ -157,23 +157,23 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 		undo = &maildir.Undo{Run: maildir.RunName(r.now())}
 	}
 	var doomed, gone []state.Message
-	var names []string
+	var files []maildir.Seen
 	for i, op := range ops {
 		m := rows[i]
 		if m.ID == 0 || back.Contains(m.UID) && !op.Expunge {
 			r.doubt(f)
 			continue
 		}
-		doomed, names = append(doomed, m), append(names, m.Name)
+		doomed, files = append(doomed, m), append(files, lastSeen(&m))
 	}
-	for i, out := range r.md.RemoveAll(f.name, names, undo) {
+	for i, out := range r.md.RemoveAll(f.name, files, undo) {
 		switch {
 		case errors.Is(out.Err, maildir.ErrNotFound):
 			r.doubt(f)
 			r.lookAgain() // moved while we looked, or deleted: the next look tells
 		case out.Err != nil:
 			r.soil(f)
-			r.fail(f.name, fmt.Errorf("removing message file %s: %w", names[i], out.Err))
+			r.fail(f.name, fmt.Errorf("removing message file %s: %w", files[i].Base, out.Err))
 		default:
 			gone = append(gone, doomed[i])
 		}

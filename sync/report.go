@@ -37,6 +37,14 @@ func (r *run) soil(f *folder) {
 	r.mu.Unlock()
 }
 
+// surprise notes that a file which was worked on has flags that nobody planned with. Its row does not say so, and the
+// next run shall see it.
+func (r *run) surprise(f *folder) {
+	r.mu.Lock()
+	f.surprised = true
+	r.mu.Unlock()
+}
+
 // doubt is soil for a folder of which the state turned out to be wrong: that its marks are unchanged means nothing.
 func (r *run) doubt(f *folder) {
 	r.mu.Lock()
