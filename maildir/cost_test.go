@@ -205,7 +205,15 @@ func TestScanAllocations(t *testing.T) {
 		t.Errorf("%v allocations to find %d names unchanged", got, n)
 	}
 	l := s.listings.get(mail.Inbox)
-	if l.find("none"); len(l.others.sorted) != n || cap(l.others.sorted) > n+hashBlock || l.others.blocks != nil {
+	for range fewQuestions {
+		if _, v := l.find("none"); v != absent {
+			t.Fatal("a name that nobody has is found")
+		}
+		if _, v := l.find("m77"); v != unlisted {
+			t.Fatal("a name that is there is not found")
+		}
+	}
+	if len(l.others.sorted) != n || cap(l.others.sorted) > n+hashBlock || l.others.blocks != nil {
 		t.Errorf("%d hashes are kept in room for %d", len(l.others.sorted), cap(l.others.sorted))
 	}
 }

@@ -21,8 +21,9 @@ const (
 const (
 	firstBuffer = 4 << 10
 	listBuffer  = 64 << 10
-	// buffersAhead is how many of them are read ahead: a hundred thousand names are some 150.
-	buffersAhead = 32
+	// buffersAhead is how many of them are read ahead, while what is known of the folder is still being loaded: a hundred
+	// thousand names are some 130.
+	buffersAhead = 96
 )
 
 // listDir reads names and types from the directory alone: below an os.Root the standard library

@@ -126,9 +126,13 @@ type nameHashes struct {
 	seed   maphash.Seed
 	n      int
 	blocks [][]uint64 // as they were read
-	sorted []uint64   // in place of blocks, from the first question on
+	sorted []uint64   // in place of blocks, once many were asked for
+	asked  int
 	later  map[uint64]bool
 }
+
+// fewQuestions are answered faster by going through all hashes than by sorting them first.
+const fewQuestions = 64
 
 // hashBlock is how many hashes are allocated at once: 64 KB.
 const hashBlock = 8 << 10
@@ -151,14 +155,20 @@ func (h *nameHashes) arrived(base string) {
 }
 
 func (h *nameHashes) has(base string) bool {
+	hash := maphash.String(h.seed, base)
+	if h.later[hash] {
+		return true
+	}
+	if h.asked++; h.asked <= fewQuestions {
+		return slices.ContainsFunc(h.blocks, func(b []uint64) bool { return slices.Contains(b, hash) })
+	}
 	if h.blocks != nil {
 		h.sorted = slices.Concat(h.blocks...)
 		h.blocks = nil
 		slices.Sort(h.sorted)
 	}
-	hash := maphash.String(h.seed, base)
 	_, ok := slices.BinarySearch(h.sorted, hash)
-	return ok || h.later[hash]
+	return ok
 }
 
 // listings remembers the last folders that were read.

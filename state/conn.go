@@ -37,6 +37,8 @@ type conn struct {
 	key     *hashKey
 	// clock counts uses of indexes.
 	clock uint64
+	// changes counts what may have changed rows of messages.
+	changes uint64
 	// version is SQLite's number for what all others wrote into the file.
 	version int64
 	// broken is the first error in this transaction after which what is in memory may be half a change. It is not
@@ -107,6 +109,7 @@ func (c *conn) close() error {
 
 // forget drops all that is kept in memory of what the database holds.
 func (c *conn) forget() {
+	c.changes++
 	c.pager, c.words = newPager(c), newWords()
 	c.known, c.indexes, c.key = nil, make(map[int64]*index), nil
 }

@@ -264,6 +264,7 @@ func (c *conn) writeParts(folder int64, ix *index, s *summary) error {
 
 // dropIndex forgets the index of a folder that is gone, here and in the database.
 func (tx *Tx) dropIndex(folder int64) error {
+	tx.c.changes++
 	tx.unwritten -= len(tx.pending[folder].all())
 	delete(tx.pending, folder)
 	delete(tx.c.indexes, folder)

@@ -105,6 +105,7 @@ func (tx *Tx) putRow(p *page, slot int, m *Message) {
 
 // count records in the summaries and indexes that a row is another than before; no head is no row.
 func (tx *Tx) count(oldFolder int64, old *head, oldEntry entry, folder int64, h *head, e entry) error {
+	tx.c.changes++
 	if old != nil {
 		s, err := tx.summary(oldFolder)
 		if err != nil {

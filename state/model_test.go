@@ -20,9 +20,11 @@ import (
 type model struct {
 	folders  map[int64]Folder
 	messages map[int64]Message
+	// older are Files from earlier checks, by folder; clones share them.
+	older map[int64]*Files
 }
 
-func (m model) clone() model { return model{maps.Clone(m.folders), maps.Clone(m.messages)} }
+func (m model) clone() model { return model{maps.Clone(m.folders), maps.Clone(m.messages), m.older} }
 
 // where returns the rows for which want holds, sorted by ID.
 func (m model) where(want func(Message) bool) (rows []Message) {
@@ -216,6 +218,17 @@ func (m model) check(t *rapid.T, tx *Tx) {
 			t.Fatal(err)
 		}
 		m.checkFiles(t, id, files)
+		older := cmp.Or(m.older[id], files)
+		m.older[id] = files
+		for _, name := range []string{"", "a", "b", "z"} {
+			want, wantOK, err := tx.ByName(id, name)
+			equal("ByName", nil, err, nil)
+			for _, known := range []*Files{files, older, {}} {
+				got, ok, err := tx.ByNameIn(known, id, name)
+				equal("ByNameIn", got, err, want)
+				equal("ByNameIn found", ok, nil, wantOK)
+			}
+		}
 
 		asked := mail.NewUIDSet(rapid.SliceOf(rapid.Map(rapid.Uint32Range(1, 60), func(n uint32) mail.UID { return mail.UID(n) })).Draw(t, "asked")...)
 		byUIDs, err := tx.ByUIDs(id, asked)
@@ -307,7 +320,7 @@ func TestAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		run++
 		path := filepath.Join(dir, strconv.Itoa(run))
-		m := model{map[int64]Folder{}, map[int64]Message{}}
+		m := model{map[int64]Folder{}, map[int64]Message{}, map[int64]*Files{}}
 		db := openQuick(t, path)
 		db.c.limits = genLimits(t)
 		for range rapid.IntRange(1, 6).Draw(t, "transactions") {

@@ -28,6 +28,22 @@ func (tx *Tx) ByName(folder int64, name string) (Message, bool, error) {
 	return m, err == nil, err
 }
 
+// ByNameIn is ByName, from what was loaded of the folder before if nothing was written since.
+func (tx *Tx) ByNameIn(f *Files, folder int64, name string) (Message, bool, error) {
+	if f.folder != folder || f.c != tx.c || f.changes != tx.c.changes {
+		return tx.ByName(folder, name)
+	}
+	n := f.find(name).place()
+	if n < 0 {
+		return Message{}, false, nil
+	}
+	m, err := tx.Message(f.ids[n])
+	if err != nil || m.Folder != folder || m.Name != name {
+		return tx.ByName(folder, name) // another name has the same hash
+	}
+	return m, true, nil
+}
+
 // UIDs returns the UIDs that the server had when it was last looked at: of every row of the folder that has one,
 // parked and pending rows included, but not those that are held because they were gone.
 func (tx *Tx) UIDs(folder int64) (mail.UIDSet, error) {
@@ -136,6 +152,12 @@ func (tx *Tx) InFolder(folder int64) ([]Message, error) {
 		entries = append(entries, pt.entries...)
 	}
 	return tx.read(folder, entries)
+}
+
+// Prepare loads what looking up the folder's rows needs, so that the first look-up is as fast as the next ones.
+func (tx *Tx) Prepare(folder int64) error {
+	_, err := tx.index(folder)
+	return err
 }
 
 // Held returns the rows of all folders whose deletion is held back, sorted by ID.

@@ -117,16 +117,21 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		}
 		box.UIDValidity = st.UIDValidity
 	} else {
-		err := r.view(ctx, func(tx *state.Tx) (err error) {
-			since.KnownCount, err = tx.UIDCount(f.base.ID, since.UIDNext)
-			return err
+		// What the answer is compared with is loaded while the server thinks. What fails here fails again when it is needed.
+		r.early.Go(func() {
+			_ = r.view(ctx, func(tx *state.Tx) error { return tx.Prepare(f.base.ID) })
 		})
-		if err != nil {
-			return err
+		ask := func(what func(*state.Tx) error) {
+			if err := r.view(ctx, what); err != nil && knownErr == nil {
+				knownErr = err
+			}
 		}
-		since.Known = func() mail.UIDSet {
-			var known mail.UIDSet
-			knownErr = r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(f.base.ID); return err })
+		since.KnownCount = func() (n uint32) {
+			ask(func(tx *state.Tx) (err error) { n, err = tx.UIDCount(f.base.ID, since.UIDNext); return err })
+			return n
+		}
+		since.Known = func() (known mail.UIDSet) {
+			ask(func(tx *state.Tx) (err error) { known, err = tx.UIDs(f.base.ID); return err })
 			return known
 		}
 	}

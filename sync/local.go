@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -53,13 +54,14 @@ type listing struct {
 	// unknown are the files that have no row with their name and flags; missing the rows, by ID, that have no such file.
 	unknown []maildir.Entry
 	missing []int64
+	files   *state.Files // what the state knew then
 }
 
 // list reads a folder's directory and compares it with the rows of the folder with that ID, 0 if the state knows none.
 func (r *run) list(ctx context.Context, id int64, name mail.FolderName) (*listing, error) {
 	if id == 0 {
 		scan, err := r.md.Scan(ctx, name, nil)
-		return &listing{scan: scan, unknown: scan.Entries}, err
+		return &listing{scan: scan, unknown: scan.Entries, files: &state.Files{}}, err
 	}
 	// What the state knows is loaded while the directory is being read.
 	files := newFilesToCome(func() (files *state.Files, err error) {
@@ -67,10 +69,12 @@ func (r *run) list(ctx context.Context, id int64, name mail.FolderName) (*listin
 		return files, err
 	})
 	l, err := r.listKnown(ctx, name, files)
-	if _, ferr := files.wait(); ferr != nil {
-		return nil, ferr
+	known, ferr := files.wait()
+	if err = cmp.Or(ferr, err); err != nil {
+		return nil, err
 	}
-	return l, err
+	l.files = known
+	return l, nil
 }
 
 // knownFiles are what the state knows of a folder's files, see state.Files.
@@ -202,7 +206,7 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 	err := r.view(ctx, func(tx *state.Tx) error {
 		found := make(map[int64]bool, len(l.unknown))
 		for _, e := range l.unknown {
-			row, ok, err := tx.ByName(f.base.ID, e.Base)
+			row, ok, err := tx.ByNameIn(l.files, f.base.ID, e.Base)
 			if err != nil {
 				return err
 			}

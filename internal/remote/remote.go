@@ -177,11 +177,11 @@ type Since struct {
 	ModSeq uint64
 	// UIDNext is the first UID that was never seen; messages from there on are new.
 	UIDNext mail.UID
-	// Known are the UIDs last seen in the mailbox (only those below UIDNext count). It is called only
-	// when the server needs it told, or when vanished messages must be worked out.
+	// Known are the UIDs last seen in the mailbox (only those below UIDNext count), nil if there are none. It is called
+	// only when the server needs it told, or when vanished messages must be worked out.
 	Known func() mail.UIDSet
-	// KnownCount is the number of UIDs in Known.
-	KnownCount uint32
+	// KnownCount is the number of UIDs in Known below UIDNext. It is called once the server has answered.
+	KnownCount func() uint32
 }
 
 // Changes is one reading of a mailbox. Status is the mark as it was when the reading began: it may be

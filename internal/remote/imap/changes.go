@@ -24,10 +24,7 @@ const (
 func (s *Session) Changes(ctx context.Context, box remote.Box, since remote.Since) (remote.Changes, error) {
 	box.Name = canonical(box.Name)
 	r := &reading{s: s, box: box, since: since, from: max(since.UIDNext, 1), op: "reading mailbox " + readName(box.Name)}
-	if since.UIDNext <= 1 {
-		r.since.KnownCount = 0
-	}
-	if r.since.KnownCount == 0 {
+	if !r.knows() {
 		if err := s.mayCompress(ctx); err != nil { // the whole list comes
 			return remote.Changes{}, err
 		}
@@ -67,9 +64,12 @@ type reading struct {
 	knownRead bool
 }
 
+// knows reports whether any message was seen before.
+func (r *reading) knows() bool { return r.since.UIDNext > 1 && r.since.Known != nil }
+
 // known returns the known UIDs below the mark.
 func (r *reading) known() mail.UIDSet {
-	if !r.knownRead && r.since.Known != nil && r.since.KnownCount > 0 {
+	if !r.knownRead && r.knows() {
 		r.knownSet = r.since.Known().Clamp(1, r.from-1)
 	}
 	r.knownRead = true
@@ -81,7 +81,7 @@ func (r *reading) known() mail.UIDSet {
 func (r *reading) canQResync() bool {
 	s := r.s
 	on := s.qresync || s.fresh && s.enablesQResync() // in the same flight
-	return on && s.caps.has(goimap.CapQResync) && !s.noChanges && r.since.ModSeq > 0 && r.since.KnownCount > 0 && r.box.UIDValidity != 0 &&
+	return on && s.caps.has(goimap.CapQResync) && !s.noChanges && r.since.ModSeq > 0 && r.knows() && r.box.UIDValidity != 0 &&
 		(!s.opened || s.caps.has(goimap.CapUnselect))
 }
 
@@ -101,9 +101,9 @@ func (r *reading) first(ctx context.Context) error {
 	fresh := r.freshCommand(opening.opening)
 	cmds = append(cmds, fresh)
 	var flags *command
-	r.all = r.since.KnownCount == 0
+	r.all = !r.knows()
 	switch {
-	case quick || r.since.KnownCount == 0:
+	case quick || r.all:
 	case r.since.ModSeq > 0 && s.caps.has(goimap.CapCondStore):
 		flags = r.flagsCommand(fmt.Sprintf(" (CHANGEDSINCE %d)", r.since.ModSeq))
 	default:
@@ -211,7 +211,7 @@ func (r *reading) repair(ctx context.Context) error {
 		// is it a mark for the next time.
 		r.start.HighestModSeq, r.refused = 0, true
 	}
-	if r.refused && !r.full && r.since.KnownCount > 0 {
+	if r.refused && !r.full && r.knows() {
 		cmds, r.full = append(cmds, r.flagsCommand("")), true
 	}
 	if incomplete := r.incomplete(); !incomplete.IsEmpty() {
@@ -270,9 +270,12 @@ func (r *reading) account(ctx context.Context) error {
 	if len(r.earlier) > 0 {
 		goneEarlier = intersect(r.known(), r.earlier.set()).Len()
 	}
-	messages := int64(r.start.Messages)
+	messages, known := int64(r.start.Messages), int64(0)
+	if r.knows() {
+		known = int64(r.since.KnownCount())
+	}
 	switch {
-	case messages == int64(r.since.KnownCount)-goneEarlier+int64(fresh):
+	case messages == known-goneEarlier+int64(fresh):
 		if len(r.earlier)+len(r.later) > 0 {
 			r.gone = intersect(r.known(), r.earlier.set().Union(r.later.set()))
 		}

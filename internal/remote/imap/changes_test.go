@@ -97,7 +97,7 @@ func TestNothingChangedCostsOneExchange(t *testing.T) {
 	})
 	before := s.Traffic().RoundTrips
 	mark := knownUIDs(30, 5)
-	mark.KnownCount, mark.Known = 4, func() mail.UIDSet { t.Error("the known UIDs were asked for"); return mail.UIDSet{} }
+	mark.KnownCount, mark.Known = func() uint32 { return 4 }, func() mail.UIDSet { t.Error("the known UIDs were asked for"); return mail.UIDSet{} }
 	ch, err := s.Changes(t.Context(), box7(), mark)
 	if err != nil {
 		t.Fatal(err)

@@ -220,7 +220,7 @@ func BenchmarkChanges(b *testing.B) {
 					out.Write(added.Bytes())
 				}
 			})
-			since := remote.Since{ModSeq: 20, UIDNext: n + 1, KnownCount: n, Known: func() mail.UIDSet { return known }}
+			since := remote.Since{ModSeq: 20, UIDNext: n + 1, KnownCount: func() uint32 { return n }, Known: func() mail.UIDSet { return known }}
 			b.ReportAllocs()
 			for b.Loop() {
 				got, err := s.Changes(b.Context(), box7(), since)

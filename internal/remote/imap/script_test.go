@@ -219,7 +219,7 @@ func (p *script) sayWhatIsThere(asked, there string) {
 // knownUIDs makes a mark with these UIDs known.
 func knownUIDs(modseq uint64, next mail.UID, uids ...mail.UID) remote.Since {
 	set := mail.NewUIDSet(uids...)
-	return remote.Since{ModSeq: modseq, UIDNext: next, KnownCount: uint32(set.Len()), Known: func() mail.UIDSet { return set }}
+	return remote.Since{ModSeq: modseq, UIDNext: next, KnownCount: func() uint32 { return uint32(set.Len()) }, Known: func() mail.UIDSet { return set }}
 }
 
 func tunnelled() transport.Conn { return transport.Conn{Secure: true, Tunnel: true} }

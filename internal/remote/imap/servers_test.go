@@ -82,7 +82,7 @@ func appendAll(t *testing.T, s remote.Session, mailbox string, uploads ...remote
 func since(ch remote.Changes, known ...mail.UID) remote.Since {
 	set := mail.NewUIDSet(known...)
 	return remote.Since{ModSeq: ch.Selected.HighestModSeq, UIDNext: ch.Selected.UIDNext,
-		Known: func() mail.UIDSet { return set }, KnownCount: uint32(set.Len())}
+		Known: func() mail.UIDSet { return set }, KnownCount: func() uint32 { return uint32(set.Len()) }}
 }
 
 func uidsOf(list []remote.Message) []mail.UID {

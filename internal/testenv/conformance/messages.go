@@ -213,7 +213,7 @@ func mark(ch remote.Changes, before mail.UIDSet) remote.Since {
 		known.Add(m.UID)
 	}
 	return remote.Since{ModSeq: ch.Selected.HighestModSeq, UIDNext: ch.Selected.UIDNext,
-		Known: func() mail.UIDSet { return known }, KnownCount: uint32(known.Len())}
+		Known: func() mail.UIDSet { return known }, KnownCount: func() uint32 { return uint32(known.Len()) }}
 }
 
 func uidsOf(messages []remote.Message) []mail.UID {

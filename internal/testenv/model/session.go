@@ -278,7 +278,7 @@ func (c *session) Changes(ctx context.Context, box remote.Box, since remote.Sinc
 // vanished works out which known messages are gone; told says that the server itself lists them. Where the
 // numbers add up nobody needs to look.
 func vanished(b *box, since remote.Since, below int, told bool) mail.UIDSet {
-	if since.Known == nil || (!told && uint32(below) == since.KnownCount) {
+	if since.Known == nil || (!told && uint32(below) == since.KnownCount()) {
 		return mail.UIDSet{}
 	}
 	var present mail.UIDSet
