@@ -87,6 +87,7 @@ type bulk struct {
 	do   func(int, Entry) (Entry, error)
 	out  []Outcome
 	sep  byte  // of the infos, 0 if it was not needed yet
+	cur  bool  // the last message without flags lay in cur
 	err  error // why nothing can be done at all
 }
 
@@ -146,17 +147,30 @@ func (b *bulk) tryLast(i int) bool {
 	if m.Flags.HasKeywords() {
 		return false
 	}
-	if m.Flags.IsZero() && b.try(i, Entry{Base: m.Base, New: true, File: m.Base}) {
-		return true
-	}
 	if b.sep == 0 {
 		if b.sep = b.s.listings.sep(b.dir.name); b.sep == 0 {
 			b.sep = ':'
 		}
 	}
-	file := fileName{base: m.Base, sep: b.sep, letters: lettersOf(m.Flags.System())}.String()
-	// A base name may itself look like one with flags.
-	return parseFileName(file).base == m.Base && b.try(i, Entry{Base: m.Base, Flags: m.Flags, File: file})
+	inCur := func() bool {
+		file := fileName{base: m.Base, sep: b.sep, letters: lettersOf(m.Flags.System())}.String()
+		// A base name may itself look like one with flags.
+		return parseFileName(file).base == m.Base && b.try(i, Entry{Base: m.Base, Flags: m.Flags, File: file})
+	}
+	if !m.Flags.IsZero() {
+		return inCur()
+	}
+	inNew := func() bool { return b.try(i, Entry{Base: m.Base, New: true, File: m.Base}) }
+	// Those that nobody has looked at lie in new. Most lie where the last one did.
+	if b.cur {
+		return inCur() || inNew() && b.lies(false)
+	}
+	return inNew() || inCur() && b.lies(true)
+}
+
+func (b *bulk) lies(inCur bool) bool {
+	b.cur = inCur
+	return true
 }
 
 // try does it to a file, and reports whether that was the right one: not renamed, nor in the way of another.
