@@ -282,10 +282,15 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 // plans returns what is to be done, in the portions in which it is to be done.
 func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], error) {
 	if plan.Independent(in) {
+		if mode := in.Policy.Mode; mode == plan.TwoWay || mode == plan.Push {
+			if _, err := r.openWritable(ctx, flagged(in.Pairs), in.Folders); err != nil {
+				return nil, err
+			}
+		}
 		return plan.Portions(in), nil
 	}
 	p := plan.Make(in)
-	changed, err := r.openChanged(ctx, p.Ops, in.Folders)
+	changed, err := r.openWritable(ctx, changedOnServer(p.Ops), in.Folders)
 	if err != nil {
 		return nil, err
 	}
@@ -295,33 +300,51 @@ func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], er
 	return func(yield func(plan.Plan) bool) { yield(p) }, nil
 }
 
-// openChanged opens the mailboxes that operations would change, and reports whether one turned out to be read-only, of
-// which the planner did not know.
-func (r *run) openChanged(ctx context.Context, ops []plan.Op, folders []plan.Folder) (changed bool, err error) {
-	for i := range ops {
-		op := &ops[i]
-		if op.Side != plan.Server || op.Kind == plan.Park {
+// flagged yields the folders of messages whose flags were changed.
+func flagged(pairs []plan.Pair) iter.Seq[mail.FolderName] {
+	return func(yield func(mail.FolderName) bool) {
+		for i := range pairs {
+			p := &pairs[i]
+			if !(p.LocalNow.Equal(p.LocalFlags) && p.RemoteNow.Equal(p.RemoteFlags)) && !yield(p.Folder) {
+				return
+			}
+		}
+	}
+}
+
+// changedOnServer yields the folders whose mailboxes operations would change.
+func changedOnServer(ops []plan.Op) iter.Seq[mail.FolderName] {
+	return func(yield func(mail.FolderName) bool) {
+		for i := range ops {
+			op := &ops[i]
+			if op.Side == plan.Server && op.Kind != plan.Park && !(yield(op.Folder) && yield(op.From)) {
+				return
+			}
+		}
+	}
+}
+
+// openWritable opens mailboxes that are to be changed, and reports whether one turned out to be read-only, of
+// which the planner did not know. It does now.
+func (r *run) openWritable(ctx context.Context, names iter.Seq[mail.FolderName], folders []plan.Folder) (changed bool, err error) {
+	for name := range names {
+		f := r.byName[name]
+		if f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
 			continue
 		}
-		for _, name := range []mail.FolderName{op.Folder, op.From} {
-			f := r.byName[name]
-			if f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
-				continue
+		if _, err := r.selectedOf(ctx, f); err != nil {
+			if !r.ofFolder(ctx, err) {
+				return changed, err
 			}
-			if _, err := r.selectedOf(ctx, f); err != nil {
-				if !r.ofFolder(ctx, err) {
-					return changed, err
-				}
-				r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
-				continue
-			}
-			if !f.selected.ReadOnly {
-				continue
-			}
-			for i := range folders {
-				if folders[i].Name == name && !folders[i].RemoteReadOnly {
-					folders[i].RemoteReadOnly, changed = true, true
-				}
+			r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
+			continue
+		}
+		if !f.selected.ReadOnly {
+			continue
+		}
+		for i := range folders {
+			if folders[i].Name == name && !folders[i].RemoteReadOnly {
+				folders[i].RemoteReadOnly, changed = true, true
 			}
 		}
 	}

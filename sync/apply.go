@@ -457,23 +457,27 @@ func (r *run) sizeOf(op *plan.Op) int64 {
 	return 0
 }
 
+// manyChanges of one folder take longer to watch than reading its names in the next run does.
+const manyChanges = 2000
+
 // witness has the Maildir watch the folders that operations are about to change.
 func (r *run) witness(ops []plan.Op) {
+	changes := map[mail.FolderName]int{}
 	for i := range ops {
-		if ops[i].Side != plan.Maildir {
+		if ops[i].Side == plan.Maildir {
+			changes[ops[i].Folder]++
+			changes[ops[i].From]++
+		}
+	}
+	for _, f := range r.folders {
+		if f.local == nil || f.witnessed || changes[f.name] == 0 || changes[f.name] > manyChanges {
 			continue
 		}
-		for _, name := range [...]mail.FolderName{ops[i].Folder, ops[i].From} {
-			f := r.byName[name]
-			if f == nil || f.local == nil || f.witnessed {
-				continue
-			}
-			f.witnessed = true
-			if f.scanned == nil {
-				r.md.Witness(name, f.local.Mark)
-			} else if f.scanned.Quiet {
-				r.md.Witness(name, f.scanned.Mark)
-			}
+		f.witnessed = true
+		if f.scanned == nil {
+			r.md.Witness(f.name, f.local.Mark)
+		} else if f.scanned.Quiet {
+			r.md.Witness(f.name, f.scanned.Mark)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
 )
 
 // The most messages in a portion, and of one folder in it: several folders can be transferred side by side.
@@ -13,15 +15,17 @@ const (
 )
 
 // Portions yields what Make plans in pieces, to be carried out one after the other. There is more than one only if all that
-// is to be done is to take over many messages that are new on the server, as in a first sync: then no message has
-// to do with another, and the operations need not all be in memory at once. The newest messages of
+// is to be done is to take over many messages that are new on the server, as in a first sync, or flags of many: then no message
+// has to do with another, and the operations need not all be in memory at once. The newest messages of
 // every folder come first, as far as UIDs tell.
 func Portions(in Input) iter.Seq[Plan] {
 	return func(yield func(Plan) bool) {
-		if len(in.Remote) <= portionMessages || !Independent(in) {
+		if len(in.Remote)+len(in.Pairs) <= portionMessages || !Independent(in) {
 			yield(Make(in))
 			return
 		}
+		pairs := in.Pairs
+		in.Pairs = nil
 		left := newestFirst(in.Remote)
 		for len(left) > 0 {
 			in.Remote = make([]RemoteMessage, 0, portionMessages)
@@ -37,13 +41,23 @@ func Portions(in Input) iter.Seq[Plan] {
 				return
 			}
 		}
+		in.Remote = nil
+		for some := range slices.Chunk(byUID(pairs), portionMessages) {
+			in.Pairs = make([]Pair, len(some))
+			for i, p := range some {
+				in.Pairs[i] = *p
+			}
+			if !yield(Make(in)) {
+				return
+			}
+		}
 	}
 }
 
 // Independent reports whether every message of the input is planned for by itself: there is nothing but new ones on the
-// server, and nothing on it is changed.
+// server and known ones where they were before, and nothing is removed.
 func Independent(in Input) bool {
-	if len(in.Pairs) > 0 || len(in.Local) > 0 {
+	if len(in.Local) > 0 || slices.ContainsFunc(in.Pairs, func(p Pair) bool { return !p.onlyFlags(in.Policy) }) {
 		return false
 	}
 	m := maker{resolver: &resolver{policy: in.Policy}}
@@ -51,6 +65,26 @@ func Independent(in Input) bool {
 		_, doomed := m.deletedFolder(f)
 		return doomed
 	})
+}
+
+// onlyFlags reports whether a pair's message is where it was, on both sides, and can be no reason to remove it.
+func (p *Pair) onlyFlags(policy Policy) bool {
+	if p.Why != Agreed || p.Remote != Present || p.Local != Present || p.RemoteHeld || p.LocalHeld {
+		return false
+	}
+	return !policy.Expunge || !p.RemoteNow.Has(mail.Deleted) && !p.LocalNow.Has(mail.Deleted)
+}
+
+// byUID returns the pairs of each folder in ascending order of UID, so that a portion's UIDs lie close together.
+func byUID(pairs []Pair) []*Pair {
+	all := make([]*Pair, len(pairs))
+	for i := range pairs {
+		all[i] = &pairs[i]
+	}
+	slices.SortFunc(all, func(a, b *Pair) int {
+		return cmp.Or(compareFolders(a.Folder, b.Folder), cmp.Compare(a.UID, b.UID), cmp.Compare(a.ID, b.ID))
+	})
+	return all
 }
 
 // newestFirst returns the messages of each folder in descending order of UID.
