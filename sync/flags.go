@@ -46,7 +46,7 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 // So many messages get other flags on either side before that is recorded. On the server it is one command for those that
 // change alike.
 const (
-	localFlags  = 5000
+	localFlags  = 10_000
 	remoteFlags = 10_000
 )
 
