@@ -28,6 +28,7 @@ type conn struct {
 	// args is reused by every statement.
 	args   []driver.NamedValue
 	limits limits
+	commit func(commit func() error) error // see Options
 
 	// What was read or written lately, see forget.
 	pager   pager

@@ -41,7 +41,7 @@ func (tx *Tx) Files(folder int64) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A quarter of the slots at least are free.
+	// A fifth of the slots at least is free.
 	f := &Files{key: key, folder: folder, c: tx.c, changes: tx.c.changes, ids: make([]int64, 0, ix.n), slots: make([]slot, 1<<bits.Len(uint(ix.n+ix.n/4)))}
 	mask := uint64(len(f.slots) - 1)
 	for _, pt := range ix.parts {

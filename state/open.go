@@ -23,6 +23,9 @@ type Options struct {
 	// LocalFS allows a write-ahead log, which needs memory shared between processes. Elsewhere (NFS, SMB, FUSE)
 	// there is a rollback journal.
 	LocalFS bool
+	// Commit, if it is not nil, is called with every commit of an Update and calls it: a test may stop the world before, or
+	// after. An error is Update's.
+	Commit func(commit func() error) error
 	// Now is the clock, time.Now if nil. It only dates the database, see DB.Since.
 	Now func() time.Time
 }
@@ -58,6 +61,7 @@ func open(ctx context.Context, path string, o Options, steps []step) (db *DB, er
 	}
 	db = &DB{path: path, turn: make(chan struct{}, 1), c: c, local: o.LocalFS, fresh: empty, now: o.Now}
 	db.turn <- struct{}{}
+	c.commit = o.Commit
 	if db.now == nil {
 		db.now = time.Now
 	}

@@ -199,11 +199,14 @@ func (c *conn) update(f func(tx *Tx) error) (err error) {
 	if err := tx.finish(); err != nil {
 		return err
 	}
-	if _, err := c.exec("COMMIT"); err != nil {
-		return err
+	commit := func() error { _, err := c.exec("COMMIT"); return err }
+	if c.commit != nil {
+		err = c.commit(commit)
+	} else {
+		err = commit()
 	}
-	committed = true
-	return nil
+	committed = err == nil
+	return err
 }
 
 // finish writes what was kept back until the end of the transaction.

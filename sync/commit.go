@@ -46,14 +46,27 @@ const maxTogether = 16
 
 func newCommitter(ctx context.Context, r *run) *committer {
 	c := &committer{r: r, ctx: ctx, parcels: make(chan *parcel, maxTogether), ended: make(chan struct{})}
-	go c.work()
+	if !r.w.Serial {
+		go c.work()
+	}
 	return c
+}
+
+// take has a batch committed. What becomes of it is its fate.
+func (c *committer) take(p *parcel) {
+	if c.r.w.Serial {
+		c.settle([]*parcel{p})
+	} else {
+		c.parcels <- p
+	}
 }
 
 // close waits until all is done. Nobody may hand over anything any more.
 func (c *committer) close() {
 	close(c.parcels)
-	<-c.ended
+	if !c.r.w.Serial {
+		<-c.ended
+	}
 }
 
 func (c *committer) work() {
@@ -71,11 +84,16 @@ func (c *committer) work() {
 			}
 			break
 		}
-		c.commit(together)
-		for _, p := range together {
-			_ = p.batch.Abort() // what was committed stays
-			p.fate <- p.err
-		}
+		c.settle(together)
+	}
+}
+
+// settle commits batches and says what became of each.
+func (c *committer) settle(together []*parcel) {
+	c.commit(together)
+	for _, p := range together {
+		_ = p.batch.Abort() // what was committed stays
+		p.fate <- p.err
 	}
 }
 
@@ -123,7 +141,14 @@ func (c *committer) commit(parcels []*parcel) {
 	known(func(tx *state.Tx, p *parcel) error { return p.record(tx) })
 	each(func(p *parcel) error {
 		n := len(p.got)
-		c.r.count(func(res *Result) { res.ToMaildir.New += n })
+		c.r.count(func(res *Result) {
+			res.ToMaildir.New += n
+			for _, d := range p.got {
+				if d.op.Row == 0 && n <= manySightings { // not in a first sync
+					c.r.came[d.row.Digest]++
+				}
+			}
+		})
 		c.r.tell(func(p *Progress) { p.Messages += int64(n) })
 		return nil
 	})

@@ -172,7 +172,7 @@ func (in *intake) handOver() {
 	if len(in.committed) == maxUncommitted {
 		in.hear()
 	}
-	in.to.parcels <- in.filling
+	in.to.take(in.filling)
 	in.committed, in.filling = append(in.committed, in.filling), nil
 }
 

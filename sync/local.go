@@ -159,12 +159,17 @@ type listingToCome struct {
 // comes, and then reported. r.early waits for all.
 func (r *run) beginListing(ctx context.Context, id int64, name mail.FolderName) *listingToCome {
 	c := &listingToCome{folder: id, done: make(chan struct{})}
-	r.early.Go(func() {
+	list := func() {
 		defer close(c.done)
 		r.listers <- struct{}{}
 		c.l, c.err = r.list(ctx, id, name)
 		<-r.listers
-	})
+	}
+	if r.w.Serial {
+		list()
+	} else {
+		r.early.Go(list)
+	}
 	return c
 }
 

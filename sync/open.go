@@ -52,9 +52,11 @@ func (r *run) open(ctx context.Context) error {
 		}
 		return r.setupError(err)
 	}
-	r.pool.start(ctx) // which takes longer than all that is done before a session is needed
+	if !r.w.Serial {
+		r.pool.start(ctx) // which takes longer than all that is done before a session is needed
+	}
 	db, err := state.Open(ctx, r.set.StatePathOrDefault(), state.Options{
-		Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: md.Local(), Now: r.now,
+		Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: md.Local(), Commit: r.w.Commit, Now: r.now,
 	})
 	if err != nil {
 		r.pool.close()

@@ -57,6 +57,10 @@ type World struct {
 	Log     *slog.Logger     // nil: nothing is logged
 	// Progress is called as work goes on, from several goroutines; nil: nobody looks.
 	Progress func(Progress)
+	// Commit is called with every commit to the state, see state.Options.
+	Commit func(commit func() error) error
+	// Serial has the engine do one thing after the other, so that a test can repeat a run step by step.
+	Serial bool
 }
 
 // Options are what one run was asked for.

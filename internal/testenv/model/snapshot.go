@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,4 +82,22 @@ func (s Snapshot) String() string {
 		}
 	}
 	return b.String()
+}
+
+// Clone returns a server with the same content and options, to which nobody is connected.
+func (s *Server) Clone() *Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &Server{o: s.o, boxes: map[string]*box{}, subscribed: maps.Clone(s.subscribed), uidValidity: s.uidValidity,
+		emailID: s.emailID, mailboxID: s.mailboxID, ghosts: slices.Clone(s.ghosts)}
+	for name, b := range s.boxes {
+		copied := *b
+		copied.messages = make([]*message, len(b.messages))
+		for i, m := range b.messages {
+			one := *m
+			copied.messages[i] = &one
+		}
+		c.boxes[name] = &copied
+	}
+	return c
 }

@@ -1,0 +1,148 @@
+package sim
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/satchel-mail/satchel/internal/testenv/disk"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// History is what happens, in rounds: people act, then a run may be interrupted, then runs bring everything to rest.
+type History struct {
+	Seed   uint64
+	Server string // a key of Servers
+	Mode   plan.Mode
+	Rounds []Round
+	Log    *slog.Logger // of the engine, nil for none
+}
+
+// Round is one of them.
+type Round struct {
+	Acts  []Act
+	Fault *Fault
+	// Again is a second fault, during the first run after the interrupted one.
+	Again *Fault
+}
+
+// Servers are the kinds of server that histories are played on.
+var Servers = map[string]model.Options{
+	"full":         model.Full(),
+	"no-uidplus":   {CondStore: true, Move: true, Window: 2},
+	"no-move":      {CondStore: true, UIDPlus: true, Window: 2},
+	"no-condstore": {UIDPlus: true, Move: true},
+	"bare":         {},
+}
+
+var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
+
+// Random makes up a history.
+func Random(seed uint64) History {
+	r := rand.New(rand.NewPCG(seed, 1))
+	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Mode: plan.TwoWay}
+	for range 2 + r.IntN(3) {
+		var round Round
+		for range 1 + r.IntN(9) {
+			round.Acts = append(round.Acts, someAct(r))
+		}
+		if r.IntN(5) > 0 {
+			round.Fault = someFault(r)
+			if r.IntN(4) == 0 {
+				round.Again = someFault(r)
+			}
+		}
+		h.Rounds = append(h.Rounds, round)
+	}
+	return h
+}
+
+func someFault(r *rand.Rand) *Fault {
+	return &Fault{Kind: Kind(r.IntN(int(kinds))), At: 1 + r.IntN(90), Odds: disk.Odds(r.IntN(4)), Seed: r.Uint64(), Act: someAct(r), Late: r.IntN(2) == 0}
+}
+
+// Outcome is what became of a history.
+type Outcome struct {
+	Story []string // what happened, in words
+	Trace []string // each step of each run
+	// Broken says what of the promise did not hold, empty if all did.
+	Broken string
+}
+
+// Play plays a history. Its state lies in the file db, which must not exist.
+func (h History) Play(db string) (out Outcome) {
+	w := New(db, Servers[h.Server])
+	w.Set.Policy.Mode, w.Log = h.Mode, h.Log
+	w.promise = newPromise()
+	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
+	say("seed %d, server %s, mode %s", h.Seed, h.Server, h.Mode)
+	for _, name := range []string{"Work", "Work/Old", "Lists"} {
+		w.Server.CreateMailbox(name)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			out.Broken = fmt.Sprintf("panic: %v", p)
+		}
+	}()
+	rest := func() bool {
+		if err := w.Settle(); err != nil {
+			out.Broken = err.Error()
+		}
+		out.Trace = append(out.Trace, w.gate.trace...)
+		server, local := w.ServerTree(), w.LocalTree()
+		if out.Broken == "" && !server.equal(local) {
+			out.Broken = "the sides differ"
+		}
+		if out.Broken == "" {
+			out.Broken = w.promise.broken(server)
+		}
+		if out.Broken != "" {
+			say("server holds\n%sMaildir holds\n%s%s", server, local, w.Disk)
+		}
+		w.promise.rest()
+		return out.Broken == ""
+	}
+	if !rest() {
+		return out
+	}
+	for n, round := range h.Rounds {
+		say("round %d", n+1)
+		for _, a := range round.Acts {
+			if what := a.do(w); what != "" {
+				say("  %s", what)
+			}
+		}
+		w.Disk.Settle()
+		late := false
+		for _, f := range []*Fault{round.Fault, round.Again} {
+			if f == nil {
+				continue
+			}
+			res := w.Sync(f)
+			out.Trace = append(out.Trace, w.gate.trace...)
+			if w.gate.hit != "" {
+				say("  sync, %s (fatal: %v; %d errors)", w.gate.hit, res.Fatal, len(res.Errors))
+			}
+			late = f.Late
+			if !late {
+				w.Server.ReleaseGhosts()
+			}
+		}
+		if late && w.Server.Ghosts() > 0 {
+			if err := w.Settle(); err != nil {
+				out.Broken = err.Error()
+				return out
+			}
+			say("  ghosts arrive late: %d", w.Server.Ghosts())
+			w.Server.ReleaseGhosts()
+		}
+		if !rest() {
+			return out
+		}
+	}
+	return out
+}
+
+func (o Outcome) String() string { return o.Broken + "\n" + strings.Join(o.Story, "\n") }

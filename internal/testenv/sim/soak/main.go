@@ -1,0 +1,164 @@
+// Soak plays as many random histories as wished, on all cores, and cuts off every scenario at each step by everything that can
+// happen there. It prints each history that breaks the promise as a story, shrunk to what it takes.
+//
+//	go run ./internal/testenv/sim/soak -seeds 1000000
+//	go run ./internal/testenv/sim/soak -sweep
+//	go run ./internal/testenv/sim/soak -seed 4711
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/testenv/sim"
+)
+
+func main() {
+	seeds := flag.Uint64("seeds", 10_000, "how many histories to play")
+	first := flag.Uint64("first", 0, "the first seed")
+	one := flag.Int64("seed", -1, "play this one alone, and tell its story")
+	sweep := flag.Bool("sweep", false, "cut off the scenarios instead")
+	pairs := flag.Bool("pairs", false, "with a second fault during the recovery, in the richest scenarios")
+	workers := flag.Int("workers", runtime.GOMAXPROCS(0), "how many at a time")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "satchel-soak-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s := &soak{dir: dir, started: time.Now()}
+	switch {
+	case *one >= 0:
+		h, _ := sim.Shrink(sim.Random(uint64(*one)), s.play)
+		h.Log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		fmt.Println(s.play(h))
+	case *sweep || *pairs:
+		s.sweep(*workers, *pairs)
+	default:
+		s.histories(*workers, *first, *seeds)
+	}
+	_ = os.RemoveAll(dir)
+	if s.broken.Load() > 0 {
+		os.Exit(1)
+	}
+}
+
+type soak struct {
+	dir     string
+	started time.Time
+	files   atomic.Uint64
+	played  atomic.Uint64
+	broken  atomic.Uint64
+	mu      sync.Mutex // of the output
+}
+
+func (s *soak) file() string { return filepath.Join(s.dir, fmt.Sprintf("%d.db", s.files.Add(1))) }
+
+func (s *soak) play(h sim.History) sim.Outcome {
+	db := s.file()
+	defer func() { _ = os.Remove(db) }()
+	return h.Play(db)
+}
+
+// report says what was played, now and then.
+func (s *soak) report(all uint64, force bool) {
+	n := s.played.Add(1)
+	if n%1000 == 0 || force {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		took := time.Since(s.started)
+		fmt.Printf("%d of %d, %d broken, %.0f a minute\n", n, all, s.broken.Load(), float64(n)/took.Minutes())
+	}
+}
+
+func (s *soak) wrong(what string) {
+	s.broken.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Println(what)
+}
+
+func (s *soak) histories(workers int, first, seeds uint64) {
+	next := first
+	var mu sync.Mutex
+	take := func() (uint64, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= first+seeds
+	}
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for {
+				seed, ok := take()
+				if !ok {
+					return
+				}
+				if out := s.play(sim.Random(seed)); out.Broken != "" {
+					_, out = sim.Shrink(sim.Random(seed), s.play)
+					s.wrong(out.String())
+				}
+				s.report(seeds, false)
+			}
+		})
+	}
+	wg.Wait()
+	s.report(s.played.Load()+1, true)
+}
+
+func (s *soak) sweep(workers int, pairs bool) {
+	scenarios := make(chan sim.Scenario)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for sc := range scenarios {
+				s.cut(sc, pairs)
+			}
+		})
+	}
+	all := sim.Scenarios()
+	if pairs {
+		all = sim.Rich()
+	}
+	for _, sc := range all {
+		scenarios <- sc
+	}
+	close(scenarios)
+	wg.Wait()
+	s.report(s.played.Load()+1, true)
+}
+
+func (s *soak) cut(sc sim.Scenario, pairs bool) {
+	sw, err := sim.NewSweep(sc, s.file())
+	if err != nil {
+		s.wrong(sc.Name + ": " + err.Error())
+		return
+	}
+	for at := 1; at <= len(sw.Steps); at++ {
+		for _, f := range sw.Faults(at) {
+			faults := [][]sim.Fault{{f}}
+			if pairs {
+				faults = faults[:0]
+				for second := 1; second <= len(sw.Steps); second += 7 { // another offset for each first one
+					for _, g := range sw.Faults((second+at)%len(sw.Steps) + 1) {
+						faults = append(faults, []sim.Fault{f, g})
+					}
+				}
+			}
+			for _, some := range faults {
+				if wrong := sw.Play(some...); wrong != "" {
+					s.wrong(wrong)
+				}
+				s.report(0, false)
+			}
+		}
+	}
+}
