@@ -160,7 +160,9 @@ func (b *bulk) tryLast(i int) bool {
 	if !m.Flags.IsZero() {
 		return inCur()
 	}
-	inNew := func() bool { return b.try(i, Entry{Base: m.Base, New: true, File: m.Base}) }
+	inNew := func() bool {
+		return parseFileName(m.Base).base == m.Base && b.try(i, Entry{Base: m.Base, New: true, File: m.Base})
+	}
 	// Those that nobody has looked at lie in new. Most lie where the last one did.
 	if b.cur {
 		return inCur() || inNew() && b.lies(false)
@@ -177,7 +179,7 @@ func (b *bulk) lies(inCur bool) bool {
 func (b *bulk) try(i int, e Entry) bool {
 	e, err := b.do(i, e)
 	b.out[i] = Outcome{e, err}
-	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !isNameTooLong(err)
 }
 
 // guessable is how many files of the folder are found faster by guessing than by reading all names.

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"strconv"
@@ -67,8 +68,9 @@ var kinds = map[uint32]Kind{
 
 // exactTimes are file systems with multigrain timestamps, which the kernel has since Linux 6.13
 // (https://docs.kernel.org/filesystems/multigrain-ts.html), and use them for every change of a directory: on tmpfs a removal
-// leaves the directory the time of the file that went.
-var exactTimes = map[string]bool{"ext4": true, "XFS": true}
+// leaves the directory the time of the file that went. The names are those of mounts: what is mounted as ext3 has the number of
+// ext4, and not its times.
+var exactTimes = map[string]bool{"ext4": true, "xfs": true}
 
 func kindOf(dir *os.File) (Kind, error) {
 	var st unix.Statfs_t
@@ -76,8 +78,31 @@ func kindOf(dir *os.File) (Kind, error) {
 		return Kind{}, err
 	}
 	if k, ok := kinds[uint32(st.Type)]; ok {
-		k.Exact = exactTimes[k.Name] && kernelSince(6, 13)
+		k.Exact = k.Local && kernelSince(6, 13) && exactTimes[mountType(dir)]
 		return k, nil
 	}
 	return Kind{Name: fmt.Sprintf("type %#x", uint32(st.Type))}, nil
+}
+
+// mountType is the type that the file system of a directory is mounted as, empty if that can't be found out
+// (proc_pid_mountinfo(5)).
+func mountType(dir *os.File) string {
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) != nil {
+		return ""
+	}
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	defer mounts.Close()
+	device := fmt.Sprintf("%d:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
+	for lines := bufio.NewScanner(mounts); lines.Scan(); {
+		front, back, _ := strings.Cut(lines.Text(), " - ")
+		if fields := strings.Fields(front); len(fields) > 2 && fields[2] == device {
+			name, _, _ := strings.Cut(back, " ")
+			return name
+		}
+	}
+	return ""
 }

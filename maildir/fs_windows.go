@@ -35,6 +35,9 @@ func syncFileSystem(*os.File) error { return errors.ErrUnsupported }
 // kindOf: nothing here tells a network drive or how fine directory times are, so they are not believed.
 func kindOf(*os.File) (Kind, error) { return Kind{Name: "Windows"}, nil }
 
+// refusesName reports whether the file system has no such names.
+func refusesName(err error) bool { return errors.Is(err, windows.ERROR_INVALID_NAME) }
+
 func tryLock(f *os.File) (bool, error) {
 	// One byte far behind the end, so that others can still read who holds it.
 	at := &windows.Overlapped{OffsetHigh: 1 << 30}

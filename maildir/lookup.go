@@ -200,43 +200,47 @@ func (s *Store) separator(d folderDir) (byte, error) {
 	return sep, nil
 }
 
+// usualSeparator is a colon where nothing tells otherwise.
 func (s *Store) usualSeparator(d folderDir) byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sep == 0 {
-		s.sep = s.probeSeparator(d)
+		colon, err := s.probeSeparator(d)
+		if err != nil {
+			return ':'
+		}
+		s.sep = ';'
+		if colon {
+			s.sep = ':'
+		}
 	}
 	return s.sep
 }
 
 // probeSeparator finds out whether a file name can hold a colon. Systems that take it for something
-// else (NTFS streams) don't list the file under its name.
-func (s *Store) probeSeparator(d folderDir) byte {
+// else (NTFS streams) don't list the file under its name. An error says nothing about the colon.
+func (s *Store) probeSeparator(d folderDir) (colon bool, err error) {
 	base, err := s.names.base()
 	if err != nil {
-		return ':'
+		return false, err
 	}
 	name := ownPrefix + base + ":2,"
 	f, err := s.fs.Create(d.sub(path.Join(tmpDir, name)), 0o600)
+	if refusesName(err) {
+		return false, nil
+	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return ':' // says nothing about the colon
-		}
-		return ';'
+		return false, err
 	}
 	f.Close()
-	listed := false
 	err = s.fs.List(d.sub(tmpDir), func(n string, _ fs.FileMode) bool {
-		listed = n == name
-		return !listed
+		colon = n == name
+		return !colon
 	})
-	if rmErr := s.fs.Remove(d.sub(path.Join(tmpDir, name))); rmErr != nil {
-		return ';'
+	if removing := s.fs.Remove(d.sub(path.Join(tmpDir, name))); errors.Is(removing, fs.ErrNotExist) || refusesName(removing) {
+		return false, nil // it is called otherwise
 	}
-	if err != nil || !listed {
-		return ';'
-	}
-	return ':'
+	return colon, err
 }
 
 // FindAnywhere looks for a base name in all folders.

@@ -83,6 +83,7 @@ type Options struct {
 	Now  func() time.Time
 	Rand io.Reader
 	Host string
+	PID  int // of this process
 	// ReadOnly: nothing below the root is created, renamed, touched or removed
 	// (dry runs, status, verify). Methods that would have to fail with ErrReadOnly.
 	ReadOnly bool
@@ -93,6 +94,8 @@ type Folder struct {
 	Name  mail.FolderName
 	Inode uint64 // of the directory
 	Mark  Mark
+	// Incomplete: it lacks cur or new. CreateFolder completes it.
+	Incomplete bool
 }
 
 // Problem is something that was left out, and why.

@@ -204,7 +204,7 @@ func (s *Store) settled(st stamp) (bool, time.Duration, error) {
 }
 
 // exact reports whether every change after the stamp was taken shows, whenever it was.
-func (s *Store) exact(st stamp) bool { return s.fs.Kind().Exact && !st.foreign }
+func (s *Store) exact(st stamp) bool { return s.fs.Kind().Exact && !st.foreign && !st.coarse }
 
 // repair makes what is missing of cur, new and tmp in a folder that exists.
 func (s *Store) repair(d folderDir) error {

@@ -76,9 +76,12 @@ func newStore(root string, layout Layout, o Options) *Store {
 		// A host without a name still has process and random bytes.
 		o.Host, _ = os.Hostname()
 	}
+	if o.PID == 0 {
+		o.PID = os.Getpid()
+	}
 	s := &Store{root: root, layout: layout, now: o.Now, readOnly: o.ReadOnly}
 	s.fs = &seenFS{o.FS, &s.witness}
-	s.names = &namer{now: o.Now, random: o.Rand, pid: os.Getpid(), host: escapeHost(o.Host)}
+	s.names = &namer{now: o.Now, random: o.Rand, pid: o.PID, host: escapeHost(o.Host)}
 	s.seed = maphash.MakeSeed()
 	s.clock.s, s.keywords.s, s.witness.s = s, s, s
 	s.witness.seed = s.seed
@@ -276,6 +279,45 @@ func (s *Store) SyncFolder(f mail.FolderName) error {
 	for _, sub := range subdirs {
 		if err := s.fs.SyncDir(d.sub(sub)); ignoreMissing(err) != nil {
 			return fmt.Errorf("making changes in %s durable: %w", f, err)
+		}
+	}
+	return nil
+}
+
+// SyncMessages makes messages durable that somebody else put into a folder, with their names. One that is gone is passed over.
+func (s *Store) SyncMessages(f mail.FolderName, bases []string) error {
+	d, err := s.locate(f)
+	if err != nil {
+		return err
+	}
+	if err := s.syncData(d, bases); err != nil {
+		return fmt.Errorf("making messages in %s durable: %w", f, err)
+	}
+	return s.SyncFolder(f)
+}
+
+// syncData makes the data of many files durable at once where that is possible.
+func (s *Store) syncData(d folderDir, bases []string) error {
+	const few = 4
+	if len(bases) > few {
+		point, err := s.fs.SyncPoint(d.sub(curDir))
+		if err == nil {
+			return errors.Join(point.Sync(), point.Close())
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	for _, base := range bases {
+		err := s.onFileIn(d, base, func(d folderDir, e Entry) error {
+			file, err := s.fs.Open(d.file(e))
+			if err != nil {
+				return err
+			}
+			return errors.Join(file.Sync(), file.Close())
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
 		}
 	}
 	return nil

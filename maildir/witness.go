@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 )
@@ -15,14 +16,14 @@ import (
 // else changed it at the same time. The system's own account of which names came and went shows it without a reading.
 
 // Witness begins to watch a folder that is still as mark says, so that Vouch can say later that it holds nothing but that
-// and what this Store did. Where that can't be watched it does nothing.
-func (s *Store) Witness(f mail.FolderName, mark Mark) {
-	if mark.Racy || mark.IsZero() || s.readOnly {
-		return
+// and what this Store did. It reports whether it does.
+func (s *Store) Witness(f mail.FolderName, mark Mark) bool {
+	d, err := s.locate(f)
+	if err != nil {
+		return false
 	}
-	if d, err := s.locate(f); err == nil {
-		s.witness.begin(d, mark)
-	}
+	s.witness.forget(d)
+	return !mark.Racy && !mark.IsZero() && !s.readOnly && s.witness.begin(d, mark)
 }
 
 // Vouch returns the folder's present mark if since Witness nobody but this Store changed the folder. patient says that it may
@@ -80,10 +81,9 @@ const (
 	maxUnheard = 4000
 )
 
-func (w *witness) begin(d folderDir, mark Mark) {
+func (w *witness) begin(d folderDir, mark Mark) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.drop(d)
 	if w.watch == nil && !w.broken {
 		var err error
 		w.watch, err = w.s.fs.Watch()
@@ -91,21 +91,31 @@ func (w *witness) begin(d folderDir, mark Mark) {
 		w.folders, w.dirs = map[mail.FolderName]*watched{}, map[string]*watched{}
 	}
 	if w.broken {
-		return
+		return false
 	}
 	for _, dir := range [...]string{d.sub(newDir), d.sub(curDir)} {
 		if w.watch.Add(dir) != nil {
-			return
+			return false
 		}
 	}
 	if !w.hear() {
-		return
+		return false
 	}
-	// From here on everything is told; before, nothing happened if the folder is as it was.
-	if st, err := w.s.stamp(d); err == nil && st.data == mark.data {
-		f := &watched{around: st.around}
-		w.folders[d.name], w.dirs[d.sub(newDir)], w.dirs[d.sub(curDir)] = f, f, f
+	// From here on everything is told; before, nothing happened if the folder is as it was. Of another file system nobody
+	// knows whether it tells.
+	st, err := w.s.stamp(d)
+	if err != nil || st.data != mark.data || st.foreign {
+		return false
 	}
+	f := &watched{around: st.around}
+	w.folders[d.name], w.dirs[d.sub(newDir)], w.dirs[d.sub(curDir)] = f, f, f
+	return true
+}
+
+func (w *witness) forget(d folderDir) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop(d)
 }
 
 func (w *witness) drop(d folderDir) {
@@ -138,18 +148,16 @@ func (w *witness) stamp(ctx context.Context, d folderDir, patient bool) (stamp, 
 	if f == nil {
 		return stamp{}, false
 	}
-	for {
+	for waited := time.Duration(0); ; {
 		st, err := w.s.stamp(d)
 		if err != nil || st.around != f.around {
 			return stamp{}, false
 		}
 		settled, wait, err := w.s.settled(st)
-		switch {
-		case err != nil:
-			return stamp{}, false
-		case settled:
+		if waited += wait; err == nil && settled {
 			return st, true
-		case !patient || wait > maxWait || sleep(ctx, wait) != nil:
+		}
+		if err != nil || !patient || waited > maxWait || sleep(ctx, wait) != nil {
 			return stamp{}, false
 		}
 	}

@@ -66,8 +66,10 @@ type run struct {
 	caps    remote.Capabilities
 	folders []*folder // sorted by name
 	byName  map[mail.FolderName]*folder
-	hidden  mail.FolderName // a folder of the state that the Maildir can't look into, empty if there is none
-	again   bool            // this pass made something that the next one must look at
+	hidden  mail.FolderName          // a folder of the state that the Maildir can't look into, empty if there is none
+	made    map[mail.FolderName]bool // folders that this run made in the Maildir
+	came    map[mail.Digest]int      // how many new messages of that content this run delivered
+	again   bool                     // this pass made something that the next one must look at
 
 	passes int // the number of this pass, from 1
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
@@ -104,7 +106,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
-	witnessed             bool           // the Maildir was asked to see that nobody else changes the folder
+	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
 
 	pairs     map[int64]*plan.Pair
 	remoteNew []plan.RemoteMessage // in ascending order of UID once all is gathered
@@ -128,7 +130,7 @@ type folder struct {
 }
 
 func newRun(set Settings, w World, opt Options) *run {
-	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account}}
+	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account}, made: map[mail.FolderName]bool{}, came: map[mail.Digest]int{}}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -254,8 +256,10 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 	if err := r.dropUnsureUploads(ctx, &p); err != nil {
 		return err
 	}
+	r.dropUnsure(ctx, &p)
+	r.endLateMoves(&p)
 	if r.presumes(p) {
-		unread := r.unread()
+		unread := r.unread(ctx)
 		stable := false
 		if unread == "" {
 			var err error
@@ -364,8 +368,7 @@ func (r *run) reportHeld(p plan.Plan) {
 // account (a dead context, a failing state database, no server) is returned, one that concerns a folder is
 // reported and takes the folder out of the run.
 func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Context, *folder) error) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(r.set.Connections, runtime.GOMAXPROCS(0)))
+	g, gctx := r.group(ctx, max(r.set.Connections, runtime.GOMAXPROCS(0)))
 	for _, fo := range folders {
 		if fo.failed != nil {
 			continue
@@ -380,6 +383,16 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 		})
 	}
 	return g.Wait()
+}
+
+// group makes a group of functions that run side by side, so many at a time.
+func (r *run) group(ctx context.Context, limit int) (*errgroup.Group, context.Context) {
+	g, ctx := errgroup.WithContext(ctx)
+	if r.w.Serial {
+		limit = 1 // each begins when the one before has ended
+	}
+	g.SetLimit(limit)
+	return g, ctx
 }
 
 // ofFolder reports whether an error concerns one folder only.

@@ -134,6 +134,7 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 			whole  bool
 		}
 		byFolder := map[ask]*mail.UIDSet{}
+		var asks []ask // the keys, in order
 		for _, q := range questions {
 			if q.Side == plan.Maildir {
 				m := locals[key{folder: q.Folder, name: q.Name}]
@@ -156,10 +157,12 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 			a := ask{q.Folder, q.Whole}
 			if byFolder[a] == nil {
 				byFolder[a] = &mail.UIDSet{}
+				asks = append(asks, a)
 			}
 			byFolder[a].Add(q.UID)
 		}
-		for a, uids := range byFolder {
+		for _, a := range asks {
+			uids := byFolder[a]
 			f := r.byName[a.folder]
 			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 			var err error

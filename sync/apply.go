@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -85,7 +86,7 @@ func joined[T any](s, more []T) []T {
 }
 
 // presumes reports whether a plan does anything because a message is missing somewhere: takes it away on the other
-// side, or transfers it again, though it may have moved there.
+// side, transfers it again, or leaves it on that side alone, though it may have moved there.
 func (r *run) presumes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, r.presumed) }
 
 // dropPresumed leaves out of a plan what presumes that a missing message is nowhere. Rows are not forgotten either: those
@@ -95,12 +96,13 @@ func (r *run) dropPresumed(p *plan.Plan) {
 }
 
 func (r *run) presumed(op plan.Op) bool {
-	if isRemoval(op) || op.Row == 0 || op.Kind != plan.Upload && op.Kind != plan.Download {
+	missing := op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Park
+	if isRemoval(op) || op.Row == 0 || !missing {
 		return isRemoval(op)
 	}
 	for _, f := range r.folders {
 		if p := f.pairs[op.Row]; p != nil {
-			return p.Why == plan.Agreed && (op.Kind == plan.Upload && p.Remote == plan.Gone || op.Kind == plan.Download && p.Local == plan.Gone)
+			return p.Why == plan.Agreed && (op.Kind != plan.Download && p.Remote == plan.Gone || op.Kind != plan.Upload && p.Local == plan.Gone)
 		}
 	}
 	return false
@@ -213,21 +215,68 @@ func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// unread returns a folder that was synchronised before and could not be read in this pass, empty if there is
-// none. What is missing elsewhere may have moved there.
-func (r *run) unread() mail.FolderName {
+// dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was
+// before, which would then be there twice. Often it can be read a moment later; what can't be then either is waited for no more.
+func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
+	isUnreadable := func(op plan.Op) bool { return op.Kind == plan.Park && op.Row == 0 && op.Why.Retried() }
+	isNew := func(op plan.Op) bool {
+		return op.Row == 0 && (op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Park && !op.Why.Retried())
+	}
+	if r.passes > 1 || !slices.ContainsFunc(p.Ops, isNew) || r.unread(ctx) == "" && !slices.ContainsFunc(p.Ops, isUnreadable) {
+		return
+	}
+	r.log.Debug("something can't be read: new messages wait for another look")
+	p.Ops = slices.DeleteFunc(p.Ops, isNew)
+	r.again = true
 	for _, f := range r.folders {
-		if f.failed != nil && (f.base.UIDNext != 0 || len(f.base.LocalMark) > 0) {
+		f.dirty = true
+	}
+}
+
+// endLateMoves finds messages that left a mailbox after that was read, and came to another one before that was: they were delivered as
+// new, and are missing where they were. If the file was moved meanwhile it is not stored once more, but goes: the server's folder counts.
+func (r *run) endLateMoves(p *plan.Plan) {
+	for i := range p.Ops {
+		op := &p.Ops[i]
+		if op.Kind != plan.Upload || !r.presumed(*op) {
+			continue
+		}
+		for _, f := range r.folders {
+			if row := f.pairs[op.Row]; row != nil && r.came[row.Digest] > 0 {
+				r.came[row.Digest]--
+				*op = plan.Op{Kind: plan.Delete, Side: plan.Maildir, Folder: op.Folder, Row: op.Row, Name: op.Name, Reason: "moved on both sides: it came from the server's folder"}
+			}
+		}
+	}
+}
+
+// unread returns a folder that could not be read in this pass and may have messages, empty if there is none. What is missing
+// elsewhere may have moved there.
+func (r *run) unread(ctx context.Context) mail.FolderName {
+	for _, f := range r.folders {
+		if f.failed == nil {
+			continue
+		}
+		if f.base.UIDNext != 0 || len(f.base.LocalMark) > 0 || f.local != nil && r.holdsFiles(ctx, f) {
 			return f.name
 		}
 	}
 	return r.hidden
 }
 
+// holdsFiles reports whether there is any message in a folder of the Maildir, as far as anybody can tell.
+func (r *run) holdsFiles(ctx context.Context, f *folder) bool {
+	scan, err := r.md.Scan(ctx, f.local.Name, nil)
+	return err != nil || scan.Count > 0
+}
+
 // known carries out the operations that only the state takes part in.
 func (r *run) known(ctx context.Context, ops []plan.Op) error {
 	const batch = 1000
 	for chunk := range slices.Chunk(ops, batch) {
+		if err := r.syncFound(chunk); err != nil {
+			return err
+		}
 		err := r.update(ctx, func(tx *state.Tx) error {
 			for _, op := range chunk {
 				if err := r.learn(tx, op); err != nil {
@@ -237,6 +286,22 @@ func (r *run) known(ctx context.Context, ops []plan.Op) error {
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncFound makes the files durable that both sides turn out to have, for the reason that syncSources has.
+func (r *run) syncFound(ops []plan.Op) error {
+	names := map[mail.FolderName][]string{}
+	for _, op := range ops {
+		if f := r.byName[op.Folder]; op.Name != "" && (op.Kind == plan.Pairing || op.Kind == plan.Rebind) && f != nil && f.local != nil {
+			names[op.Folder] = append(names[op.Folder], op.Name)
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(names)) {
+		if err := r.md.SyncMessages(folder, names[folder]); err != nil {
 			return err
 		}
 	}
@@ -470,15 +535,21 @@ func (r *run) witness(ops []plan.Op) {
 		}
 	}
 	for _, f := range r.folders {
-		if f.local == nil || f.witnessed || changes[f.name] == 0 || changes[f.name] > manyChanges {
+		if f.local == nil || f.changing || changes[f.name] == 0 {
 			continue
 		}
-		f.witnessed = true
-		if f.scanned == nil {
-			r.md.Witness(f.name, f.local.Mark)
-		} else if f.scanned.Quiet {
-			r.md.Witness(f.name, f.scanned.Mark)
+		f.changing = true
+		if changes[f.name] > manyChanges {
+			continue
 		}
+		mark := f.local.Mark
+		if f.scanned != nil {
+			mark = maildir.Mark{}
+			if f.scanned.Quiet {
+				mark = f.scanned.Mark
+			}
+		}
+		f.witnessed = r.md.Witness(f.name, mark)
 	}
 }
 

@@ -125,7 +125,11 @@ var folderWords = map[plan.FolderKind]string{
 func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 	switch {
 	case op.Kind == plan.CreateFolder && op.Side == plan.Maildir:
-		return r.md.CreateFolder(op.Folder)
+		if err := r.md.CreateFolder(op.Folder); err != nil {
+			return err
+		}
+		r.made[op.Folder] = true
+		return nil
 	case op.Kind == plan.CreateFolder:
 		box := op.Mailbox
 		if box == "" {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -62,7 +60,7 @@ func (r *run) readTreesWith(ctx context.Context, boxes []remote.Mailbox, compare
 	if err := r.view(ctx, func(tx *state.Tx) (err error) { t.base, err = tx.Folders(); return err }); err != nil {
 		return nil, err
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := r.group(ctx, 2)
 	g.Go(func() error {
 		if boxes != nil {
 			return nil
@@ -138,6 +136,21 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		}
 	}
 	return r.makeFolders(ctx, t)
+}
+
+// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about.
+func (r *run) completeFolders() {
+	for _, f := range r.folders {
+		if f.local == nil || !f.local.Incomplete || f.base.OnDisk || r.opt.DryRun {
+			continue
+		}
+		if err := r.md.CreateFolder(f.name); err != nil {
+			r.failFolder(f, err)
+			continue
+		}
+		r.soil(f) // its mark is from before
+		r.lookAgain()
+	}
 }
 
 // scope is the part of the listed folders that the account is about.
@@ -320,6 +333,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		}
 		r.judge(f)
 	}
+	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
 		return err
 	}
@@ -341,6 +355,8 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		for _, f := range r.folders {
 			want := f.base
 			want.Name = f.name
+			// Nobody else's: if the server's is gone in the next run it was deleted there.
+			want.OnDisk = want.OnDisk || r.made[f.name] && f.local != nil
 			if f.remote != nil {
 				want.Mailbox = f.mailbox
 				if f.remote.Status != nil && f.remote.Status.MailboxID != "" {

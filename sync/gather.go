@@ -408,7 +408,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 				f.pair(m)
 			}
 		}
-		if r.set.Policy.Expunge && (f.readRemote || f.readLocal) {
+		if r.set.Policy.Expunge { // what the guard held back is counted again in each run
 			marked, err := tx.WithDeleted(f.base.ID)
 			if err != nil {
 				return err

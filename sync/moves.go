@@ -188,7 +188,7 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
 				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
 			}
-			moved.RemoteFlags, moved.RemoteHeld = op.RemoteSeen, false
+			moved.RemoteFlags, moved.RemoteHeld, moved.LocalHeld = op.RemoteSeen, false, false // both halves are there
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
 			in.Message.Folder = row.Folder
 			if op.Name != "" {
@@ -289,6 +289,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 		}
 		if !uids.Minus(present).IsEmpty() {
 			r.doubt(from)
+			r.lookAgain() // somebody was quicker: while it is known what came in this run
 		}
 		if uids = present; uids.IsEmpty() {
 			return nil

@@ -84,6 +84,7 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 			return err
 		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
+		m.RemoteHeld, m.LocalHeld = false, false
 		return tx.PutMessage(&m)
 	}
 	// A delivery. The row is made with the folder that it was delivered to: if the file lies elsewhere by now,
@@ -306,7 +307,9 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 		row, _, err = tx.ByName(in.Message.Folder, in.Message.Name)
 		return err
 	})
-	if err != nil || row.UID == 0 {
+	// The row that is uploaded once more still has the UID that it had before.
+	again := row.ID == in.Message.ID && row.UID < in.UIDNext
+	if err != nil || row.UID == 0 || again {
 		return false, err
 	}
 	in.Settled, in.Message.UID, in.Sends = true, row.UID, in.Sends%takenMark
@@ -491,14 +494,23 @@ func (c *candidates) takeChanged(in *state.Intent, sent mail.Content, after, bef
 	return remote.Message{}, false
 }
 
+// sameButDeleted compares flags but for \Deleted, which a ghost has whose removal was cut off.
+func sameButDeleted(a, b mail.Flags) bool {
+	deleted := mail.SystemFlags(mail.Deleted)
+	return a.Minus(deleted).Equal(b.Minus(deleted))
+}
+
 func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (remote.Message, bool, error) {
 	for _, uid := range c.order {
 		m, ok := c.free[uid]
 		if !ok || uid < in.UIDNext || m.Header == nil || m.Header.Header != in.Message.Header {
 			continue
 		}
-		if twin && !(m.Date.Equal(in.Message.Date.Truncate(time.Second)) && m.Flags.Equal(in.Message.RemoteFlags)) {
+		if twin && !(m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)) {
 			continue
+		}
+		if twin && m.EmailID != "" && m.EmailID == in.Message.EmailID {
+			continue // somebody's copy: what we sent twice has two of them (RFC 8474, section 5.1)
 		}
 		content, ok := c.content[uid]
 		if !ok {

@@ -101,6 +101,9 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, b
 	for i, b := range batch {
 		intents[i], uploads[i] = b.intent, b.upload
 	}
+	if err := r.syncSources(f, batch); err != nil {
+		return err
+	}
 	if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntents(intents) }); err != nil {
 		return err
 	}
@@ -133,6 +136,16 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, b
 		return appendErr
 	}
 	return nil
+}
+
+// syncSources makes the files durable that are about to be sent: once the server has a message, that its file is missing means
+// that somebody deleted it, and no longer that the power failed before the file was on the disk.
+func (r *run) syncSources(f *folder, batch []*sending) error {
+	names := make([]string, len(batch))
+	for i, b := range batch {
+		names[i] = b.op.Name
+	}
+	return r.md.SyncMessages(f.name, names)
 }
 
 // earlierUploads returns the uploads into a folder that were begun before and have no answer, by file name.

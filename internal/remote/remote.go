@@ -177,7 +177,7 @@ type Since struct {
 	ModSeq uint64
 	// UIDNext is the first UID that was never seen; messages from there on are new.
 	UIDNext mail.UID
-	// Known are the UIDs last seen in the mailbox (only those below UIDNext count), nil if there are none. It is called
+	// Known are the UIDs last seen in the mailbox (only those below UIDNext count), nil if nothing was ever seen. It is called
 	// only when the server needs it told, or when vanished messages must be worked out.
 	Known func() mail.UIDSet
 	// KnownCount is the number of UIDs in Known below UIDNext. It is called once the server has answered.
