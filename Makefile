@@ -1,10 +1,11 @@
-# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use), bench (docs/benchmarks.md).
+# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use), bench (docs/benchmarks.md),
+# soak (docs/safety.md).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test servers programs toolchain format vet staticcheck allocations unit cross bench bench-tools
+.PHONY: build test servers programs toolchain format vet staticcheck allocations histories unit cross bench bench-tools soak
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -13,7 +14,7 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o satchel ./cmd/satchel
 
 # The tests come last, so that the last lines are go's own summary.
-test: servers programs toolchain format vet staticcheck cross allocations unit
+test: servers programs toolchain format vet staticcheck cross allocations histories unit
 
 # Fetches Dovecot, Cyrus and Courier as Debian packages and unpacks them into a cache folder; it
 # installs nothing. What can't be had is named and its tests are skipped; with CI=true it is a failure.
@@ -49,8 +50,20 @@ cross:
 allocations:
 	CGO_ENABLED=0 $(GO) test -count=1 -run Allocations ./maildir
 
+# So are the histories and interrupted runs of the simulation, of which the race detector allows only some.
+histories:
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./internal/testenv/sim
+
 unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 15m ./...
+
+# Plays so many random histories, then interrupts each scenario at every step by everything that can happen there, and the richest
+# ones twice. On two cores 100,000 histories take 40 minutes.
+SEEDS ?= 100000
+soak:
+	$(GO) run ./internal/testenv/sim/soak -seeds $(SEEDS)
+	$(GO) run ./internal/testenv/sim/soak -sweep
+	$(GO) run ./internal/testenv/sim/soak -pairs
 
 # Measures Satchel beside mbsync and interimap, which takes an hour or so; BIG=1 adds what takes longer.
 bench: bench-tools

@@ -220,7 +220,13 @@ func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
 func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isUnreadable := func(op plan.Op) bool { return op.Kind == plan.Park && op.Row == 0 && op.Why.Retried() }
 	isNew := func(op plan.Op) bool {
-		return op.Row == 0 && (op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Park && !op.Why.Retried())
+		switch op.Kind {
+		case plan.Upload, plan.Download, plan.Pairing:
+			return op.Row == 0
+		case plan.Park:
+			return op.Row == 0 && !op.Why.Retried()
+		}
+		return false
 	}
 	if r.passes > 1 || !slices.ContainsFunc(p.Ops, isNew) || r.unread(ctx) == "" && !slices.ContainsFunc(p.Ops, isUnreadable) {
 		return

@@ -293,6 +293,8 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	in.Sends %= takenMark
 	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
 	in.Message.UID, in.Message.RemoteSize, in.Message.EmailID = m.UID, m.Size, m.EmailID
+	// A flag that it lacks, though it was sent, is the Maildir's to bring over again.
+	in.Message.LocalFlags = in.Message.LocalFlags.Minus(in.Message.RemoteFlags.Minus(m.Flags))
 	in.Message.RemoteFlags = in.Message.RemoteFlags.And(m.Flags)
 	f.base.LocalMark = nil // its file may be gone since, or have other flags
 	r.count(func(res *Result) { res.ToServer.New++ })

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ type Sweep struct {
 	// Steps are those of a run that nothing interrupts, from ready on.
 	Steps []step
 	want  [2]Tree // what both sides hold in the end
-	Log   *slog.Logger
 }
 
 // NewSweep prepares a scenario; its state lies in the file db, which must not exist.
@@ -76,7 +74,6 @@ func (sw *Sweep) Faults(at int) (all []Fault) {
 // sides came to hold what they hold without any fault.
 func (sw *Sweep) Play(faults ...Fault) (wrong string) {
 	w := sw.ready.restore()
-	w.Log = sw.Log
 	var hits []string
 	defer func() {
 		if p := recover(); p != nil {
