@@ -411,6 +411,43 @@ func TestUndoAfterACrash(t *testing.T) {
 	})
 }
 
+// TestUndoInterrupted: whenever the line breaks, the message is on both sides once in the end.
+func TestUndoInterrupted(t *testing.T) {
+	for _, kind := range []model.Kind{model.Drop, model.Ghost} {
+		for n := 1; ; n++ {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("A")
+			one, two := w.arrive("INBOX", w.message("one"), `\Seen`), w.arrive("A", w.message("two"), "Work")
+			w.sync()
+			w.server.Expunge("INBOX", one)
+			w.server.Expunge("A", two)
+			w.server.DeleteMailbox("A")
+			w.sync()
+			steps, hit := 0, false
+			w.server.SetFault(func(s model.Step) model.Action {
+				if steps++; steps != n {
+					return model.Action{}
+				}
+				hit = true
+				return model.Action{Kind: kind}
+			})
+			u := w.undo(mailsync.UndoOptions{})
+			w.server.SetFault(nil)
+			if u.Fatal != nil || u.Count(mailsync.BecameBack) != 2 || len(u.Errors) > 0 {
+				t.Fatalf("step %d: %+v", n, u)
+			}
+			w.sync()
+			w.server.ReleaseGhosts()
+			w.sync()
+			w.want(map[string][]string{"INBOX": {`one \Seen`}, "A": {"two Work"}})
+			w.quiet()
+			if !hit {
+				break
+			}
+		}
+	}
+}
+
 // TestUndoFails: what can't be brought back is named and stays, and the rest comes.
 func TestUndoFails(t *testing.T) {
 	w := newWorld(t, model.Full())
