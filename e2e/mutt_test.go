@@ -56,7 +56,7 @@ func (m *terminal) shows(text string) {
 func (m *terminal) until(what string, holds func(screen string) bool) {
 	m.t.Helper()
 	for deadline := time.Now().Add(screenPatience); ; {
-		screen, err := m.tmux("capture-pane", "-p", "-t", "mutt")
+		screen, err := m.tmux("capture-pane", "-p", "-J", "-t", "mutt") // with wrapped lines joined
 		if err == nil && holds(screen) {
 			return
 		}
@@ -90,22 +90,30 @@ func (m *terminal) current() string {
 	return line
 }
 
-// startMutt opens the account's Maildir.
-func startMutt(t *testing.T, a *account) *terminal {
+// startMutt opens the account's Maildir, or one directory after the other.
+func startMutt(t *testing.T, a *account, dirs ...string) *terminal {
 	t.Helper()
 	rc := filepath.Join(a.Dir, "muttrc")
 	a.check(os.WriteFile(rc, fmt.Appendf(nil, muttrc, a.Maildir), 0o600))
 	m := &terminal{t: t, home: a.Dir}
-	if out, err := m.tmux("new-session", "-d", "-s", "mutt", "-x", "120", "-y", "40", "mutt -n -F "+rc); err != nil {
+	command := "mutt -n -F " + rc
+	if len(dirs) > 0 {
+		var all strings.Builder
+		for _, dir := range dirs {
+			fmt.Fprintf(&all, "%s -f '%s'; ", command, dir)
+		}
+		command = all.String() + "exec cat" // so that the screen stays
+	}
+	if out, err := m.tmux("new-session", "-d", "-s", "mutt", "-x", "120", "-y", "40", command); err != nil {
 		t.Fatalf("starting mutt in tmux: %v: %s", err, out)
 	}
 	t.Cleanup(func() { _, _ = m.tmux("kill-server") }) // it has ended with mutt, if all went well
 	return m
 }
 
-// TestMutt: somebody works with mutt in the Maildir while syncs run, and all of it arrives on the server as
-// what it was.
-func TestMutt(t *testing.T) {
+// needMutt skips the test where there is no mutt.
+func needMutt(t *testing.T) {
+	t.Helper()
 	for _, program := range []string{"mutt", "tmux"} {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("CI") == "true" {
@@ -114,6 +122,12 @@ func TestMutt(t *testing.T) {
 			t.Skipf("%v: \"make programs\" installs it", err)
 		}
 	}
+}
+
+// TestMutt: somebody works with mutt in the Maildir while syncs run, and all of it arrives on the server as
+// what it was.
+func TestMutt(t *testing.T) {
+	needMutt(t)
 	t.Parallel()
 	a := dovecot(t)
 	a.client().Create("Archive")

@@ -231,6 +231,15 @@ func (s *Store) translate(from folderDir, letters string, to folderDir) (string,
 	if err != nil {
 		return "", mail.Flags{}, err
 	}
+	return s.respell(src, letters, to)
+}
+
+// respell is translate for letters that have the meaning that src gives them.
+func (s *Store) respell(src *keywords, letters string, to folderDir) (string, mail.Flags, error) {
+	set := keywordLetters(letters)
+	if set == 0 {
+		return letters, mail.SystemFlags(systemFlags(letters)), nil
+	}
 	flags := src.flags(letters)
 	add, dst, err := s.lettersFor(to, flags)
 	if err != nil {
@@ -289,7 +298,7 @@ func (s *Store) remove(d folderDir, e Entry, keep string) error {
 		if err := s.fs.Remove(file); err != nil {
 			return err
 		}
-	} else if err := s.moveAside(file, keep, e); err != nil {
+	} else if err := s.moveAside(d, e, keep); err != nil {
 		return err
 	}
 	s.touched.lose(path.Dir(file))

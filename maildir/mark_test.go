@@ -230,7 +230,7 @@ func TestReadOnlyMaildir(t *testing.T) {
 	_, addErr := ro.NewBatch().Add(mail.Inbox, seen, time.Now())
 	for what, err := range map[string]error{
 		"SetFlags": flagsErr, "Move": moveErr, "Add": addErr, "Remove": ro.Remove(mail.Inbox, got.Base, nil), "CreateFolder": ro.CreateFolder("A"),
-		"RenameFolder": ro.RenameFolder("A", "B"), "RemoveFolder": ro.RemoveFolder("A"), "PurgeUndo": ro.PurgeUndo(time.Now()), "Clean": ro.Clean(nil), "Lock": ro.Lock(),
+		"RenameFolder": ro.RenameFolder("A", "B"), "RemoveFolder": ro.RemoveFolder("A"), "PurgeUndo": ro.PurgeUndo(time.Now()), "Restore": ro.Restore("A", []Kept{{Base: "m"}}, 0)[0].Err, "TidyUndo": ro.TidyUndo(), "Clean": ro.Clean(nil), "Lock": ro.Lock(),
 	} {
 		if !errors.Is(err, ErrReadOnly) {
 			t.Errorf("%s: %v, want ErrReadOnly", what, err)

@@ -1,10 +1,12 @@
 package maildir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -15,11 +17,15 @@ const (
 	undoPlusPlus = "satchel-undo"  // and those of Maildir++ over all others
 
 	runFormat = "20060102T150405Z"
+
+	// keptKeywords says, beside kept files, what their keyword letters mean. No message file is called so, because readers
+	// leave out names with a dot.
+	keptKeywords = "." + keywordsFile
 )
 
 // Undo says where removed messages are kept: below .satchel/undo (nested) or satchel-undo (Maildir++), in
 // a directory for each run, in that a directory for each folder, named after
-// it with its "/" escaped.
+// it with its "/" escaped. There the files lie, without cur or new, so that nobody takes it for a folder.
 type Undo struct {
 	// Run names the run that removes, a UTC time: see RunName.
 	Run string
@@ -75,8 +81,14 @@ func (s *Store) mkdirAll(dir string, made func(string)) error {
 }
 
 // moveAside puts a file into the undo directory, under its own name if that is free.
-func (s *Store) moveAside(file, dir string, e Entry) error {
+func (s *Store) moveAside(d folderDir, e Entry, dir string) error {
 	n := parseFileName(e.File)
+	if keywordLetters(n.letters) != 0 {
+		if err := s.keepKeywords(d, dir); err != nil {
+			return err
+		}
+	}
+	file := d.file(e)
 	for {
 		to := path.Join(dir, n.String())
 		err := s.fs.RenameNew(file, to)
@@ -95,23 +107,89 @@ func (s *Store) moveAside(file, dir string, e Entry) error {
 	}
 }
 
-// PurgeUndo removes what runs that began before olderThan left for undo.
+// keepKeywords writes beside kept files what their letters mean: when they are brought back, the folder may be gone and its
+// list with it, or be another one by then.
+func (s *Store) keepKeywords(d folderDir, dir string) error {
+	k, err := s.keywords.load(d)
+	if err != nil || len(k.raw) == 0 {
+		return err
+	}
+	name := path.Join(dir, keptKeywords)
+	if have, err := s.readSmall(name, maxKeywordsFile); err == nil && bytes.Equal(have, k.raw) {
+		return nil
+	}
+	base, err := s.names.base()
+	if err != nil {
+		return err
+	}
+	tmp := path.Join(dir, "."+ownPrefix+base)
+	if err := s.writeSmall(tmp, k.raw); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(tmp, name); err != nil {
+		return errors.Join(err, ignoreMissing(s.fs.Remove(tmp)))
+	}
+	s.touched.gain(dir)
+	return nil
+}
+
+// writeSmall makes a new file with its data durable; its name is not.
+func (s *Store) writeSmall(name string, data []byte) error {
+	f, err := s.fs.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(data, 0); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, ignoreMissing(s.fs.Remove(name)))
+	}
+	return nil
+}
+
+// undoRun is what one run removed.
+type undoRun struct {
+	began time.Time
+	dir   string
+}
+
+// undoRuns lists the runs of which something is kept, the last first. What else somebody put there is none of ours.
+func (s *Store) undoRuns() ([]undoRun, error) {
+	root := s.undoRoot()
+	for dir := root; dir != "."; dir = path.Dir(dir) {
+		info, err := s.fs.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err == nil && !info.Mode.IsDir() {
+			err = fmt.Errorf("%s: %w: not a real directory", dir, ErrNotRegular)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var runs []undoRun
+	err := s.fs.List(root, func(name string, mode fs.FileMode) bool {
+		if t, err := time.Parse(runFormat, name); err == nil && mode.IsDir() {
+			runs = append(runs, undoRun{t, path.Join(root, name)})
+		}
+		return true
+	})
+	slices.SortFunc(runs, func(a, b undoRun) int { return b.began.Compare(a.began) })
+	return runs, ignoreMissing(err)
+}
+
+// PurgeUndo removes what was put aside for undo before olderThan.
 func (s *Store) PurgeUndo(olderThan time.Time) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	var runs []string
-	err := s.fs.List(s.undoRoot(), func(name string, mode fs.FileMode) bool {
-		if t, err := time.Parse(runFormat, name); err == nil && mode.IsDir() && t.Before(olderThan) {
-			runs = append(runs, name)
-		}
-		return true
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	runs, err := s.undoRuns()
 	for _, run := range runs {
-		err = errors.Join(err, s.removeAll(path.Join(s.undoRoot(), run), 0))
+		if run.began.Before(olderThan) {
+			err = errors.Join(err, s.removeAll(run.dir, 0))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("removing what was kept for undo: %w", err)

@@ -84,6 +84,10 @@ type run struct {
 
 	lostUploads int // connections that broke while uploading
 
+	undoneOnce sync.Once       // loads the next two, see isExempt
+	undone     map[string]bool // what was brought back and is outside of the limits
+	undoneErr  error
+
 	mu       sync.Mutex // guards res, again, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 }
@@ -169,10 +173,8 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.adoptPlace(ctx); err != nil {
 		return err
 	}
-	if r.set.Undo > 0 {
-		if err := r.md.PurgeUndo(r.now().Add(-r.set.Undo)); err != nil {
-			r.log.Warn("purging old removed messages", "error", err)
-		}
+	if err := r.md.PurgeUndo(r.keptSince()); err != nil {
+		r.log.Warn("purging old removed messages", "error", err)
 	}
 	return nil
 }

@@ -438,7 +438,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
-		} else if err := r.newLocal(f, maildir.Entry{Base: m.Name, Flags: m.LocalFlags}, m.ID); err != nil {
+		} else if err := r.newLocal(ctx, f, maildir.Entry{Base: m.Name, Flags: m.LocalFlags}, m.ID); err != nil {
 			return err
 		}
 	}

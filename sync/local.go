@@ -256,7 +256,7 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 		return err
 	}
 	for _, e := range fresh {
-		if err := r.newLocal(f, e, 0); err != nil {
+		if err := r.newLocal(ctx, f, e, 0); err != nil {
 			return err
 		}
 	}
@@ -264,7 +264,7 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 }
 
 // newLocal notes a file that the state does not know, or knows as parked.
-func (r *run) newLocal(f *folder, e maildir.Entry, row int64) error {
+func (r *run) newLocal(ctx context.Context, f *folder, e maildir.Entry, row int64) error {
 	info, err := r.md.Stat(f.local.Name, e.Base)
 	if errors.Is(err, maildir.ErrNotFound) {
 		r.soil(f) // it went away while we looked; the next run sees what became of it
@@ -273,9 +273,19 @@ func (r *run) newLocal(f *folder, e maildir.Entry, row int64) error {
 	if err != nil {
 		return err
 	}
+	why := r.park(info.Size, info.ModTime)
+	if why != plan.Agreed {
+		exempt, err := r.isExempt(ctx, f.name, e.Base)
+		if err != nil {
+			return err
+		}
+		if exempt {
+			why = plan.Agreed
+		}
+	}
 	f.localNew = append(f.localNew, plan.LocalMessage{
 		Row: row, Folder: f.name, Name: e.Base, Flags: e.Flags, Unexplained: e.Unexplained, FileSize: info.Size, Inode: info.Inode, Date: info.ModTime,
-		Park: r.park(info.Size, info.ModTime),
+		Park: why,
 	})
 	return nil
 }

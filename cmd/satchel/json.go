@@ -140,6 +140,35 @@ type jsonStatus struct {
 	Error     string     `json:"error"` // why the status could not be read
 }
 
+// jsonRemoved is one message that `undo` found.
+type jsonRemoved struct {
+	Type    string    `json:"type"` // "removed"
+	Account string    `json:"account"`
+	Folder  string    `json:"folder"`
+	Name    string    `json:"name"`
+	Removed time.Time `json:"removed"`
+	Arrived time.Time `json:"arrived"`
+	Size    int64     `json:"size"`
+	Flags   []string  `json:"flags"`
+	From    string    `json:"from,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	Became  string    `json:"became"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// jsonUndo is the last line of `undo` for each account.
+type jsonUndo struct {
+	Type    string      `json:"type"` // "undo"
+	Account string      `json:"account"`
+	OK      bool        `json:"ok"`
+	Exit    int         `json:"exit"`
+	Kept    int         `json:"kept"`
+	Back    int         `json:"back"`
+	Present int         `json:"present"`
+	Failed  int         `json:"failed"`
+	Errors  []jsonError `json:"errors"`
+}
+
 // jsonDifference is one difference that `verify` found.
 type jsonDifference struct {
 	Type    string `json:"type"` // "difference"

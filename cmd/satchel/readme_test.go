@@ -79,7 +79,7 @@ func TestREADMEDemo(t *testing.T) {
 func TestDocumentedJSON(t *testing.T) {
 	shapes := map[string]any{
 		"account": accountSample(), "op": jsonOp{}, "folder": jsonFolder{}, "status": jsonStatus{}, "check": jsonCheck{},
-		"difference": jsonDifference{}, "verification": jsonVerification{}, "step": jsonStep{}, "demo": jsonDemo{}, "version": jsonVersion{},
+		"difference": jsonDifference{}, "verification": jsonVerification{}, "removed": jsonRemoved{}, "undo": jsonUndo{}, "step": jsonStep{}, "demo": jsonDemo{}, "version": jsonVersion{},
 	}
 	for _, block := range blocks(t, "docs/json.md", "json") {
 		for line := range strings.Lines(block) {

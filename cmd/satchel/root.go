@@ -67,7 +67,7 @@ $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
 	root.Flags().BoolVar(&version, "version", false, "print the version, as \"satchel version\" does")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newSync(a), newStatus(a), newCheck(a), newVerify(a), newDemo(a), newVersion(a), newCompletion(a))
+	root.AddCommand(newSync(a), newStatus(a), newCheck(a), newVerify(a), newUndo(a), newDemo(a), newVersion(a), newCompletion(a))
 	return root
 }
 

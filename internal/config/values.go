@@ -138,6 +138,23 @@ func parseSpan(s string) (time.Duration, bool) {
 	return time.Duration(n) * unit, true
 }
 
+// momentAllowed says what ParseMoment takes.
+const momentAllowed = `a time ago such as "2h", "3d" or "4w", or a date such as "2024-01-31", "2024-01-31 15:04" or "2024-01-31T15:04:05Z"`
+
+// ParseMoment reads a moment in the past as people name it: how long ago it was, as in the configuration, or when, in now's place
+// unless it says which.
+func ParseMoment(s string, now time.Time) (time.Time, error) {
+	if span, ok := parseSpan(s); ok && span > 0 {
+		return now.Add(-span), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly, "2006-01-02 15:04", "2006-01-02T15:04", time.DateTime, "2006-01-02T15:04:05"} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s is not allowed; allowed is %s", quote(s), momentAllowed)
+}
+
 const sizeAllowed = `a size such as "50MB", "1GiB" or a number of bytes, or "0" for no limit`
 
 // parseSize reads a number of bytes with or without a unit, decimal (kB) or binary (KiB).

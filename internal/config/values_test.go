@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -32,6 +33,30 @@ func TestParseSpan(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	}
+}
+
+func TestParseMoment(t *testing.T) {
+	zone := time.FixedZone("east", 2*60*60)
+	now := time.Date(2024, 3, 1, 13, 14, 15, 16, zone)
+	for s, want := range map[string]time.Time{
+		"2h": now.Add(-2 * time.Hour), "3d": now.Add(-72 * time.Hour), "1w": now.Add(-168 * time.Hour),
+		"2024-01-31":                time.Date(2024, 1, 31, 0, 0, 0, 0, zone),
+		"2024-01-31 15:04":          time.Date(2024, 1, 31, 15, 4, 0, 0, zone),
+		"2024-01-31T15:04":          time.Date(2024, 1, 31, 15, 4, 0, 0, zone),
+		"2024-01-31 15:04:05":       time.Date(2024, 1, 31, 15, 4, 5, 0, zone),
+		"2024-01-31T15:04:05":       time.Date(2024, 1, 31, 15, 4, 5, 0, zone),
+		"2024-01-31T15:04:05Z":      time.Date(2024, 1, 31, 15, 4, 5, 0, time.UTC),
+		"2024-01-31T15:04:05+01:00": time.Date(2024, 1, 31, 14, 4, 5, 0, time.UTC),
+	} {
+		if got, err := ParseMoment(s, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v %v, want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "0", "0d", "soon", "2", "-2h", "15:04", "2024-13-01", "2024-01-31 25:00", "36501d"} {
+		if got, err := ParseMoment(s, now); err == nil || !strings.Contains(err.Error(), `"3d"`) {
+			t.Errorf("%q: %v %v", s, got, err)
 		}
 	}
 }
