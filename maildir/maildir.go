@@ -102,6 +102,7 @@ type Folder struct {
 type Problem struct {
 	Folder mail.FolderName // may be empty
 	File   string          // path below the root
+	Base   string          // of what lies in a message's place, else empty
 	Err    error
 }
 

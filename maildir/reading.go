@@ -57,7 +57,7 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 				return true
 			}
 			if !mode.IsRegular() {
-				r.problems = append(r.problems, Problem{Folder: d.name, File: path.Join(dir, name), Err: ErrNotRegular})
+				r.problems = append(r.problems, Problem{Folder: d.name, File: path.Join(dir, name), Base: parseFileName(name).base, Err: ErrNotRegular})
 				return true
 			}
 			n := parseFileName(name)

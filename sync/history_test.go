@@ -3,7 +3,6 @@ package sync_test
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -400,7 +399,6 @@ func seeds(t testing.TB, n int) func(func(uint64) bool) {
 // TestInterrupted cuts the connection or the process' luck at random steps of the exchange, then lets runs
 // go through, and holds the promise again.
 func TestInterrupted(t *testing.T) {
-	kinds := []model.Kind{model.Drop, model.Silence, model.Refuse, model.Ghost, model.Cut}
 	for name, o := range map[string]model.Options{"full": model.Full(), "no-uidplus": {CondStore: true, Move: true, Window: 2}, "no-move": {CondStore: true, UIDPlus: true}, "bare": {}} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range seeds(t, 40) {
@@ -415,22 +413,7 @@ func TestInterrupted(t *testing.T) {
 							h.localAct()
 						}
 					}
-					at := h.server.Steps() + 1 + h.rng.IntN(40)
-					kind := kinds[h.rng.IntN(len(kinds))]
-					after := h.rng.IntN(2) == 0
-					var mu sync.Mutex
-					h.server.SetFault(func(s model.Step) model.Action {
-						mu.Lock() // the hook is called by all of the run's workers
-						defer mu.Unlock()
-						if s.N >= at && s.After == after || s.N >= at+10 {
-							at = math.MaxInt
-							h.note("fault %d at %s", kind, s)
-							return model.Action{Kind: kind}
-						}
-						return model.Action{}
-					})
-					h.faulty()
-					h.server.SetFault(nil)
+					h.struck()
 					if h.rng.IntN(2) == 0 {
 						h.note("ghosts arrive at once: %d", h.server.Ghosts())
 						h.server.ReleaseGhosts()
@@ -441,6 +424,68 @@ func TestInterrupted(t *testing.T) {
 						h.server.ReleaseGhosts()
 						h.settle()
 					}
+					h.check()
+				}
+			}
+		})
+	}
+}
+
+// struck runs a sync in which something goes wrong at a random step: once, or from there on.
+func (h *history) struck() {
+	h.t.Helper()
+	kinds := []model.Kind{model.Drop, model.Silence, model.Refuse, model.Ghost, model.Cut}
+	at := h.server.Steps() + 1 + h.rng.IntN(40)
+	kind := kinds[h.rng.IntN(len(kinds))]
+	after := h.rng.IntN(2) == 0
+	lasting := h.rng.IntN(2) == 0
+	begun := false
+	var mu sync.Mutex
+	h.server.SetFault(func(s model.Step) model.Action {
+		mu.Lock() // the hook is called by all of the run's workers
+		defer mu.Unlock()
+		switch {
+		case begun && !lasting:
+			return model.Action{}
+		case begun:
+		case s.N >= at && s.After == after, s.N >= at+10:
+			begun = true
+			h.note("fault %d at %s, lasting %v", kind, s, lasting)
+		default:
+			return model.Action{}
+		}
+		return model.Action{Kind: kind}
+	})
+	h.faulty()
+	h.server.SetFault(nil)
+}
+
+// TestInterruptedWhileRecovering: the runs after the one that was cut off are cut off as well.
+func TestInterruptedWhileRecovering(t *testing.T) {
+	for name, o := range map[string]model.Options{"full": model.Full(), "no-uidplus": {CondStore: true, Move: true, Window: 2}, "no-move": {CondStore: true, UIDPlus: true}, "bare": {}} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range seeds(t, 15) {
+				h := newHistory(t, seed+9000, o)
+				h.note("seed %d", seed)
+				for round := range 2 {
+					h.note("round %d", round)
+					for range 2 + h.rng.IntN(10) {
+						if h.rng.IntN(2) == 0 {
+							h.remoteAct()
+						} else {
+							h.localAct()
+						}
+					}
+					for range 2 + h.rng.IntN(2) {
+						h.struck()
+						if h.rng.IntN(2) == 0 {
+							h.note("ghosts arrive: %d", h.server.Ghosts())
+							h.server.ReleaseGhosts()
+						}
+					}
+					h.settle()
+					h.server.ReleaseGhosts()
+					h.settle()
 					h.check()
 				}
 			}

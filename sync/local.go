@@ -238,6 +238,10 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 			if row.Folder != f.base.ID || row.Name == "" {
 				continue // it was settled since
 			}
+			if slices.ContainsFunc(l.scan.Problems, func(p maildir.Problem) bool { return p.Base == row.Name }) {
+				r.soil(f) // something lies in its place that can't be read, which is not that it is gone
+				continue
+			}
 			if !l.scan.Quiet {
 				// Somebody renames while we read: only a look at the file itself can tell.
 				switch _, err := r.md.Stat(f.local.Name, row.Name); {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -26,6 +27,8 @@ import (
 type world struct {
 	t      testing.TB
 	server *model.Server
+	dialer remote.Dialer // the server's, unless a test comes between
+	fs     maildir.FS    // nil: the real one
 	root   string
 	set    mailsync.Settings
 	opt    mailsync.Options
@@ -36,6 +39,7 @@ type world struct {
 func newWorld(t testing.TB, o model.Options) *world {
 	t.Helper()
 	w := &world{t: t, server: model.New(o), root: filepath.Join(t.TempDir(), "mail"), now: time.Now()}
+	w.dialer = w.server
 	w.set = mailsync.Settings{
 		Account: "test", Owner: state.Owner{Kind: "imap", Host: "model", User: "me"},
 		Root: w.root, Layout: maildir.Nested, Include: []string{"*"}, Connections: 2, Undo: 24 * time.Hour,
@@ -48,7 +52,7 @@ func newWorld(t testing.TB, o model.Options) *world {
 func (w *world) try() *mailsync.Result {
 	w.t.Helper()
 	// Times move on, so that directory times are not too young to be trusted for ever.
-	out := mailsync.World{Dialer: w.server, Now: func() time.Time { return w.now }}
+	out := mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Maildir: maildir.Options{FS: w.fs}}
 	if testing.Verbose() {
 		out.Log = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

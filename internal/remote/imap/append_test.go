@@ -190,6 +190,31 @@ func TestRefusedLiteralKeepsTheSession(t *testing.T) {
 	}
 }
 
+// TestMessageAnsweredBad: some servers say BAD to a message whose lines are too long for them.
+func TestMessageAnsweredBad(t *testing.T) {
+	s := preauth(t, plus, Config{}, func(p *script) {
+		var tags []string
+		for range 2 {
+			p.expect(`APPEND "INBOX" {3+}`)
+			tags = append(tags, p.tags...)
+			p.literal(3)
+			p.line()
+		}
+		p.tags = tags
+		p.say("$1 BAD Command Argument Error. 11", "$2 OK [APPENDUID 7 9] done")
+		p.expect(`STATUS "INBOX" (MESSAGES UIDNEXT UIDVALIDITY)`)
+		p.say("* STATUS INBOX (MESSAGES 1)", "$1 OK done")
+	})
+	var f fates
+	err := f.append(t.Context(), s, upload("one", mail.Flags{}, time.Time{}), upload("two", mail.Flags{}, time.Time{}))
+	if err != nil || len(f.done) != 2 || remote.ClassOf(f.done[0].Err) != remote.Refused || f.done[1].UID != 9 {
+		t.Errorf("%v, %+v", err, f)
+	}
+	if _, err := s.Status(t.Context(), "INBOX"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestContinuationThatNobodyWaitsFor(t *testing.T) {
 	s := preauth(t, plus, Config{}, func(p *script) {
 		p.say("+ early")

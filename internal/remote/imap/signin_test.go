@@ -106,6 +106,46 @@ func TestSignInRefusals(t *testing.T) {
 	}
 }
 
+// TestReferralsAreNotFollowed: what names another server (RFC 2221, RFC 2193) is an answer like any other.
+func TestReferralsAreNotFollowed(t *testing.T) {
+	const elsewhere = "[REFERRAL imap://me@elsewhere.example/]"
+	signIn := func(answer string) func(*script) {
+		return func(p *script) {
+			p.say("* OK [CAPABILITY IMAP4rev1 LOGIN-REFERRALS] hello")
+			p.expect(`LOGIN "me@example.org" "` + canary + `"`)
+			p.say(answer)
+		}
+	}
+	for name, tc := range map[string]struct {
+		play  func(*script)
+		class remote.Class
+	}{
+		"greeting": {func(p *script) { p.say("* BYE " + elsewhere + " moved") }, remote.Unavailable},
+		"refusal":  {signIn("$1 NO " + elsewhere + " go there"), remote.Auth},
+		"success": {func(p *script) {
+			signIn("$1 OK " + elsewhere + " or go there")(p)
+			p.expect("CAPABILITY")
+			p.say("* CAPABILITY IMAP4rev1", "$1 OK done")
+			p.settle(bare)
+			p.expect(`SELECT "a"`)
+			p.say("$1 NO [REFERRAL imap://elsewhere.example/a] there")
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := converse(t, account(auth.Auto), secureConn(), tc.play)
+			if remote.ClassOf(err) != tc.class {
+				t.Fatalf("got %v", err)
+			}
+			if err != nil {
+				return
+			}
+			if _, err := s.Select(t.Context(), "a"); remote.ClassOf(err) != remote.Refused {
+				t.Errorf("Select: %v", err)
+			}
+		})
+	}
+}
+
 func TestEveryResponseCodeHasAdvice(t *testing.T) {
 	for _, code := range []goimap.ResponseCode{
 		goimap.ResponseCodeAlreadyExists, goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeAuthorizationFailed,
