@@ -431,28 +431,35 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// struck runs a sync in which something goes wrong at a random step: once, or from there on.
+// struck runs a sync in which something goes wrong at a random step: once, or from there on. One time in two it is a step that
+// brings or changes something.
 func (h *history) struck() {
 	h.t.Helper()
 	kinds := []model.Kind{model.Drop, model.Silence, model.Refuse, model.Ghost, model.Cut}
-	at := h.server.Steps() + 1 + h.rng.IntN(40)
 	kind := kinds[h.rng.IntN(len(kinds))]
-	after := h.rng.IntN(2) == 0
+	after := h.rng.IntN(2) == 0 && kind != model.Ghost // which is an upload's, before it
 	lasting := h.rng.IntN(2) == 0
+	anywhere := h.rng.IntN(2) == 0
+	left := h.rng.IntN(20)
+	if !anywhere {
+		left = h.rng.IntN(5)
+	}
 	begun := false
 	var mu sync.Mutex
 	h.server.SetFault(func(s model.Step) model.Action {
 		mu.Lock() // the hook is called by all of the run's workers
 		defer mu.Unlock()
+		looks := slices.Contains([]string{"dial", "list", "status", "select", "changes", "fetch"}, s.Op)
 		switch {
-		case begun && !lasting:
+		case begun && lasting:
+		case begun || s.After != after || looks && !anywhere:
 			return model.Action{}
-		case begun:
-		case s.N >= at && s.After == after, s.N >= at+10:
+		case left > 0:
+			left--
+			return model.Action{}
+		default:
 			begun = true
 			h.note("fault %d at %s, lasting %v", kind, s, lasting)
-		default:
-			return model.Action{}
 		}
 		return model.Action{Kind: kind}
 	})
