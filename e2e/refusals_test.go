@@ -94,6 +94,14 @@ func TestUnreadable(t *testing.T) {
 	}{
 		{"a link to nowhere", func(path string) error { return os.Symlink("/nonexistent/satchel", path) }},
 		{"a link to itself", func(path string) error { return os.Symlink(path, path) }},
+		{"a link to a file outside", func(path string) error { return os.Symlink("/etc/passwd", path) }},
+		{"a link to another message", func(path string) error {
+			others, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(path)), "*", "*"))
+			if err != nil || len(others) == 0 {
+				return fmt.Errorf("no message to link to: %w", err)
+			}
+			return os.Symlink(others[0], path)
+		}},
 		{"a folder", func(path string) error { return os.Mkdir(path, 0o700) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -258,7 +258,7 @@ func (c *conn) inWords(err error) error {
 }
 
 func (c *conn) damaged(err error) error {
-	err = fmt.Errorf("state database %s: %w (%v); rename the file away, and the next sync merges both sides without deleting anything",
+	err = fmt.Errorf("state database %s: %w (%v); the next sync sets it aside and makes a new one by comparing both sides, without deleting anything",
 		c.path, ErrCorrupt, err)
 	c.breakOff(err)
 	return err

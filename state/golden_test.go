@@ -118,28 +118,7 @@ func TestConversionOfManyRows(t *testing.T) {
 		m := benchMessage(1, n)
 		m.ID = int64(10 + 3*n)
 		want = append(want, m)
-		w := &writer{}
-		w.int(m.ID)
-		w.int(1)
-		w.int(int64(m.UID))
-		w.text(m.Name)
-		w.text("")
-		w.text("")
-		w.flags(m.RemoteFlags)
-		w.flags(m.LocalFlags)
-		w.blobOrNull(m.Digest[:])
-		w.blobOrNull(m.Header[:])
-		w.bool(true)
-		w.null()
-		w.int(m.RemoteSize)
-		w.int(m.FileSize)
-		w.int(int64(m.Inode))
-		w.text("")
-		w.time(m.Date)
-		w.bool(false)
-		w.int(0)
-		_, err := c.exec(`INSERT INTO message (`+messageColumns1+`) VALUES (`+strings.TrimSuffix(strings.Repeat("?, ", len(w.sum())), ", ")+`)`, w.values...)
-		must(t, err)
+		insert1(t, c, &m)
 	}
 	must(t, c.script(fmt.Sprintf("UPDATE self SET next_id = %d; UPDATE message SET inode = inode + 1 WHERE id = 10; COMMIT", 10+3*rows)))
 	must(t, c.close())
@@ -172,6 +151,33 @@ func TestConversionOfManyRows(t *testing.T) {
 	})
 	m := addMessage(t, db, Message{Folder: 1})
 	same(t, "next id", m.ID, int64(10+3*rows))
+}
+
+// insert1 stores an agreed message as version 1 did.
+func insert1(tb testing.TB, c *conn, m *Message) {
+	tb.Helper()
+	w := &writer{}
+	w.int(m.ID)
+	w.int(m.Folder)
+	w.int(int64(m.UID))
+	w.text(m.Name)
+	w.text("")
+	w.text("")
+	w.flags(m.RemoteFlags)
+	w.flags(m.LocalFlags)
+	w.blobOrNull(m.Digest[:])
+	w.blobOrNull(m.Header[:])
+	w.bool(true)
+	w.null()
+	w.int(m.RemoteSize)
+	w.int(m.FileSize)
+	w.int(int64(m.Inode))
+	w.text("")
+	w.time(m.Date)
+	w.bool(false)
+	w.int(0)
+	_, err := c.exec(`INSERT INTO message (`+messageColumns1+`) VALUES (`+strings.TrimSuffix(strings.Repeat("?, ", len(w.sum())), ", ")+`)`, w.values...)
+	must(tb, err)
 }
 
 // schemaOf returns the statements that make the schema.

@@ -31,7 +31,9 @@ type Options struct {
 }
 
 // Open opens the database at path for writing and makes it, for its owner only, if there is none. The
-// directory must exist. It fails with ErrOwner, ErrNewer or ErrCorrupt, and then has changed nothing.
+// directory must exist. It fails with ErrOwner, ErrNewer or ErrCorrupt, and then has changed nothing. A database of an
+// older version is brought up to date, after a copy of it was made that lies beside it, path.v1 for version 1, and is
+// left to the person: put back, it serves the older version as a restored backup does.
 func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	return open(ctx, path, o, migrations())
 }
@@ -75,6 +77,12 @@ func open(ctx context.Context, path string, o Options, steps []step) (db *DB, er
 		return nil, err
 	}
 	if version < len(steps) {
+		if !empty {
+			// What the new version makes of it, an older one can't read any more.
+			if err := c.keep(oldPath(path, version)); err != nil {
+				return nil, fmt.Errorf("state database %s: keeping a copy before it is brought up to date: %w", path, err)
+			}
+		}
 		if err := c.update(func(tx *Tx) error {
 			if err := tx.migrate(version, steps); err != nil || !empty {
 				return err

@@ -29,11 +29,25 @@ const maxPasses = 4
 // is in Result.Fatal, what failed by itself in Result.Errors.
 func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 	r := newRun(set, w, opt)
+	r.once(ctx)
+	if !r.damaged {
+		return r.res
+	}
+	// The state turned out to be damaged on the way and is set aside: once more, without it.
+	again := newRun(set, w, opt)
+	again.blank = opt.DryRun
+	again.once(ctx)
+	again.res.follow(r.res)
+	return again.res
+}
+
+// once is one run with the state that there is.
+func (r *run) once(ctx context.Context) {
 	start := r.now()
 	defer func() { r.res.Duration = r.now().Sub(start) }()
 	if err := r.open(ctx); err != nil {
 		r.res.Fatal = err
-		return r.res
+		return
 	}
 	defer r.close()
 	if err := r.all(ctx); err != nil {
@@ -41,7 +55,7 @@ func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 	}
 	r.res.Traffic = r.pool.close()
 	r.record(ctx, start)
-	return r.res
+	r.damaged = errors.Is(r.res.Fatal, state.ErrCorrupt) && !r.blank && ctx.Err() == nil
 }
 
 // run is one run on one account.
@@ -55,8 +69,12 @@ type run struct {
 	md  *maildir.Store
 	// scratch is a temporary directory of a dry run.
 	scratch string
-	db      *state.DB
-	pool    *sessions
+	// blank: a dry run goes by an empty state, because the one that there is is damaged. damaged: it showed in this run that
+	// it is.
+	blank, damaged bool
+	foresees       bool // what a sync would do; not status or verify, which also only read
+	db             *state.DB
+	pool           *sessions
 
 	// merge: the state was restored, copied or rebound; whatever is missing on one side is brought
 	// back from the other, nothing is removed.

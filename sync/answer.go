@@ -183,7 +183,7 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 				m := remotes[key{folder: a.folder, uid: u}]
 				c, ok := found[u]
 				switch {
-				case !ok:
+				case !ok, a.whole && c.Size == 0 && m.Size > 0: // half an answer says nothing
 					m.Unknowable = true
 					r.soil(f)
 				case a.whole:

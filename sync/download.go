@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -99,10 +100,19 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 	}
 	done, failed := in.finish()
 	switch {
+	case failed != nil && remote.Dead(err):
+		return done, errors.Join(failed, err)
 	case failed != nil:
 		return done, failed
 	case err != nil:
 		return done, err
+	}
+	if missing == nil {
+		missing = map[mail.UID]error{}
+	}
+	for uid := range in.empty.All() {
+		missing[uid] = &remote.Error{Class: remote.Refused, Op: fmt.Sprintf("fetching message %d", uid),
+			Err: fmt.Errorf("the server says that it has %d bytes, and sends none", r.sizeOf(wanted.of(uid)))}
 	}
 	for uid, why := range missing {
 		done.Add(uid)
@@ -124,7 +134,8 @@ type intake struct {
 	limit     int       // messages in the batch that is being filled
 	committed []*parcel // handed over and not heard of again, the oldest first
 	done      mail.UIDSet
-	err       error // the first failure
+	empty     mail.UIDSet // of those the server sent nothing, and says that there is something
+	err       error       // the first failure
 }
 
 // maxUncommitted is how many batches of one stream may wait to be committed.
@@ -152,6 +163,15 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 		in.filling = newParcel(in.f, in.r.md.NewBatch())
 	}
 	p := in.filling
+	if m.Size == 0 && in.r.sizeOf(op) > 0 {
+		var first [1]byte
+		n, err := io.ReadFull(body, first[:])
+		if err == io.EOF {
+			in.empty.Add(m.UID) // half an answer: an empty file in its place would never be filled
+			return nil
+		}
+		body = io.MultiReader(bytes.NewReader(first[:n]), body)
+	}
 	row, err := in.r.receive(p.batch, in.f, *op, body)
 	if err != nil {
 		if !errors.Is(err, io.ErrUnexpectedEOF) && remote.ClassOf(err) == 0 {

@@ -405,23 +405,30 @@ func (r *run) judge(f *folder) {
 }
 
 // confirmGone asks the server once more about mailboxes that the listing left out: a listing that is cut
-// short must not pass for a deletion.
+// short must not pass for a deletion. A mailbox is gone if the server says so in answer to its name. What else
+// a server refuses, or says of itself without an INBOX, which can't be deleted (RFC 9051, section 6.3.5), is no evidence.
 func (r *run) confirmGone(ctx context.Context) error {
+	var missing []*folder
+	noInbox := false
 	for _, f := range r.folders {
-		if f.remote != nil || f.base.Mailbox == "" {
-			continue
+		if f.remote == nil && f.base.Mailbox != "" {
+			missing = append(missing, f)
+			noInbox = noInbox || f.isInbox()
 		}
+	}
+	for _, f := range missing {
 		err := r.pool.reading(ctx, func(s remote.Session) error {
 			_, err := s.Status(ctx, f.base.Mailbox)
 			return err
 		})
 		switch {
-		case errors.Is(err, remote.ErrNoMailbox):
 		case err == nil:
 			r.failFolder(f, errors.New("the server did not list this mailbox, yet has it: left alone in this run"))
-		case remote.ClassOf(err) == remote.Refused && !busyAnswer(err):
-			// Servers word this in many ways; a refusal for a mailbox that is not listed either is the answer.
+		case errors.Is(err, remote.ErrNoMailbox) && !noInbox:
+		case remote.ClassOf(err) == remote.Refused && !noInbox && cantBeListed(f.base.Mailbox, err):
 			r.log.Debug("the mailbox is gone", "folder", f.name, "answer", err)
+		case errors.Is(err, remote.ErrNoMailbox):
+			r.failFolder(f, errors.New("the server says that it is gone, and that there is no INBOX either, which can't be: left alone in this run"))
 		case remote.ClassOf(err) == remote.Refused:
 			r.failFolder(f, fmt.Errorf("the server neither listed this mailbox nor said that it is gone: left alone in this run: %w", err))
 		default:
@@ -431,8 +438,12 @@ func (r *run) confirmGone(ctx context.Context) error {
 	return nil
 }
 
-// busyAnswer reports a refusal that says nothing about whether the mailbox exists (RFC 5530).
-func busyAnswer(err error) bool {
+// cantBeListed reports a refusal without a code for a name that is also a pattern: the server was not asked to list it, which
+// elsewhere shows whether it is there.
+func cantBeListed(mailbox string, err error) bool {
 	e, ok := errors.AsType[*remote.Error](err)
-	return ok && slices.Contains([]string{"UNAVAILABLE", "SERVERBUG", "INUSE", "LIMIT", "CONTACTADMIN", "NOPERM", "EXPIRED", "PRIVACYREQUIRED"}, e.Code)
+	return ok && e.Code == "" && strings.ContainsAny(mailbox, "*%")
 }
+
+// isInbox reports whether the folder's mailbox is the one that every account has.
+func (f *folder) isInbox() bool { return strings.EqualFold(f.base.Mailbox, string(mail.Inbox)) }

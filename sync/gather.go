@@ -266,7 +266,9 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			if err != nil {
 				return err
 			}
-			gone = all.Minus(seen.uids())
+			if !ch.Partial {
+				gone = all.Minus(seen.uids())
+			}
 			// Rows whose UID was taken away, because it meant nothing any more, before they were found again.
 			err = eachIn(tx, f, func(m state.Message) {
 				if m.UID == 0 && (m.Why == "" || m.Name == "") {
@@ -276,7 +278,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			if err != nil {
 				return err
 			}
-		} else {
+		} else if !ch.Partial {
 			// What this program stored itself after the last reading lies beyond its mark.
 			var beyond mail.UIDSet
 			beyond.AddRange(since, ^mail.UID(0))

@@ -21,12 +21,16 @@ func (s Settings) StatePathOrDefault() string {
 	if s.StatePath != "" {
 		return s.StatePath
 	}
-	return filepath.Join(s.Root, ".satchel.db")
+	return filepath.Join(s.Root, stateName)
 }
+
+// stateName is the state database's name in the Maildir's root.
+const stateName = ".satchel.db"
 
 // open locks the account and opens the local side. A dry run opens it for looking only.
 func (r *run) open(ctx context.Context) error {
 	if r.opt.DryRun {
+		r.foresees = true
 		if err := r.openReading(ctx); err != nil {
 			return err
 		}
@@ -55,9 +59,7 @@ func (r *run) open(ctx context.Context) error {
 	if !r.w.Serial {
 		r.pool.start(ctx) // which takes longer than all that is done before a session is needed
 	}
-	db, err := state.Open(ctx, r.set.StatePathOrDefault(), state.Options{
-		Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: md.Local(), Commit: r.w.Commit, Now: r.now,
-	})
+	db, err := r.openState(ctx, md.Local())
 	if err != nil {
 		r.pool.close()
 		_ = md.Close()
@@ -71,6 +73,44 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.mergeIf(db.Copied() || r.opt.Rebind || replaced)
 	return nil
+}
+
+// openState opens the state for writing. One that is damaged is set aside first.
+func (r *run) openState(ctx context.Context, local bool) (*state.DB, error) {
+	o := state.Options{Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: local, Commit: r.w.Commit, Now: r.now}
+	db, err := state.Open(ctx, r.set.StatePathOrDefault(), o)
+	if !errors.Is(err, state.ErrCorrupt) {
+		return db, err
+	}
+	if err := r.setAside(err); err != nil {
+		return nil, err
+	}
+	return state.Open(ctx, r.set.StatePathOrDefault(), o)
+}
+
+// setAside moves the damaged state database, which is closed, out of the way. Without one there is no base, and what has no base
+// is compared and never removed.
+func (r *run) setAside(damage error) error {
+	if err := r.maySetAside(damage); err != nil {
+		return err
+	}
+	aside, err := state.SetAside(r.set.StatePathOrDefault(), r.now())
+	if err != nil {
+		return errors.Join(damage, err)
+	}
+	r.log.Warn("the state database is damaged", "error", damage, "aside", aside)
+	r.warn("the state database was damaged and is now %s; a new one was made by comparing both sides, and nothing was deleted on either. "+
+		"Deletions that were held back or not yet carried over are forgotten: those messages are on both sides again. Look after the disk", aside)
+	return nil
+}
+
+// maySetAside refuses to take another program's file for a damaged state database: what `state` names may be anything.
+func (r *run) maySetAside(damage error) error {
+	path := r.set.StatePathOrDefault()
+	if path == filepath.Join(r.set.Root, stateName) || state.IsOurs(path) {
+		return nil
+	}
+	return fmt.Errorf("%w; but it does not look like one of Satchel's at all, and is left where it is: check `state` in the configuration, or rename it away", damage)
 }
 
 // rootGone refuses to make a Maildir anew of which a state database that lies elsewhere knows.
@@ -154,10 +194,7 @@ func (r *run) openReading(ctx context.Context) error {
 	if err != nil {
 		return r.setupError(err)
 	}
-	db, err := state.OpenReader(ctx, r.set.StatePathOrDefault())
-	if errors.Is(err, state.ErrNoState) {
-		db, err = r.emptyState(ctx)
-	}
+	db, err := r.openStateReading(ctx)
 	if err == nil && !r.opt.Rebind && !sameOwner(db.Owner(), r.set.Owner) {
 		err = fmt.Errorf("the Maildir belongs to %s at %s, the configuration says %s at %s; if that is the same mailbox under a new name, run sync once with --rebind",
 			db.Owner().User, db.Owner().Host, r.set.Owner.User, r.set.Owner.Host)
@@ -168,6 +205,22 @@ func (r *run) openReading(ctx context.Context) error {
 	}
 	r.md, r.db = md, db
 	return nil
+}
+
+// openStateReading opens the state for looking only. For a dry run, a damaged one is none, as it will be for the sync.
+func (r *run) openStateReading(ctx context.Context) (*state.DB, error) {
+	if r.blank {
+		return r.emptyState(ctx)
+	}
+	db, err := state.OpenReader(ctx, r.set.StatePathOrDefault())
+	switch {
+	case errors.Is(err, state.ErrNoState):
+		return r.emptyState(ctx)
+	case errors.Is(err, state.ErrCorrupt) && r.foresees && r.maySetAside(err) == nil:
+		r.warn("%v", err)
+		return r.emptyState(ctx)
+	}
+	return db, err
 }
 
 // sameOwner compares as opening for writing does: hosts have no case.
@@ -200,8 +253,16 @@ func (r *run) setupError(err error) error {
 func (r *run) close() {
 	r.early.Wait()
 	r.pool.close()
-	if err := r.db.Close(); err != nil {
+	if err := r.db.Close(); err != nil && !r.damaged {
 		r.fail("", fmt.Errorf("closing the state database: %w", err))
+	}
+	if r.damaged {
+		// While the lock is held.
+		if r.opt.DryRun {
+			r.warn("%v", r.res.Fatal)
+		} else if err := r.setAside(r.res.Fatal); err != nil {
+			r.res.Fatal, r.damaged = err, false
+		}
 	}
 	if err := r.md.Close(); err != nil {
 		r.log.Debug("closing the Maildir", "error", err)

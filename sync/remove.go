@@ -208,7 +208,7 @@ func (r *run) backOnServer(ctx context.Context, f *folder, ops []plan.Op, rows [
 		return back, nil
 	}
 	err := r.pool.reading(ctx, func(s remote.Session) error {
-		ms, err := s.Fetch(ctx, remote.Box{Name: f.mailbox, UIDValidity: f.validity()}, uids, remote.FetchItems{})
+		ms, err := s.Fetch(ctx, remote.Box{Name: f.mailbox, UIDValidity: f.validity()}, uids, remote.FetchItems{Listed: true})
 		back = mail.UIDSet{}
 		for _, m := range ms {
 			back.Add(m.UID)

@@ -108,6 +108,31 @@ func (r *run) note(format string, args ...any) {
 	}
 }
 
+// warn is note for what the person must hear of.
+func (r *run) warn(format string, args ...any) {
+	r.res.Warnings = append(r.res.Warnings, fmt.Sprintf(format, args...))
+}
+
+// follow adds what the run before did, which came no further for the state's damage.
+func (r *Result) follow(before *Result) {
+	r.Warnings = append(before.Warnings, r.Warnings...)
+	for _, side := range []struct{ to, from *Count }{{&r.ToMaildir, &before.ToMaildir}, {&r.ToServer, &before.ToServer}} {
+		side.to.New += side.from.New
+		side.to.Flags += side.from.Flags
+		side.to.Moved += side.from.Moved
+		side.to.Deleted += side.from.Deleted
+	}
+	for _, side := range []struct{ to, from *FolderCount }{{&r.MaildirFolders, &before.MaildirFolders}, {&r.ServerFolders, &before.ServerFolders}} {
+		side.to.Created += side.from.Created
+		side.to.Renamed += side.from.Renamed
+		side.to.Deleted += side.from.Deleted
+	}
+	r.Traffic.BytesIn += before.Traffic.BytesIn
+	r.Traffic.BytesOut += before.Traffic.BytesOut
+	r.Traffic.RoundTrips += before.Traffic.RoundTrips
+	r.Duration += before.Duration
+}
+
 func (r *run) phase(name string) { r.tell(func(p *Progress) { p.Phase = name }) }
 
 func (r *run) tell(change func(*Progress)) {

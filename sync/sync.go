@@ -119,6 +119,8 @@ type Result struct {
 	Fatal error
 	// Notes tell the person what was special about the run.
 	Notes []string
+	// Warnings tell what the person must hear of though nothing failed: a damaged state database was set aside.
+	Warnings []string
 	// FolderPlan and Plan hold the planned operations of a dry run.
 	FolderPlan []plan.FolderOp
 	Plan       []plan.Op

@@ -31,6 +31,7 @@ type jsonAccount struct {
 	RoundTrips     int64       `json:"round_trips"`
 	DurationMS     int64       `json:"duration_ms"`
 	Errors         []jsonError `json:"errors"`
+	Warnings       []string    `json:"warnings,omitempty"`
 }
 
 type jsonCount struct {
@@ -55,7 +56,15 @@ func accountLine(r *mailsync.Result) jsonAccount {
 		AuthNeeded: remote.ClassOf(r.Fatal) == remote.Auth, RetryAfterMS: retryAfter(r.Fatal),
 		BytesIn: r.Traffic.BytesIn, BytesOut: r.Traffic.BytesOut, RoundTrips: r.Traffic.RoundTrips,
 		DurationMS: r.Duration.Milliseconds(), Errors: jsonErrors(r.Errors, r.Fatal),
+		Warnings: cleanAll(r.Warnings),
 	}
+}
+
+func cleanAll(texts []string) (out []string) {
+	for _, t := range texts {
+		out = append(out, clean(t))
+	}
+	return out
 }
 
 // jsonErrors is never nil, so that it shows as a list. What stopped the account comes first.

@@ -78,6 +78,9 @@ func (a *app) showSync(r *mailsync.Result, dryRun bool) {
 	for _, note := range r.Notes {
 		a.ui.say("%s: %s", r.Account, note)
 	}
+	for _, warning := range r.Warnings {
+		a.ui.fail("%s: %s", r.Account, warning)
+	}
 	a.showErrors(r.Account, r.Errors, r.Fatal)
 	if r.Fatal == nil {
 		a.ui.result("%s: %s", r.Account, summary(r, dryRun))

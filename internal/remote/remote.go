@@ -194,6 +194,9 @@ type Changes struct {
 	New []Message
 	// Vanished holds the known messages that are gone.
 	Vanished mail.UIDSet
+	// Partial: the server's answers contradict each other, or leave out messages that it has. That a message is not
+	// among those above says nothing.
+	Partial bool
 }
 
 // FetchItems selects what Fetch asks for besides UID and FLAGS.
@@ -201,6 +204,9 @@ type FetchItems struct {
 	Size, Date, EmailID bool
 	// Header asks for the digest of the message's header.
 	Header bool
+	// Listed asks also for messages that the server lists, and does not tell about when it is asked: of these only the UID
+	// comes. It is for when what is missing counts as gone: if the server does not list either, the call fails.
+	Listed bool
 }
 
 // Message is one message on the server.

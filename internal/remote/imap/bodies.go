@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 
@@ -133,7 +134,7 @@ func (d *delivery) command(set mail.UIDSet, f *flight) *command {
 
 func (d *delivery) fly(ctx context.Context, f *flight) error {
 	if err := d.s.runIn(ctx, d.op, d.box, f); err != nil {
-		return err
+		return errors.Join(d.failed, err)
 	}
 	return d.failed
 }
@@ -201,6 +202,9 @@ func (d *delivery) hand(f *flight, m remote.Message, r *bodyReader) error {
 	}
 	err := d.deliver(m, r)
 	if lost := r.drain(); lost != nil {
+		if remote.ClassOf(err) == 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
+			d.failed = err // that is why it was not read to its end
+		}
 		return lost
 	}
 	if r.verify != nil && !r.verified {

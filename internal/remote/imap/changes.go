@@ -59,6 +59,7 @@ type reading struct {
 	later   uidRanges   // gone since
 	gone    mail.UIDSet // the result
 	held    mail.UID    // the first new message that the server does not describe
+	partial bool        // see remote.Changes
 
 	knownSet  mail.UIDSet
 	knownRead bool
@@ -296,15 +297,17 @@ func (r *reading) list(ctx context.Context) error {
 		return err
 	}
 	var present mail.UIDSet
+	var listed uidRanges
 	if s.sel.exists <= maxSearch {
 		c := r.listen(newCommand(r.op, "UID SEARCH ALL"))
 		if s.caps.has(goimap.CapESearch) {
 			c.parts[0].text = "UID SEARCH RETURN (ALL) ALL" // RFC 4731
 		}
-		c.search = func(set mail.UIDSet) { present = present.Union(set) }
+		c.search = func(set mail.UIDSet) { listed.add(set.Ranges()...) }
 		if err := s.run(ctx, r.op, c); err != nil {
 			return err
 		}
+		present = listed.set()
 		if err := s.check(r.box); err != nil {
 			return err
 		}
@@ -331,6 +334,7 @@ func (r *reading) list(ctx context.Context) error {
 	}
 	s.warn("mailbox %s has %d messages by its own account, but names %d; none of those that are missing counts as gone",
 		readName(r.box.Name), s.sel.exists, present.Len())
+	r.partial = true
 	return nil
 }
 
@@ -353,14 +357,14 @@ func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	if !missing.IsEmpty() {
 		// They stay ahead of the mark, so that they are asked for again the next time.
 		r.s.warn("mailbox %s has messages that the server does not describe: %.100s", readName(r.box.Name), missing.String())
-		r.held = missing.Ranges()[0].First
+		r.held, r.partial = missing.Ranges()[0].First, true
 	}
 	return nil
 }
 
 // result puts the reading together.
 func (r *reading) result() remote.Changes {
-	out := remote.Changes{Selected: r.start, Vanished: r.gone}
+	out := remote.Changes{Selected: r.start, Vanished: r.gone, Partial: r.partial}
 	next := r.start.UIDNext // also if it went backwards: the engine must see that
 	if next == 0 {
 		next = max(r.from, r.last+1)

@@ -77,21 +77,44 @@ func (s *Session) compress(ctx context.Context) error {
 type inflater struct {
 	conn *conn
 	r    io.Reader
+	wire *barrenReader
+}
+
+// maxBarren is how much of a compressed stream may hold nothing: blocks can be empty, and there can be any number of them.
+const maxBarren = 1 << 20
+
+// barrenReader reads the compressed stream, but not for ever while nothing comes out of it.
+type barrenReader struct {
+	r io.Reader
+	n int // since something came
+}
+
+func (b *barrenReader) Read(p []byte) (int, error) {
+	if b.n > maxBarren {
+		return 0, protocolError("the compressed stream holds nothing")
+	}
+	n, err := b.r.Read(p)
+	b.n += n
+	return n, err
 }
 
 func newInflater(c *conn, wire io.Reader) *inflater {
 	// Servers flush partially, too (zlib's Z_PARTIAL_FLUSH): what a block holds must be had when it ends, not when the next
 	// one begins.
-	return &inflater{conn: c, r: flate.NewReaderOpts(bufio.NewReaderSize(wire, inflateBuffer), flate.WithPartialBlock())}
+	b := &barrenReader{r: wire}
+	return &inflater{conn: c, r: flate.NewReaderOpts(bufio.NewReaderSize(b, inflateBuffer), flate.WithPartialBlock()), wire: b}
 }
 
 func (i *inflater) Read(p []byte) (int, error) {
 	n, err := i.r.Read(p)
+	if n > 0 {
+		i.wire.n = 0
+	}
 	if n > 0 || err == nil {
 		return n, nil // an error comes again
 	}
 	if e, ok := errors.AsType[*remote.Error](err); ok {
-		return 0, e // the connection's own
+		return 0, i.conn.fail(e) // the connection's own, or of a stream without an end
 	}
 	if errors.Is(err, io.EOF) {
 		return 0, i.conn.fail(lost(fmt.Errorf("the server ended the compressed stream: %w", io.ErrUnexpectedEOF)))

@@ -37,3 +37,23 @@ func TestDatesAreReadAsTimeReadsThem(t *testing.T) {
 		check(text)
 	}
 }
+
+// FuzzDate: whatever a server calls a date, it is read as package time reads it, and what can be sent comes back.
+func FuzzDate(f *testing.F) {
+	for _, text := range []string{"02-Jun-2025 10:00:00 +0000", " 2-Jan-2006 15:04:05 -0700", "31-Feb-2025 10:00:00 +0000", "00-Foo-0000 99:99:99 +9999", "", "29-Feb-0000 00:00:00 +0000", "01-Jan-9999 23:59:59 -1200"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		want, err := time.Parse(dateLayout, text)
+		if err != nil {
+			want = time.Time{}
+		}
+		got := parseDate([]byte(text))
+		if !got.Equal(want) {
+			t.Fatalf("%q is %v, want %v", text, got, want)
+		}
+		if canFormat(got) && !parseDate([]byte(formatDate(got))).Equal(got) {
+			t.Fatalf("%v is sent as %q", got, formatDate(got))
+		}
+	})
+}

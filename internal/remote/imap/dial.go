@@ -85,7 +85,7 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) {
 	c := newConn(nc.Conn, d.cfg.Patience, &d.link)
 	s := &Session{cfg: d.cfg, conn: c, secure: nc.Secure, memory: &d.memory, link: &d.link}
-	s.in = response{in: newLineReader(c), lit: -1}
+	s.in = response{in: newLineReader(c), lit: -1, tolerated: s.tolerated}
 	if d.cfg.Trace != nil {
 		s.in.trace = s.traceIn
 	}

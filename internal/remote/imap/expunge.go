@@ -127,9 +127,12 @@ func (e *expunging) removeAllMarked(ctx context.Context) error {
 		return err
 	}
 	search := newCommand(e.op, "UID SEARCH DELETED")
-	var marked mail.UIDSet
+	var listed uidRanges
 	answers := 0
-	search.search = func(set mail.UIDSet) { marked, answers = marked.Union(set), answers+1 }
+	search.search = func(set mail.UIDSet) {
+		listed.add(set.Ranges()...)
+		answers++
+	}
 	before := e.s.leftOut
 	if err := e.s.run(ctx, e.op, search); err != nil {
 		return err
@@ -139,6 +142,7 @@ func (e *expunging) removeAllMarked(ctx context.Context) error {
 		e.refused = err
 		return nil
 	}
+	marked := listed.set()
 	ours := intersect(e.left, marked)
 	switch {
 	case ours.IsEmpty():

@@ -36,8 +36,8 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 	if err != nil {
 		return nil, err
 	}
-	asked := within(uids.Minus(gone))
-	return q.obs.messages(func(m *observation) bool { return m.hasFlags && asked(m.uid) }), q.refused
+	asked, listed := within(uids.Minus(gone)), within(q.listed)
+	return q.obs.messages(func(m *observation) bool { return (m.hasFlags || listed(m.uid)) && asked(m.uid) }), q.refused
 }
 
 func fetchItemNames(s *Session, want remote.FetchItems) string {
@@ -67,6 +67,8 @@ type query struct {
 	most    int64 // that are asked for, whether they are there or not
 	obs     observations
 	refused error // the first of the last round
+	// listed are those that are there and of which the server tells nothing, if that was asked.
+	listed mail.UIDSet
 }
 
 func (q *query) hear(f *fetched) {
@@ -103,6 +105,8 @@ func (q *query) askAgain(ctx context.Context, missing mail.UIDSet) error {
 		return err
 	case sure:
 		missing = there
+	case q.want.Listed:
+		return &remote.Error{Class: remote.Refused, Op: q.op, Err: errNotListed}
 	case missing.Len() > maxSpan:
 		q.s.warn("%s: the server does not say which of %d UIDs there are; they are not asked for again", q.op, missing.Len())
 		return nil
@@ -117,6 +121,12 @@ func (q *query) askAgain(ctx context.Context, missing mail.UIDSet) error {
 		}
 	}
 	q.refused = refused
+	if q.want.Listed {
+		q.listed = missing.Minus(q.complete(missing))
+		for u := range q.listed.All() {
+			q.obs.place(u)
+		}
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package imap
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 
@@ -210,6 +211,9 @@ func (s *Session) flagList(p *response) (mail.Flags, error) {
 		return mail.Flags{}, err
 	}
 	flags := mail.NewFlags(names...)
+	if len(raw) > maxFlagList {
+		return flags, nil
+	}
 	if s.flags == nil || len(s.flags) == flagSets {
 		s.flags = map[string]mail.Flags{}
 	}
@@ -225,6 +229,9 @@ func (s *Session) headerItem(p *response, f *fetched, c *command) error {
 	p.spaces()
 	surveyor := mail.NewSurveyor()
 	if p.atLiteral() {
+		if err := p.hear(0, p.lit); err != nil {
+			return err
+		}
 		r := &bodyReader{p: p, left: p.lit}
 		if _, err := io.Copy(surveyor, r); err != nil {
 			return s.conn.failure()
@@ -259,10 +266,18 @@ func (s *Session) bodyItem(p *response, f *fetched, c *command) (done bool, err 
 		r := &bodyReader{text: bytes.Clone(text), size: int64(len(text))}
 		return false, c.body(f, r)
 	}
+	if p.lit > maxBody {
+		return false, protocolError("a message of %d bytes", p.lit)
+	}
 	r := &bodyReader{p: p, left: p.lit, size: p.lit}
 	r.rest = func() error { return s.fetchItems(p, f, c) }
 	if err := c.body(f, r); err != nil {
 		return false, err
+	}
+	if r.left > 0 && !f.hasBody { // nobody wanted it, and nobody will
+		if err := p.hear(0, r.left); err != nil {
+			return false, err
+		}
 	}
 	if err := r.drain(); err != nil {
 		return false, err
@@ -272,6 +287,13 @@ func (s *Session) bodyItem(p *response, f *fetched, c *command) (done bool, err 
 	}
 	return false, p.resume()
 }
+
+const (
+	// maxBody is more than any message has.
+	maxBody = 1 << 40
+	// maxDrain is how much of one message is read only to come to its end. To connect anew is quicker.
+	maxDrain = 256 << 20
+)
 
 // bodyReader gives the bytes of one message, straight from the connection. An end of the connection shows as
 // io.ErrUnexpectedEOF, as the contract of remote.Session has it.
@@ -343,6 +365,9 @@ func (r *bodyReader) end() error {
 
 // drain skips what was not read.
 func (r *bodyReader) drain() error {
+	if r.lost == nil && r.p != nil && r.left > maxDrain {
+		r.lost = lost(fmt.Errorf("%d bytes of a message were yet to come, and nobody wants them", r.left))
+	}
 	if r.lost == nil && r.p != nil && r.left > 0 {
 		r.lost = r.p.in.discard(r.left)
 		r.left = 0

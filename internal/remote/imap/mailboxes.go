@@ -190,6 +190,10 @@ func (l *lister) place(d listed) {
 		return
 	case !s.isOurs(d.name):
 		return
+	case d.delim != s.delim && !slices.Equal(path, s.pathOf(d.name, s.delim)):
+		// Which of the two is so would decide what folder it is.
+		s.warn("the mailbox %q is listed with another hierarchy delimiter than the namespace has, and is left out", d.name)
+		return
 	}
 	m := l.found[d.name]
 	if m == nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -319,8 +320,12 @@ func TestNamespacesAreKnownInTime(t *testing.T) {
 			s := begin(t, d, func(p *script) {
 				p.say("* PREAUTH [CAPABILITY IMAP4rev1 NAMESPACE] ready")
 				p.expect("NAMESPACE", `LIST "" "*"`)
+				delim := "/"
+				if strings.Contains(tc.namespaces, `"."`) {
+					delim = "."
+				}
 				for _, m := range tc.listed { // before the namespaces, which no server does
-					p.say(`* LIST () "/" ` + m)
+					p.say(`* LIST () "` + delim + `" ` + m)
 				}
 				p.say("$2 OK done", "* NAMESPACE "+tc.namespaces, "$1 OK done")
 				if tc.again {
@@ -493,4 +498,60 @@ func TestStatusWithoutXGUID(t *testing.T) {
 	if st, err := s.Status(t.Context(), "x"); err != nil || st.Messages != 5 {
 		t.Errorf("%+v, %v", st, err)
 	}
+}
+
+// FuzzNames: whatever a server calls a mailbox, its path can be spelled again, as the same name, or is refused; different names
+// have different paths; and a path from the Maildir that becomes a name comes back as it was.
+func FuzzNames(f *testing.F) {
+	for _, name := range []string{"INBOX", "inbox/x", "R&-D", "Entw&APw-rfe", "&", "&AGE-", "&2D0-", "&AC8-", "Entw\xfcrfe", "a//b", "/", "a.b", "..", "a\x00", "\r\n", "%2F", "INBOX.x", "INBOX.INBOX"} {
+		f.Add(name, "Archive", "", byte('/'))
+		f.Add(name, "x/y", "INBOX.", byte('.'))
+		f.Add(name, "&", "", byte(0))
+	}
+	f.Fuzz(func(t *testing.T, a, b, prefix string, delim byte) {
+		if delim > 0x7f || delim == '\\' || delim == '"' || strings.ContainsAny(prefix, "\r\n\x00") {
+			return
+		}
+		s := naming(prefix, delim)
+		for _, name := range []string{a, b} {
+			text, ok := decodeName(name)
+			if ok && (encodeName(text) != name || !utf8.ValidString(text)) {
+				t.Fatalf("%q reads as %q, which is spelled %q", name, text, encodeName(text))
+			}
+			if utf8.ValidString(name) {
+				if back, ok := decodeName(encodeName(name)); !ok || back != name {
+					t.Fatalf("%q is spelled %q, which reads as %q", name, encodeName(name), back)
+				}
+			}
+			if !utf8.ValidString(readName(name)) {
+				t.Fatalf("%q is shown as %q", name, readName(name))
+			}
+			// From the server and back: the name of another mailbox never comes out.
+			path := s.pathOf(canonical(name), delim)
+			for _, c := range path {
+				if c == "" || !utf8.ValidString(c) {
+					t.Fatalf("the path of %q is %q", name, path)
+				}
+			}
+			if spelled, err := s.MailboxName(path); err == nil && len(path) > 0 {
+				if again := s.pathOf(spelled, delim); !slices.Equal(again, path) {
+					t.Fatalf("%q has the path %q, which is spelled %q, which has the path %q", name, path, spelled, again)
+				}
+				if strings.ContainsAny(spelled, "\r\n\x00") {
+					t.Fatalf("%q would be sent", spelled)
+				}
+			}
+		}
+		// From the Maildir and back.
+		local := []string{a, b}
+		if spelled, err := s.MailboxName(local); err == nil {
+			want := slices.Clone(local)
+			if isInbox(want[0]) {
+				want[0] = inbox
+			}
+			if got := s.pathOf(spelled, delim); !slices.Equal(got, want) {
+				t.Fatalf("%q is spelled %q, which has the path %q", local, spelled, got)
+			}
+		}
+	})
 }

@@ -20,12 +20,15 @@ const maxSpan = 10_000
 func (s *Session) present(ctx context.Context, op string, box remote.Box, uids mail.UIDSet, match string) (there mail.UIDSet, sure bool, err error) {
 	var found uidRanges
 	answers := 0
+	sets := uids.Chunks(maxCommand, 0)
+	enough := 4*len(sets) + 100
 	f := &flight{}
-	for _, set := range uids.Chunks(maxCommand, 0) {
+	for _, set := range sets {
 		c := newCommand(op, "UID SEARCH UID "+set.String()+match)
 		c.search = func(listed mail.UIDSet) {
-			answers++
-			found.add(intersect(listed, uids).Ranges()...)
+			if answers++; answers <= enough { // the more, the less they are believed
+				found.add(intersect(listed, uids).Ranges()...)
+			}
 		}
 		f.cmds = append(f.cmds, c)
 	}
@@ -38,7 +41,7 @@ func (s *Session) present(ctx context.Context, op string, box remote.Box, uids m
 		return mail.UIDSet{}, false, err
 	}
 	there = found.set()
-	sure = firstRefused(cmds) == nil && s.leftOut == before && answers >= len(cmds) && there.Len() <= maxMessages
+	sure = firstRefused(cmds) == nil && s.leftOut == before && answers >= len(cmds) && answers <= enough && there.Len() <= maxMessages
 	return there, sure, nil
 }
 

@@ -15,6 +15,12 @@ const (
 	// maxKept bounds all such literals of one response together.
 	maxKept    = 4 << 20
 	maxNesting = 32
+
+	// A server may say so many lines, of so many bytes together with literals that nobody asked for, before it gives one of the
+	// answers that are waited for, and more in a mailbox that holds much; see Session.tolerated. What it sends of messages that
+	// were asked for does not count.
+	maxLines = 1_000_000
+	maxTalk  = 64 << 20
 )
 
 // badLine is a response that can't be understood. The lines after it can.
@@ -42,6 +48,36 @@ type response struct {
 	pos   int
 	lit   int64 // bytes in the literal behind text, -1: there is none
 	kept  int64 // bytes of literals held so far
+
+	lines, talk int64                 // said since the last answer that was waited for, see maxLines
+	tolerated   func() (int64, int64) // how many may be, where it is more than maxLines and maxTalk; nil: it is not
+}
+
+// hear counts what the server says. An error ends the session.
+func (p *response) hear(lines, bytes int64) error {
+	p.lines, p.talk = p.lines+lines, p.talk+min(bytes, math.MaxInt64-p.talk)
+	if p.lines <= maxLines && p.talk <= maxTalk {
+		return nil
+	}
+	most, mostBytes := int64(maxLines), int64(maxTalk)
+	if p.tolerated != nil {
+		most, mostBytes = p.tolerated()
+	}
+	if p.lines > most || p.talk > mostBytes {
+		return protocolError("%d lines and %d bytes, and none of them the answer", p.lines, p.talk)
+	}
+	return nil
+}
+
+// answered begins to count anew.
+func (p *response) answered() { p.lines, p.talk = 0, 0 }
+
+// toss skips the literal that comes next.
+func (p *response) toss() error {
+	if err := p.hear(0, p.lit); err != nil {
+		return err
+	}
+	return p.in.discard(p.lit)
 }
 
 // begin reads the first line of the next response.
@@ -65,7 +101,10 @@ func (p *response) resume() error {
 
 func (p *response) load(line []byte, status bool) error {
 	p.text, p.pos, p.lit = line, 0, -1
-	var err error
+	err := p.hear(1, int64(len(line)))
+	if err != nil {
+		return err
+	}
 	if !status {
 		p.text, p.lit, err = cutLiteral(line)
 	}
@@ -145,7 +184,7 @@ func cutLiteral(line []byte) (text []byte, size int64, err error) {
 // skip reads on to the end of the response.
 func (p *response) skip() error {
 	for p.lit >= 0 {
-		if err := p.in.discard(p.lit); err != nil {
+		if err := p.toss(); err != nil {
 			return err
 		}
 		if err := p.resume(); err != nil {
@@ -324,6 +363,9 @@ func (p *response) literal() ([]byte, error) {
 	if p.lit > maxLiteral || p.kept+p.lit > maxKept {
 		return nil, protocolError("a literal of %d bytes where none so large can be", p.lit)
 	}
+	if err := p.hear(0, p.lit); err != nil {
+		return nil, err
+	}
 	p.kept += p.lit
 	out := make([]byte, p.lit)
 	if err := p.in.full(out); err != nil {
@@ -339,7 +381,7 @@ func (p *response) nested(depth int) error {
 	p.spaces()
 	switch next := p.peek(); {
 	case p.atLiteral():
-		if err := p.in.discard(p.lit); err != nil {
+		if err := p.toss(); err != nil {
 			return err
 		}
 		return p.resume()

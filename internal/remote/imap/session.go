@@ -21,6 +21,10 @@ const (
 	maxGarbage = 100
 	// flagSets bounds the cache of flag lists seen.
 	flagSets = 4096
+	// maxFlagList is the longest of them.
+	maxFlagList = 1000
+	// existsWeight is for how many lines one counts that tells a number of messages, see maxLines.
+	existsWeight = 50
 	// closeTime is how long signing off may take.
 	closeTime = time.Second
 )
@@ -222,6 +226,7 @@ func (s *Session) tagged(p *response, tag []byte) error {
 		return &remote.Error{Class: remote.Auth, Code: result.code, Text: result.text,
 			Hint: adviceFor(string(goimap.ResponseCodeAuthenticationFailed)).hint}
 	}
+	s.in.answered()
 	s.note(result)
 	s.settle(c, result)
 	s.flight.answer(c, result)
@@ -413,6 +418,16 @@ func (s *Session) mailbox() *selection {
 	return s.sel
 }
 
+// tolerated returns how many lines and bytes the server may say before it gives one of the answers that are waited for: a few lines
+// for each message that it claims to have, as far as that can be believed.
+func (s *Session) tolerated() (lines, bytes int64) {
+	n := int64(0)
+	if box := s.mailbox(); box != nil {
+		n = min(int64(max(box.exists, box.info.Messages)), maxMessages)
+	}
+	return maxLines + 4*n, maxTalk + n<<10
+}
+
 // numbered handles data that begins with a number.
 func (s *Session) numbered(p *response, n uint64) error {
 	what := p.word()
@@ -423,6 +438,10 @@ func (s *Session) numbered(p *response, n uint64) error {
 	switch {
 	case box == nil:
 	case equalFold(what, "EXISTS"):
+		// There is little reason to say it twice, and what it says is what more is tolerated for.
+		if err := p.hear(existsWeight-1, 0); err != nil {
+			return err
+		}
 		box.exists = uint32(min(n, uint64(^uint32(0))))
 		if box != s.sel {
 			box.info.Messages = box.exists
