@@ -25,7 +25,7 @@ func (w *world) spoil(at int64, with string) {
 }
 
 // aside returns the databases that were set aside.
-func (w *world) aside() []string {
+func (w *world) statesAside() []string {
 	w.t.Helper()
 	found, err := filepath.Glob(filepath.Join(w.root, ".satchel.db.damaged-*"))
 	w.must(err)
@@ -35,13 +35,13 @@ func (w *world) aside() []string {
 // repaired is a sync that finds the database damaged: it says so once, and nothing fails.
 func (w *world) repaired() *mailsync.Result {
 	w.t.Helper()
-	before := len(w.aside())
+	before := len(w.statesAside())
 	res := w.sync()
 	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "damaged") || !strings.Contains(res.Warnings[0], w.root) {
 		w.t.Fatalf("it says: %q", res.Warnings)
 	}
-	if n := len(w.aside()) - before; n != 1 {
-		w.t.Fatalf("%d databases were set aside: %q", n, w.aside())
+	if n := len(w.statesAside()) - before; n != 1 {
+		w.t.Fatalf("%d databases were set aside: %q", n, w.statesAside())
 	}
 	return res
 }
@@ -79,7 +79,7 @@ func TestDamagedStateIsSetAsideAndNothingIsDeleted(t *testing.T) {
 				t.Errorf("a dry run: %v, %q, %d operations", res.Fatal, res.Warnings, len(res.Plan))
 			}
 			w.opt.DryRun = false
-			if now, err := os.ReadFile(filepath.Join(w.root, ".satchel.db")); err != nil || !bytes.Equal(now, spoilt) || len(w.aside()) > 0 {
+			if now, err := os.ReadFile(filepath.Join(w.root, ".satchel.db")); err != nil || !bytes.Equal(now, spoilt) || len(w.statesAside()) > 0 {
 				t.Fatal("a dry run changed something")
 			}
 
@@ -87,7 +87,7 @@ func TestDamagedStateIsSetAsideAndNothingIsDeleted(t *testing.T) {
 			if res.ToMaildir.Deleted+res.ToServer.Deleted != 0 {
 				t.Errorf("deleted: %+v %+v", res.ToMaildir, res.ToServer)
 			}
-			kept, err := os.ReadFile(w.aside()[0])
+			kept, err := os.ReadFile(w.statesAside()[0])
 			w.must(err)
 			if tt.at < 4096 && !bytes.Equal(kept, spoilt) {
 				t.Error("what was set aside is not what there was")
@@ -128,13 +128,13 @@ func TestStateDamagedAnywhere(t *testing.T) {
 		w.put("INBOX", w.message(here), "S")
 		w.arrive("Archive", w.message(there), `\Flagged`)
 		want["INBOX"], want["Archive"] = append(want["INBOX"], here+` \Seen`), append(want["Archive"], there+` \Flagged`)
-		before := len(w.aside())
+		before := len(w.statesAside())
 		res := w.try()
 		if res.Fatal != nil || len(res.Errors) > 0 {
 			t.Fatalf("%d: spoilt at %d: %v %v", n, at, res.Fatal, res.Errors)
 		}
-		if len(w.aside()) != before+len(res.Warnings) {
-			t.Fatalf("%d set aside, it says %q", len(w.aside())-before, res.Warnings)
+		if len(w.statesAside()) != before+len(res.Warnings) {
+			t.Fatalf("%d set aside, it says %q", len(w.statesAside())-before, res.Warnings)
 		}
 		noticed += len(res.Warnings)
 		w.want(want)
