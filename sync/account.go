@@ -100,8 +100,9 @@ type run struct {
 
 	lostUploads int // connections that broke while uploading
 
-	mu       sync.Mutex // guards res, again, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
+	said     map[string]bool // texts of res.Errors
 }
 
 // folder is one folder as this pass sees it.
