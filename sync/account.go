@@ -106,8 +106,9 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, again, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
+	said     map[string]bool // texts of res.Errors
 }
 
 // folder is one folder as this pass sees it.

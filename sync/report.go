@@ -24,9 +24,14 @@ func (r *run) fail(f mail.FolderName, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := FolderError{f, err}
-	if slices.ContainsFunc(r.res.Errors, func(o FolderError) bool { return o.Error() == e.Error() }) {
+	text := e.Error()
+	if r.said[text] {
 		return // a later pass met it again
 	}
+	if r.said == nil {
+		r.said = map[string]bool{}
+	}
+	r.said[text] = true
 	r.log.Warn("failed", "folder", f, "error", err)
 	r.res.Errors = append(r.res.Errors, e)
 }
