@@ -356,7 +356,7 @@ func (w *walker) add(name mail.FolderName, dir string, entries []dirEntry) {
 		w.problem(name, dir, err)
 		return
 	}
-	w.folders = append(w.folders, Folder{Name: name, Inode: st.inode, Mark: mark})
+	w.folders = append(w.folders, Folder{Name: name, Inode: st.inode, Mark: mark, Partial: st.missing})
 }
 
 func isSubdir(name string) bool { return name == newDir || name == curDir || name == tmpDir }

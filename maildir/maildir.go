@@ -93,6 +93,9 @@ type Folder struct {
 	Name  mail.FolderName
 	Inode uint64 // of the directory
 	Mark  Mark
+	// Partial: new or cur is missing, as when whoever made the folder was stopped. Most mail clients don't take it for
+	// one. CreateFolder completes it.
+	Partial bool
 }
 
 // Problem is something that was left out, and why.

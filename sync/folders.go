@@ -308,6 +308,12 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	}
 	sortFolders(r.folders)
 	for _, f := range r.folders {
+		if f.local != nil && f.local.Partial && f.remote != nil && !r.opt.DryRun {
+			// Whoever made it was stopped, perhaps this program.
+			if err := r.md.CreateFolder(f.name); err != nil {
+				r.fail(f.name, err)
+			}
+		}
 		if f.mailbox == "" {
 			f.mailbox = f.base.Mailbox
 		}
