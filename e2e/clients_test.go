@@ -65,7 +65,7 @@ func (s *syncing) halt() {
 const togetherRounds = 8
 
 // Of those who are at work at the same time only one moves messages, unless SATCHEL_SWEEP=all: a message that two move
-// to two places in the same instant may end in both.
+// to two places in the same instant may end in both. Likewise only then keywords change.
 
 // TestTogether: while syncs run, somebody works in the Maildir as mutt does, and another client on the server; no sync fails,
 // and in the end nothing is lost and nothing doubled.
@@ -75,7 +75,7 @@ func TestTogether(t *testing.T) {
 	r.fill(60, 5)
 	none := func() error { return nil }
 	r.settle("the start", none)
-	r.movesThere = sweepAll()
+	r.movesThere, r.systemOnly = sweepAll(), !sweepAll()
 	s := r.startSyncing()
 	for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
 		s.next(func() {
@@ -100,7 +100,7 @@ func TestTwoSatchels(t *testing.T) {
 	none := func() error { return nil }
 	one.settle("the start", none)
 	two.settle("the start", none)
-	two.movesHere, one.movesThere = sweepAll(), sweepAll()
+	two.movesHere, one.movesThere, one.systemOnly = sweepAll(), sweepAll(), !sweepAll()
 	first, second := one.startSyncing(), two.startSyncing()
 	for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
 		act := func() {

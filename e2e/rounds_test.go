@@ -29,6 +29,8 @@ type rounds struct {
 	side string
 	// movesHere and movesThere: people move messages in the Maildir, on the server.
 	movesHere, movesThere bool
+	// systemOnly: nobody on the server sets keywords.
+	systemOnly bool
 
 	n    int
 	made map[string]int
@@ -183,6 +185,15 @@ func (r *rounds) fill(messages, folders int) {
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 func lf(b []byte) string   { return strings.ReplaceAll(string(b), "\r\n", "\n") }
 
+// flags are some, of the sets from one on.
+func (r *rounds) flags(from int) mail.Flags {
+	sets := flagSets[from:]
+	if r.systemOnly {
+		sets = flagSets[from:4]
+	}
+	return mail.NewFlags(sets[r.rng.IntN(len(sets))]...)
+}
+
 // remoteActs is what another client does in one go.
 func (r *rounds) remoteActs(n int) {
 	c := r.server.Client(r.t)
@@ -193,7 +204,7 @@ func (r *rounds) remoteActs(n int) {
 		folder := folders[r.rng.IntN(len(folders))]
 		if r.rng.IntN(3) == 0 {
 			text := r.text("server")
-			c.Append(folder, crlf(text), mail.NewFlags(flagSets[r.rng.IntN(len(flagSets))]...), r.date())
+			c.Append(folder, crlf(text), r.flags(0), r.date())
 			r.made[text]++
 			r.note("server: new %.40q in %s", text, folder)
 			continue
@@ -205,7 +216,7 @@ func (r *rounds) remoteActs(n int) {
 		m := index[r.rng.IntN(len(index))]
 		switch r.rng.IntN(4) {
 		case 0, 1:
-			f := mail.NewFlags(flagSets[1+r.rng.IntN(len(flagSets)-1)]...)
+			f := r.flags(1)
 			add := r.rng.IntN(2) == 0
 			c.Store(folder, add, f, m.UID)
 			r.note("server: flags %v %s on %d in %s", add, f, m.UID, folder)
