@@ -177,7 +177,7 @@ func (r *rounds) fill(messages, folders int) {
 			c, started = r.server.Client(r.t), time.Now()
 		}
 		text := r.text("server")
-		c.Append(names[i%len(names)], crlf(text), mail.NewFlags(flagSets[r.rng.IntN(len(flagSets))]...), r.date())
+		c.Append(names[i%len(names)], crlf(text), r.flags(0), r.date())
 		r.made[text]++
 	}
 }
