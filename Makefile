@@ -1,11 +1,11 @@
-# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use), bench (docs/benchmarks.md),
-# soak (docs/safety.md).
+# Targets: test (all that CI runs), build, servers (fetches the mail servers that tests use), bench (docs/benchmarks.md), soak and
+# kill (all of which test takes a sample; docs/safety.md).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test servers programs toolchain format vet staticcheck allocations histories unit cross bench bench-tools soak
+.PHONY: build test servers programs toolchain format vet staticcheck allocations histories unit cross bench bench-tools soak kill
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -64,6 +64,11 @@ soak:
 	$(GO) run ./internal/testenv/sim/soak -seeds $(SEEDS)
 	$(GO) run ./internal/testenv/sim/soak -sweep
 	$(GO) run ./internal/testenv/sim/soak -pairs
+
+# Strikes the program at every system call, kills it and cuts its connections hundreds of times. Takes an hour or so.
+kill: servers
+	SATCHEL_SWEEP=all SATCHEL_KILLS=200 SATCHEL_CUTS=200 SATCHEL_TOGETHER=200 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 4h \
+		-run 'TestSweep|TestKill|TestCut|TestDisk|TestTogether|TestTwoSatchels' ./e2e
 
 # Measures Satchel beside mbsync and interimap, which takes an hour or so; BIG=1 adds what takes longer.
 bench: bench-tools

@@ -77,6 +77,8 @@ type account struct {
 	Program string
 	// credential is who runs the program, nil for who runs the tests.
 	credential *syscall.Credential
+	// extra are open files that the program, and the tunnel that it starts, inherit.
+	extra []*os.File
 	// plus: the layout is maildir++.
 	plus bool
 	// account and imap are the keys of the configuration's two tables, their values in TOML.
@@ -189,6 +191,7 @@ func (a *account) command(ctx context.Context, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, bin, append([]string{"--config", a.Config}, args...)...)
 	cmd.Dir = a.Dir
+	cmd.ExtraFiles = a.extra
 	if a.credential != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential}
 	}

@@ -82,7 +82,7 @@ type stamp struct {
 	youngest time.Time
 	coarse   bool // a directory's times have no fraction of a second: its file system may not keep any
 	foreign  bool // not all of it is on the root's file system
-	missing  bool // cur, new or tmp is missing
+	missing  bool // new or cur is missing
 }
 
 func (st stamp) window() time.Duration {

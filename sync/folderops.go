@@ -101,7 +101,11 @@ func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 		}
 		r.log.Info("folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "why", op.Reason)
 		if err := r.applyFolder(ctx, op); err != nil {
-			r.fail(op.Folder, fmt.Errorf("%s on the %s: %w", folderWords[op.Kind], op.Side, err))
+			where := ""
+			if op.Side != "" { // following a rename is a matter of the state alone
+				where = fmt.Sprintf(" on the %s", op.Side)
+			}
+			r.fail(op.Folder, fmt.Errorf("%s%s: %w", folderWords[op.Kind], where, err))
 			continue
 		}
 		r.count(func(res *Result) {

@@ -335,7 +335,13 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 		return false
 	}
 	_, err := r.md.Stat(f.name, name)
-	return !errors.Is(err, maildir.ErrNotFound) && !errors.Is(err, maildir.ErrNoFolder)
+	if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, maildir.ErrNoFolder) {
+		return false
+	}
+	if err != nil {
+		r.fail(f.name, fmt.Errorf("looking whether message file %s is really gone: %w", name, err))
+	}
+	return true
 }
 
 // unchanged returns the messages of intents that are still the ones that were planned with: there, and of

@@ -42,6 +42,32 @@ func TestUploadOfAMovedMessageIsCutOff(t *testing.T) {
 	w.quiet()
 }
 
+// TestHalfMadeFolder: a run that made a local folder was stopped before it was whole, or the disk was full. The next one
+// completes it, whether there are messages to be delivered or not: without cur mail clients don't see it.
+func TestHalfMadeFolder(t *testing.T) {
+	for _, subs := range [][]string{{"tmp"}, {"tmp", "new"}} {
+		w := newWorld(t, model.Full())
+		w.sync()
+		for _, name := range []string{"A", "B"} {
+			w.server.CreateMailbox(name)
+			for _, sub := range subs {
+				w.must(os.MkdirAll(filepath.Join(w.dir(name), sub), 0o700))
+			}
+		}
+		w.arrive("A", w.message("m"))
+		w.sync()
+		w.want(map[string][]string{"INBOX": {}, "A": {"m"}, "B": {}})
+		for _, name := range []string{"A", "B"} {
+			for _, sub := range []string{"cur", "new", "tmp"} {
+				if _, err := os.Stat(filepath.Join(w.dir(name), sub)); err != nil {
+					t.Errorf("made with %v: %v", subs, err)
+				}
+			}
+		}
+		w.quiet()
+	}
+}
+
 // TestFolderThatCantBeLookedInto: it is reported, and nothing is deleted because of it.
 func TestFolderThatCantBeLookedInto(t *testing.T) {
 	w := newWorld(t, model.Full())

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -25,6 +28,15 @@ type Script struct {
 	// CutAtLine closes the connection in place of the server's nth line: the server acted, the client
 	// never hears. Lines inside literals count too. 0 never.
 	CutAtLine int
+	// CutAfterLiteral closes the connection to the client once its nth literal has come whole: the server has a message, and
+	// the client never hears. From that literal's first byte on nothing that the server says is passed on. 0 never.
+	CutAfterLiteral int
+	// Late, with CutAfterLiteral, keeps what the client sends from that literal on until Late is closed: the server gets it
+	// when the client has long lost the connection.
+	Late <-chan struct{}
+	// Linger leaves the server alone when the client's side ends or is cut: the server gets all that the client had sent, then the
+	// end of input, and works it off in its own time. What it says goes nowhere.
+	Linger bool
 	// SwallowFrom passes nothing on to the client from the server's nth line, but leaves the
 	// connection open: the client hears nothing more. 0 never.
 	SwallowFrom int
@@ -58,7 +70,10 @@ type Proxy struct {
 	upLast bool
 	conns  map[net.Conn]struct{}
 	closed bool
+	// ended tells that a connection was taken out of conns.
+	ended *sync.Cond
 
+	done    chan struct{}  // closed by close
 	running sync.WaitGroup // the accepting goroutine and two for each connection
 }
 
@@ -70,7 +85,8 @@ func New(t testing.TB, target string, script func(connection int) Script) *Proxy
 	if err != nil {
 		t.Fatalf("starting the proxy: %v", err)
 	}
-	p := &Proxy{t: t, listener: l, target: target, script: script, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{t: t, listener: l, target: target, script: script, conns: map[net.Conn]struct{}{}, done: make(chan struct{})}
+	p.ended = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -99,6 +115,15 @@ func (p *Proxy) SetScript(script func(connection int) Script) {
 	p.script = script
 }
 
+// Idle waits until there is no connection any more, not to the server either.
+func (p *Proxy) Idle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.conns) > 0 {
+		p.ended.Wait()
+	}
+}
+
 // CutAll closes all connections now. New ones are still accepted.
 func (p *Proxy) CutAll() {
 	p.mu.Lock()
@@ -112,6 +137,7 @@ func (p *Proxy) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	close(p.done)
 	_ = p.listener.Close()
 	p.CutAll()
 	p.running.Wait()
@@ -167,6 +193,23 @@ type relay struct {
 	p              *Proxy
 	script         Script
 	client, server net.Conn
+	// mute: nothing is passed on to the client any more.
+	mute atomic.Bool
+}
+
+// hangUp ends the client's side; what was passed on before still arrives there.
+func (r *relay) hangUp() {
+	r.mute.Store(true)
+	_ = r.client.Close()
+}
+
+// upEnds is the end of what the client says.
+func (r *relay) upEnds() {
+	if tcp, ok := r.server.(*net.TCPConn); ok && r.script.Linger {
+		_ = tcp.CloseWrite()
+		return // down ends when the server has nothing more to say
+	}
+	r.end()
 }
 
 func (r *relay) end() {
@@ -176,26 +219,108 @@ func (r *relay) end() {
 		delete(r.p.conns, c)
 		_ = c.Close()
 	}
+	r.p.ended.Broadcast()
 }
 
 // up passes on to the server.
 func (r *relay) up() {
-	defer r.end()
+	defer r.upEnds()
 	out := r.delayed(r.server)
 	defer out.Close()
 	left := r.script.CutAfterUp
+	said := literals{until: r.script.CutAfterLiteral}
+	var late []byte
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := r.client.Read(buf)
 		b, last := upTo(buf[:n], &left)
+		begun, ended := said.see(b)
+		if begun >= 0 {
+			r.mute.Store(true)
+		}
+		if r.script.Late != nil && said.isBegun {
+			late = append(late, b[max(begun, 0):]...)
+			b = b[:max(begun, 0)]
+		}
 		r.p.mu.Lock()
 		r.p.count.Up += int64(len(b))
 		r.p.upLast = r.p.upLast || n > 0
 		r.p.mu.Unlock()
-		if _, werr := out.Write(b); werr != nil || err != nil || last {
-			return
+		_, werr := out.Write(b)
+		if last || ended {
+			r.hangUp()
+		}
+		if werr != nil || err != nil || last || ended {
+			break
 		}
 	}
+	if len(late) == 0 {
+		return
+	}
+	select {
+	case <-r.script.Late:
+		_, _ = out.Write(late) // the server may have lost patience
+	case <-r.p.done:
+	}
+}
+
+// literals finds the literals in what a client says.
+type literals struct {
+	until   int  // the one that matters, 0 none
+	n       int  // were announced
+	left    int  // bytes of the last one that are to come
+	fresh   bool // none of it came
+	isBegun bool // the one that matters has
+	line    []byte
+}
+
+// see looks at more of what is said: where in it the literal that matters begins, -1 if it does not, and whether it ends.
+func (l *literals) see(b []byte) (begins int, ends bool) {
+	begins = -1
+	if l.until == 0 {
+		return begins, false
+	}
+	for at := 0; at < len(b); {
+		if l.left > 0 {
+			if l.fresh && l.n == l.until {
+				begins = at // not sooner: the server may have to be asked first
+				l.isBegun = true
+			}
+			l.fresh = false
+			step := min(l.left, len(b)-at)
+			at += step
+			if l.left -= step; l.left == 0 && l.n == l.until {
+				ends = true
+			}
+			continue
+		}
+		c := b[at]
+		at++
+		if c != '\n' {
+			l.line = append(l.line, c)
+			continue
+		}
+		if l.left = announced(l.line); l.left > 0 {
+			l.n++
+			l.fresh = true
+		}
+		l.line = l.line[:0]
+	}
+	return begins, ends
+}
+
+// announced is the size of the literal that a line ends with ("{12}", "{12+}"), 0 for none.
+func announced(line []byte) int {
+	text, ok := strings.CutSuffix(strings.TrimSuffix(string(line), "\r"), "}")
+	open := strings.LastIndexByte(text, '{')
+	if !ok || open < 0 {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(text[open+1:], "+"))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }
 
 // upTo cuts b off at what is left of a limit, and says whether the limit is reached. A limit of 0 is none; a
@@ -227,17 +352,25 @@ func (r *relay) down() {
 		if len(line) > 0 && r.script.Line != nil {
 			r.script.Line(n, string(line))
 		}
+		b, last := upTo(line, &left)
 		if err == nil && n == r.script.CutAtLine {
 			cut(r.client)
-			return
+			b, last = nil, true
 		}
-		b, last := upTo(line, &left)
-		if r.script.SwallowFrom > 0 && n >= r.script.SwallowFrom {
+		if r.script.SwallowFrom > 0 && n >= r.script.SwallowFrom || r.mute.Load() {
 			b = nil
 		}
 		r.counted(len(b), whole && len(line) > 0)
-		if _, werr := out.Write(b); werr != nil || err != nil || last {
+		_, werr := out.Write(b)
+		if last {
+			r.hangUp()
+			left = 0
+		}
+		if err != nil || (werr != nil || last) && !r.script.Linger {
 			return
+		}
+		if werr != nil {
+			r.mute.Store(true)
 		}
 		if whole {
 			n++

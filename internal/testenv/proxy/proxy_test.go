@@ -108,6 +108,75 @@ func TestSwallow(t *testing.T) {
 	}
 }
 
+// listener takes one connection and gives out all that came on it when it has ended.
+func listener(t *testing.T) (addr string, heard <-chan string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	out := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "hello\r\n")
+		b, _ := io.ReadAll(c)
+		_, _ = io.WriteString(c, "bye\r\n")
+		out <- string(b)
+	}()
+	return l.Addr().String(), out
+}
+
+// TestLinger: the server hears all that the client had said before it was cut off, and no error.
+func TestLinger(t *testing.T) {
+	const two = "a APPEND x {3+}\r\none (y) {5+}\r\n{9}\r\n\r\nb NOOP\r\n"
+	for _, c := range []struct {
+		name   string
+		script Script
+		want   string
+	}{
+		{"after the first literal", Script{CutAfterLiteral: 1}, two},
+		{"after the second literal", Script{CutAfterLiteral: 2}, two},
+		{"up", Script{CutAfterUp: 5}, two[:5]},
+		{"down", Script{CutAfterDown: 3}, ""},
+		{"line", Script{CutAtLine: 1}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr, heard := listener(t)
+			c.script.Linger = true
+			p := New(t, addr, func(int) Script { return c.script })
+			if got := talk(t, p, two, 2); !strings.HasPrefix("hello\r\n", got) {
+				t.Errorf("the client heard %q", got)
+			}
+			if got := <-heard; !strings.HasPrefix(got, c.want) || !strings.HasPrefix(two, got) {
+				t.Errorf("the server heard %q, want %q", got, c.want)
+			}
+			p.Idle()
+		})
+	}
+}
+
+// TestLate: the server hears it when the client is long gone.
+func TestLate(t *testing.T) {
+	addr, heard := listener(t)
+	late := make(chan struct{})
+	p := New(t, addr, func(int) Script { return Script{CutAfterLiteral: 1, Late: late, Linger: true} })
+	const text = "a APPEND x {3}\r\none\r\n"
+	talk(t, p, text, 2)
+	if got := p.Count().Up; got != int64(strings.Index(text, "one")) {
+		t.Errorf("%d bytes went on at once", got)
+	}
+	close(late)
+	if got := <-heard; got != text {
+		t.Errorf("the server heard %q", got)
+	}
+	p.Idle()
+}
+
 func TestCount(t *testing.T) {
 	p := New(t, echo(t), nil)
 	for range 2 {

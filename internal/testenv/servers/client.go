@@ -25,6 +25,7 @@ type Client struct {
 	c *imapclient.Client
 	// selected is the open folder, empty if none.
 	selected string
+	close    func()
 }
 
 // Message is one message as the server has it.
@@ -70,16 +71,20 @@ func NewClient(t testing.TB, conn net.Conn) *Client {
 	t.Helper()
 	c := &Client{t: t, c: imapclient.New(conn, nil)}
 	timer := time.AfterFunc(clientPatience, func() { _ = conn.Close() })
-	t.Cleanup(func() {
+	c.close = sync.OnceFunc(func() {
 		timer.Stop()
 		_ = conn.Close()
 		_ = c.c.Close()
 	})
+	t.Cleanup(c.close)
 	if err := c.c.WaitGreeting(); err != nil {
 		t.Fatalf("waiting for a greeting as an observer: %v", err)
 	}
 	return c
 }
+
+// Close ends the session, as the end of the test does otherwise. A tunnel's process has ended then.
+func (c *Client) Close() { c.close() }
 
 // Login signs in, for connections that NewClient was given.
 func (c *Client) Login(user, password string) {

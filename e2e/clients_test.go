@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/testenv/servers"
+)
+
+// syncing has syncs run one after the other until it is stopped.
+type syncing struct {
+	r    *rounds
+	ran  atomic.Int64 // syncs that succeeded
+	stop chan struct{}
+	end  chan error
+}
+
+func (r *rounds) startSyncing() *syncing {
+	s := &syncing{r: r, stop: make(chan struct{}), end: make(chan error, 1)}
+	go s.loop() // ends with stop, or with the first sync that fails
+	return s
+}
+
+func (s *syncing) loop() {
+	for {
+		out, err := s.r.command("sync").CombinedOutput()
+		// The server's word for a message that another client deleted between two commands: the next sync sees it.
+		if err != nil && !strings.Contains(string(out), "EXPUNGEISSUED") {
+			s.end <- fmt.Errorf("%w\n%s", err, out)
+			return
+		}
+		s.ran.Add(1)
+		select {
+		case <-s.stop:
+			s.end <- nil
+			return
+		default:
+		}
+	}
+}
+
+// next does something again and again until another sync has succeeded, at least once.
+func (s *syncing) next(do func()) {
+	s.r.t.Helper()
+	for ran := s.ran.Load(); s.ran.Load() == ran; {
+		do()
+		select {
+		case err := <-s.end:
+			s.r.fatalf("a sync failed while others were at work: %v", err)
+		default:
+		}
+	}
+}
+
+// halt waits for the last sync.
+func (s *syncing) halt() {
+	s.r.t.Helper()
+	close(s.stop)
+	if err := <-s.end; err != nil {
+		s.r.fatalf("a sync failed while others were at work: %v", err)
+	}
+}
+
+// togetherRounds is during how many syncs the others are at work.
+const togetherRounds = 8
+
+// Of those who are at work at the same time only one moves messages, unless SATCHEL_SWEEP=all: a message that two move
+// to two places in the same instant may end in both. Likewise only then there are keywords.
+
+// TestTogether: while syncs run, somebody works in the Maildir as mutt does, and another client on the server; no sync fails,
+// and in the end nothing is lost and nothing doubled.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), servers.Dovecot(t, servers.Options{}))
+	r.systemOnly = !sweepAll()
+	r.fill(60, 5)
+	none := func() error { return nil }
+	r.settle("the start", none)
+	r.movesThere = sweepAll()
+	s := r.startSyncing()
+	for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
+		s.next(func() {
+			r.localActs(1 + r.rng.IntN(6))
+			r.remoteActs(1 + r.rng.IntN(4))
+		})
+	}
+	s.halt()
+	r.settle("all were at work", none)
+}
+
+// TestTwoSatchels: two of them keep a Maildir each with one account, at the same time, and people work in both and on
+// the server. In the end all three are the same.
+func TestTwoSatchels(t *testing.T) {
+	t.Parallel()
+	server := servers.Dovecot(t, servers.Options{})
+	one := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
+	one.systemOnly = !sweepAll()
+	one.fill(60, 5)
+	two := newRounds(t, 0, server)
+	two.rng, two.made, two.gone = one.rng, one.made, one.gone
+	two.side, two.n = "other local side", 1_000_000
+	none := func() error { return nil }
+	one.settle("the start", none)
+	two.settle("the start", none)
+	two.movesHere, one.movesThere = sweepAll(), sweepAll()
+	first, second := one.startSyncing(), two.startSyncing()
+	for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
+		act := func() {
+			one.localActs(1 + one.rng.IntN(4))
+			two.localActs(1 + one.rng.IntN(4))
+			one.remoteActs(1 + one.rng.IntN(3))
+		}
+		first.next(act)
+		second.next(act)
+	}
+	first.halt()
+	second.halt()
+	two.log = append(one.log, two.log...)
+	for i := range 2 * recoveries {
+		a, b := one.quietly(), two.quietly()
+		if a && b {
+			break
+		}
+		if i == 2*recoveries-1 {
+			two.fatalf("the two do not come to rest")
+		}
+	}
+	one.check()
+	two.check()
+}
+
+// quietly syncs, and reports whether there was nothing to do.
+func (r *rounds) quietly() bool {
+	r.t.Helper()
+	code, out := r.satchel("sync", "--json")
+	if code != 0 {
+		r.fatalf("a sync when all others have ended: exit %d\n%s", code, out)
+	}
+	return idle(outcome{Stdout: out})
+}

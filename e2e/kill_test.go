@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/testenv/proxy"
+	"github.com/satchel-mail/satchel/internal/testenv/servers"
+)
+
+// lingering relays everything and leaves the server to end by itself, so that Proxy.Idle tells when it has.
+func lingering(int) proxy.Script { return proxy.Script{Linger: true} }
+
+// TestKill: the process is killed at random moments of a large two-way sync, on each kind of server; the next run begins at
+// once, and nothing is lost and nothing doubled.
+func TestKill(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		start func(testing.TB, servers.Options) *servers.Server
+		kills int
+	}{
+		{"Dovecot", servers.Dovecot, 6},
+		{"Cyrus", servers.Cyrus, 4},
+		{"Courier", servers.Courier, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kill(t, newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{})), amount(t, "SATCHEL_KILLS", tt.kills))
+		})
+	}
+}
+
+func kill(t *testing.T, r *rounds, n int) {
+	var relay *proxy.Proxy
+	if r.server.Port != 0 {
+		relay = proxy.New(t, r.server.Addr(), lingering)
+		r.plainly(relay.Port())
+	}
+	r.fill(200, 6)
+	if code, out := r.satchel("sync"); code != 0 {
+		r.fatalf("the first sync: exit %d\n%s", code, out)
+	}
+	killed := 0
+	took := 300 * time.Millisecond // how long a whole sync of such a round takes, learnt on the way
+	for i := range n {
+		r.note("kill %d", i)
+		r.remoteActs(40)
+		r.localActs(40)
+		d, err := newDeparture()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := r.command("sync")
+		cmd.ExtraFiles = []*os.File{d.w} // which a tunnel inherits
+		var out bytes.Buffer
+		cmd.Stderr = &out
+		started := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Duration(r.rng.Int64N(int64(took))), func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+		err = cmd.Wait()
+		if timer.Stop() {
+			took = max(took/2, time.Since(started))
+		}
+		if cmd.ProcessState.ExitCode() == -1 {
+			killed++
+		} else if err != nil || strings.Contains(out.String(), "goroutine ") {
+			r.fatalf("a run that was not killed: %v\n%s", err, out.String())
+		}
+		r.settle("a kill", func() error {
+			if relay != nil {
+				relay.Idle()
+			}
+			return d.gone()
+		})
+	}
+	t.Logf("%d of %d runs were killed", killed, n)
+	if killed == 0 {
+		t.Error("no run was killed: the test proves nothing")
+	}
+}
