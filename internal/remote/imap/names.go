@@ -30,11 +30,11 @@ func canonical(name string) string {
 
 // splitName splits a server's name into decoded components.
 func splitName(name string, delim byte) []string {
-	if delim == 0 {
+	if delim == 0 && name != "" {
 		return []string{readName(name)}
 	}
 	var path []string
-	for part := range strings.SplitSeq(name, string(rune(delim))) {
+	for part := range strings.SplitSeq(name, string(rune(delim))) { // of nothing if there is no name
 		if part != "" { // a trailing delimiter, or two in a row
 			path = append(path, readName(part))
 		}

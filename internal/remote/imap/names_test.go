@@ -509,7 +509,7 @@ func FuzzNames(f *testing.F) {
 		f.Add(name, "&", "", byte(0))
 	}
 	f.Fuzz(func(t *testing.T, a, b, prefix string, delim byte) {
-		if delim > 0x7f || delim == '\\' || delim == '"' || strings.ContainsAny(prefix, "\r\n\x00") {
+		if delim > 0x7e || delim > 0 && delim < ' ' || delim == '\\' || delim == '"' || strings.ContainsAny(prefix, "\r\n\x00") {
 			return
 		}
 		s := naming(prefix, delim)
