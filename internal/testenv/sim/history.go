@@ -122,6 +122,9 @@ func (h History) Play(db string) (out Outcome) {
 			}
 			res := w.Sync(f)
 			out.Trace = append(out.Trace, w.gate.trace...)
+			if f.Kind == Meddles {
+				w.Disk.Settle() // what somebody did meanwhile is that one's to make durable
+			}
 			if w.gate.hit != "" {
 				say("  sync, %s (fatal: %v; %d errors)", w.gate.hit, res.Fatal, len(res.Errors))
 			}
