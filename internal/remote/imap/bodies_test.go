@@ -264,7 +264,7 @@ func TestLiteralSizes(t *testing.T) {
 		size string
 		ok   bool
 	}{
-		{"2147483648", true}, {"4294967296", true}, {fmt.Sprint(maxBody), true}, {fmt.Sprint(maxBody + 1), false}, {fmt.Sprint(int64(math.MaxInt64 - 1)), false},
+		{"2147483648", true}, {"4294967296", true}, {fmt.Sprint(int64(maxBody)), true}, {fmt.Sprint(int64(maxBody) + 1), false}, {fmt.Sprint(int64(math.MaxInt64 - 1)), false},
 		{"9223372036854775807", false}, {"9223372036854775808", false}, {"99999999999999999999999", false},
 	} {
 		t.Run(tc.size, func(t *testing.T) {

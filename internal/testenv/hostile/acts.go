@@ -17,7 +17,7 @@ func Endless(begin string, piece func(n int) string) Act {
 	return func(x *Exchange) {
 		_, err := x.Write([]byte(begin))
 		var b []byte
-		for n, sent := 1, 0; err == nil && sent < most; sent += len(b) {
+		for n, sent := 1, int64(0); err == nil && sent < most; sent += int64(len(b)) {
 			for b = b[:0]; len(b) < block; n++ {
 				b = append(b, piece(n)...)
 			}

@@ -263,7 +263,6 @@ type conn struct {
 	seen     []uint32 // the UIDs that the client knows of
 	condOn   bool
 	qresync  bool
-	verb     string
 	untagged []string
 }
 
