@@ -50,9 +50,10 @@ cross:
 allocations:
 	CGO_ENABLED=0 $(GO) test -count=1 -run Allocations ./maildir
 
-# So are the histories and interrupted runs of the simulation, of which the race detector allows only some.
+# So are the histories and interrupted runs of the simulation, of which the race detector allows only some. They write much to
+# a file that needs no disk.
 histories:
-	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./internal/testenv/sim
+	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}") CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./internal/testenv/sim
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 15m ./...

@@ -37,8 +37,8 @@ func main() {
 	switch {
 	case *one >= 0:
 		h, _ := sim.Shrink(sim.Random(uint64(*one)), s.play)
-		h.Log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		fmt.Println(s.play(h))
+		h.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		fmt.Fprintln(os.Stderr, s.play(h))
 	case *sweep || *pairs:
 		s.sweep(*workers, *pairs)
 	default:
@@ -74,7 +74,7 @@ func (s *soak) report(all uint64, force bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		took := time.Since(s.started)
-		fmt.Printf("%d of %d, %d broken, %.0f a minute\n", n, all, s.broken.Load(), float64(n)/took.Minutes())
+		fmt.Fprintf(os.Stderr, "%d of %d, %d broken, %.0f a minute\n", n, all, s.broken.Load(), float64(n)/took.Minutes())
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *soak) wrong(what string) {
 	s.broken.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Println(what)
+	fmt.Fprintln(os.Stderr, what)
 }
 
 func (s *soak) histories(workers int, first, seeds uint64) {
