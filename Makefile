@@ -50,13 +50,13 @@ cross:
 allocations:
 	CGO_ENABLED=0 $(GO) test -count=1 -run Allocations ./maildir
 
-# So are the histories and interrupted runs of the simulation, of which the race detector allows only some. They write much to
-# a file that needs no disk.
+# So are the histories and interrupted runs of the simulation, of which the race detector allows only some, and the server that
+# floods its clients. They write much to files that need no disk.
 histories:
-	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}") CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./internal/testenv/sim
+	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}") CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./internal/testenv/sim ./internal/testenv/hostile
 
 unit:
-	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 25m ./...
 
 # Plays so many random histories, then interrupts each scenario at every step by everything that can happen there, and the richest
 # ones twice. On two cores 100,000 histories take 40 minutes.

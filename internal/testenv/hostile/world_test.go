@@ -1,3 +1,5 @@
+//go:build !race
+
 package hostile_test
 
 import (
