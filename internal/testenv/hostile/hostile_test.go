@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,14 +378,14 @@ func TestAlwaysSilent(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, hostile.Able, patient)
 			w.patience(300 * time.Millisecond)
-			met := false
+			var met atomic.Bool
 			w.server.Play(hostile.On(func(x *hostile.Exchange) {
-				met = true
+				met.Store(true)
 				x.Untagged, x.Result, x.End = nil, "", hostile.Silence
 			}, verb))
 			res := w.sync(20 * time.Second)
 			w.unharmed()
-			if met && verb != "APPEND" { // the next pass finds out what became of it, and may be content
+			if met.Load() && verb != "APPEND" { // the next pass finds out what became of it, and may be content
 				w.clear(res)
 			}
 			w.recovers()
