@@ -25,6 +25,9 @@ import (
 // arrive in the trash folder, and when something changed between looking and removing.
 const maxPasses = 4
 
+// maxCame bounds what a run remembers of the messages that it delivered.
+const maxCame = 10000
+
 // Sync makes one account's two sides the same. The Result is never nil; what stopped the account
 // is in Result.Fatal, what failed by itself in Result.Errors.
 func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
@@ -86,7 +89,7 @@ type run struct {
 	byName  map[mail.FolderName]*folder
 	hidden  mail.FolderName          // a folder of the state that the Maildir can't look into, empty if there is none
 	made    map[mail.FolderName]bool // folders that this run made in the Maildir
-	came    map[mail.Digest]int      // how many new messages of that content this run delivered
+	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
 	again   bool                     // this pass made something that the next one must look at
 
 	passes int // the number of this pass, from 1

@@ -241,14 +241,18 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 
 // endLateMoves finds messages that left a mailbox after that was read, and came to another one before that was: they were delivered as
 // new, and are missing where they were. If the file was moved meanwhile it is not stored once more, but goes: the server's folder counts.
+// A file that stayed in its folder is stored again for another reason, and is kept.
 func (r *run) endLateMoves(p *plan.Plan) {
+	if r.set.Policy.Mode != plan.TwoWay {
+		return
+	}
 	for i := range p.Ops {
 		op := &p.Ops[i]
 		if op.Kind != plan.Upload || !r.presumed(*op) {
 			continue
 		}
 		for _, f := range r.folders {
-			if row := f.pairs[op.Row]; row != nil && r.came[row.Digest] > 0 {
+			if row := f.pairs[op.Row]; row != nil && f.name != op.Folder && r.came[row.Digest] > 0 {
 				r.came[row.Digest]--
 				*op = plan.Op{Kind: plan.Delete, Side: plan.Maildir, Folder: op.Folder, Row: op.Row, Name: op.Name, Reason: "moved on both sides: it came from the server's folder"}
 			}
@@ -308,7 +312,7 @@ func (r *run) syncFound(ops []plan.Op) error {
 	}
 	for _, folder := range slices.Sorted(maps.Keys(names)) {
 		if err := r.md.SyncMessages(folder, names[folder]); err != nil {
-			return err
+			return fmt.Errorf("folder %s: %w", folder, err)
 		}
 	}
 	return nil

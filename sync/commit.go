@@ -144,7 +144,7 @@ func (c *committer) commit(parcels []*parcel) {
 		c.r.count(func(res *Result) {
 			res.ToMaildir.New += n
 			for _, d := range p.got {
-				if d.op.Row == 0 && n <= manySightings { // not in a first sync
+				if d.op.Row == 0 && len(c.r.came) < maxCame {
 					c.r.came[d.row.Digest]++
 				}
 			}
