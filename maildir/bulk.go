@@ -25,10 +25,10 @@ type FlagChange struct {
 	Add, Remove mail.Flags
 }
 
-// Outcome is what became of one message: the Entry that it is now, or why nothing was done.
+// Outcome is what became of one message: the Entry that it is now and the one that it was, or why nothing was done.
 type Outcome struct {
-	Entry Entry
-	Err   error
+	Entry, Was Entry
+	Err        error
 }
 
 // SetFlagsAll is SetFlags for many messages of one folder. The outcomes are in the order of the changes. Durable
@@ -177,8 +177,8 @@ func (b *bulk) lies(inCur bool) bool {
 
 // try does it to a file, and reports whether that was the right one: not renamed, nor in the way of another.
 func (b *bulk) try(i int, e Entry) bool {
-	e, err := b.do(i, e)
-	b.out[i] = Outcome{e, err}
+	now, err := b.do(i, e)
+	b.out[i] = Outcome{now, e, err}
 	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !isNameTooLong(err)
 }
 
@@ -215,6 +215,7 @@ func (b *bulk) read(missing []int) {
 		} else if !b.try(i, e) {
 			// Somebody is as quick as we are: it is looked up on its own.
 			b.out[i].Err = b.s.onFileIn(b.dir, b.base(i), func(_ folderDir, e Entry) (err error) {
+				b.out[i].Was = e
 				b.out[i].Entry, err = b.do(i, e)
 				return err
 			})

@@ -292,7 +292,11 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			}
 			r.again = r.again || !stable
 		} else {
-			r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
+			if r.passes == 1 {
+				r.again = true // often it can be read a moment later
+			} else {
+				r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
+			}
 		}
 		if !stable {
 			r.log.Debug("something changed while looking, or could not be looked at: what follows from something missing waits")

@@ -267,11 +267,20 @@ func (r *run) unread(ctx context.Context) mail.FolderName {
 		if f.failed == nil {
 			continue
 		}
-		if f.base.UIDNext != 0 || len(f.base.LocalMark) > 0 || f.local != nil && r.holdsFiles(ctx, f) {
+		if f.base.UIDNext != 0 || len(f.base.LocalMark) > 0 || r.holdsMail(f) || f.local != nil && r.holdsFiles(ctx, f) {
 			return f.name
 		}
 	}
 	return r.hidden
+}
+
+// holdsMail reports whether there is any message in a mailbox. One of which the server says nothing may have some at the first look;
+// if it stays silent, as it does about mailboxes that the person has no right to read, it does not hold up everything for good.
+func (r *run) holdsMail(f *folder) bool {
+	if f.remote != nil && f.remote.Status != nil {
+		return f.remote.Status.Messages > 0
+	}
+	return f.remote != nil && r.passes == 1
 }
 
 // holdsFiles reports whether there is any message in a folder of the Maildir, as far as anybody can tell.

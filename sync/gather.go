@@ -392,13 +392,12 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			if m.Folder != f.base.ID {
 				continue
 			}
-			_, seen := f.pairs[m.ID]
 			p := f.pair(m)
-			if m.RemoteHeld && (!seen || p.Remote != plan.Present || !f.readRemote) {
-				p.Remote, p.RemoteHeld = r.missingRemote(), true
+			if p.RemoteHeld {
+				p.Remote = r.missingRemote()
 			}
-			if m.LocalHeld && (!seen || p.Local != plan.Present || !f.readLocal) {
-				p.Local, p.LocalHeld = f.missingLocal(), true
+			if p.LocalHeld {
+				p.Local = f.missingLocal()
 			}
 		}
 		if f.readRemote {
@@ -459,7 +458,8 @@ func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
 	})
 }
 
-// pair returns the planner's view of a row, both sides as the base has them unless something was noted.
+// pair returns the planner's view of a row, both sides as the base has them unless something was noted: a half whose removal is held
+// is gone until it was seen.
 func (f *folder) pair(m state.Message) *plan.Pair {
 	if p := f.pairs[m.ID]; p != nil {
 		return p
@@ -477,6 +477,12 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 		if m.Why == "" {
 			p.Local = plan.Lost
 		}
+	}
+	if p.RemoteHeld, p.LocalHeld = m.RemoteHeld, m.LocalHeld; p.RemoteHeld {
+		p.Remote = plan.Gone
+	}
+	if p.LocalHeld {
+		p.Local = plan.Gone
 	}
 	f.pairs[m.ID] = p
 	return p

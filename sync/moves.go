@@ -137,7 +137,7 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 			r.soil(to)
 			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", files[i].Base, k.from, out.Err))
 		default:
-			b.arrived(out.Entry)
+			b.arrived(out.Entry, out.Was)
 			if !b.moved.LocalFlags.Equal(out.Entry.Flags) {
 				r.surprise(to)
 			}
@@ -202,11 +202,14 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 }
 
 // arrived takes in what became of the file.
-func (b *localMove) arrived(entry maildir.Entry) {
+func (b *localMove) arrived(entry, was maildir.Entry) {
 	b.done = true
 	b.moved.Name = entry.Base
-	// A keyword may have no letter there. Another flag that is missing was removed by somebody while we looked.
+	// A keyword may have no letter there. Another flag that is missing was removed by somebody, which is still to be carried over.
 	lost := b.op.LocalSeen.Minus(entry.Flags)
+	if !was.Unexplained {
+		lost = lost.And(was.Flags)
+	}
 	b.moved.LocalFlags = b.op.LocalSeen.Minus(lost.Minus(mail.SystemFlags(lost.System())))
 }
 
