@@ -87,7 +87,7 @@ type run struct {
 	caps    remote.Capabilities
 	folders []*folder // sorted by name
 	byName  map[mail.FolderName]*folder
-	hidden  mail.FolderName          // a folder of the state that the Maildir can't look into, empty if there is none
+	hidden  mail.FolderName          // a folder that nobody can look into in the Maildir, though there may be messages in it, empty if there is none
 	made    map[mail.FolderName]bool // folders that this run made in the Maildir
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
 	again   bool                     // this pass made something that the next one must look at
@@ -306,6 +306,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			}
 		}
 	}
+	r.dropUndurable(&p)
 	r.link(p.Ops)
 	r.witness(p.Ops)
 	return r.apply(ctx, p)

@@ -544,6 +544,29 @@ func TestFlagRemovedWhileMoved(t *testing.T) {
 	w.want(boxes(map[string][]string{"B": {"m"}}))
 }
 
+// TestRestoredBesideACopy: a message is deleted on the server while a copy of it comes down elsewhere. Its own file, which is wanted
+// back, is not the copy's.
+func TestRestoredBesideACopy(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("B")
+	a, d := w.message("a"), w.message("d")
+	ua, ud := w.arrive("INBOX", a), w.arrive("INBOX", d)
+	w.sync()
+	w.set.Policy.Guard = plan.Guard{ByCount: true}
+	w.opt.RestoreHeld = true
+	w.arrive("B", a)
+	w.move(w.file("INBOX", d), "C")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "body" && s.Mailbox == "B" && s.After },
+		func() model.Action {
+			w.server.Expunge("INBOX", ua)
+			w.server.Expunge("INBOX", ud) // so that the run looks again
+			return model.Action{}
+		}))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"a"}, "B": {"a"}, "C": {"d"}})
+	w.quiet()
+}
+
 // TestPortionsOfAReplacedMailbox: more new messages than are planned at once, in a mailbox that was replaced. What one portion
 // made known the next one must not make unknown.
 func TestPortionsOfAReplacedMailbox(t *testing.T) {

@@ -155,7 +155,9 @@ func (a Act) onServer(w *World) string {
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
-		if to == m.box {
+		// The copy of a move that was cut off is no longer known as one when it was moved on.
+		there := slices.DeleteFunc(slices.Clone(all), func(o found) bool { return o.Raw != m.Raw })
+		if to == m.box || len(there) > w.promise.made[text] {
 			return ""
 		}
 		w.Server.Move(m.box, to, m.UID)
