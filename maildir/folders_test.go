@@ -232,9 +232,10 @@ func TestClean(t *testing.T) {
 	}
 	pid := os.Getpid()
 	mine, dead := fmt.Sprintf("satchel.1.M1P%dQ1R00.test", pid), fmt.Sprintf("satchel.1.M1P%dQ1R00.test", pid+1)
+	placeholder := dead + ":2,S" // of a message that was being renamed
 	const elsewhere, foreign = "satchel.1.M1P1Q1R00.elsewhere", "1.M1P1.test"
 	fill := func() {
-		for _, name := range []string{mine, dead, elsewhere, foreign} {
+		for _, name := range []string{mine, dead, placeholder, elsewhere, foreign} {
 			writeFile(t, root, "A", "tmp", name, "x")
 		}
 	}
@@ -251,7 +252,7 @@ func TestClean(t *testing.T) {
 			t.Errorf("%s: left %v (%v), want %v", what, got, err, want)
 		}
 	}
-	all := []string{mine, dead, elsewhere, foreign}
+	all := []string{mine, dead, placeholder, elsewhere, foreign}
 	slices.Sort(all)
 	clean("young, without the lock", time.Hour, all...)
 	clean("old, without the lock", litterAge+time.Minute, foreign)

@@ -222,6 +222,7 @@ func (n *namer) madeHere(tmpName string) (host, process bool) {
 	if !ok {
 		return false, false
 	}
+	base = parseFileName(base).base // what stands in for a message has its flags in its name
 	host = strings.HasSuffix(base, "."+n.host)
 	process = host && strings.Contains(base, fmt.Sprintf("P%dQ", n.pid))
 	return host, process

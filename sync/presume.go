@@ -16,7 +16,7 @@ import (
 // relied on after a power failure.
 
 // presumes reports whether a plan does anything because a message is missing somewhere: takes it away on the other
-// side, transfers it again, or leaves it on that side alone, though it may have moved there.
+// side, transfers it again, leaves it on that side alone, or forgets it, though it may have moved.
 func (r *run) presumes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, r.presumed) }
 
 // dropPresumed leaves out of a plan what presumes that a missing message is nowhere. Rows are not forgotten either: those
@@ -39,7 +39,8 @@ func (r *run) presumed(op plan.Op) bool {
 }
 
 func isRemoval(op plan.Op) bool {
-	return op.Kind == plan.Delete || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
+	forgotten := op.Kind == plan.Forget && op.Folder != "" // else its message is known under another row
+	return forgotten || op.Kind == plan.Delete || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
 		(op.Kind == plan.Park && op.Why == plan.Dismissed)
 }
 

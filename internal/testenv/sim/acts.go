@@ -147,8 +147,7 @@ func (a Act) onServer(w *World) string {
 		w.promise.deletes(text, a.Server, true)
 		return fmt.Sprintf("server: deletes %s in %s", subjectOf(text), m.box)
 	case Copies:
-		// A second copy in one mailbox may be taken for an upload that arrived twice.
-		if to == m.box || !w.promise.makes(text, a.Server) {
+		if to == m.box || w.echoes(snap, m.Raw, to) || !w.promise.makes(text, a.Server) {
 			return ""
 		}
 		w.Server.Copy(m.box, to, m.UID)
@@ -157,13 +156,19 @@ func (a Act) onServer(w *World) string {
 	default:
 		// The copy of a move that was cut off is no longer known as one when it was moved on.
 		there := slices.DeleteFunc(slices.Clone(all), func(o found) bool { return o.Raw != m.Raw })
-		if to == m.box || len(there) > w.promise.made[text] {
+		if to == m.box || len(there) > w.promise.made[text] || w.echoes(snap, m.Raw, to) {
 			return ""
 		}
 		w.Server.Move(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: moves %s from %s to %s", subjectOf(text), m.box, to)
 	}
+}
+
+// echoes reports whether a message of the Maildir would be a second one in a mailbox, which may be taken for an upload that arrived twice.
+func (w *World) echoes(snap model.Snapshot, raw, mailbox string) bool {
+	box, _ := snap.Mailbox(mailbox)
+	return strings.HasPrefix(subjectOf(unix(raw)), "l") && slices.ContainsFunc(box.Messages, func(m model.Message) bool { return m.Raw == raw })
 }
 
 func (a Act) inMaildir(w *World) string {
