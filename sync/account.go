@@ -404,10 +404,14 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 		}
 		g.Go(func() error {
 			err := f(gctx, fo)
-			if err == nil || !r.ofFolder(gctx, err) {
+			switch {
+			case err == nil || !r.ofFolder(gctx, err):
 				return err
+			case r.overtaken(fo, err):
+				r.leaveOut(fo, err)
+			default:
+				r.failFolder(fo, err)
 			}
-			r.failFolder(fo, err)
 			return nil
 		})
 	}

@@ -133,6 +133,9 @@ func (r *run) unname(ctx context.Context) error {
 			}
 			// What gets a UID from here on gets one of the new mailbox; until all is read anew there is no mark.
 			base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = f.validity(), 0, 0, 0
+			if f.remote.Status != nil {
+				base.MailboxID = f.remote.Status.MailboxID
+			}
 			return tx.PutFolder(&base)
 		})
 		if err != nil {

@@ -362,7 +362,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 			want.OnDisk = want.OnDisk || r.made[f.name] && f.local != nil
 			if f.remote != nil {
 				want.Mailbox = f.mailbox
-				if f.remote.Status != nil && f.remote.Status.MailboxID != "" {
+				if f.remote.Status != nil && f.remote.Status.MailboxID != "" && !f.lostRemote { // else unname does
 					want.MailboxID = f.remote.Status.MailboxID
 				}
 				// Known before the first UID is: rows outlive a run that ends before it commits marks.
@@ -394,10 +394,11 @@ func (r *run) isTarget(name mail.FolderName) bool {
 func (r *run) judge(f *folder) {
 	if f.remote != nil && f.remote.Status != nil && (f.base.UIDNext != 0 || f.base.UIDValidity != 0) {
 		st := f.remote.Status
-		f.lostRemote = st.UIDValidity != f.base.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < f.base.UIDNext)
+		another := f.base.MailboxID != "" && st.MailboxID != "" && st.MailboxID != f.base.MailboxID // RFC 8474, section 4
+		f.lostRemote = another || st.UIDValidity != f.base.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < f.base.UIDNext)
 		if f.lostRemote {
 			r.log.Info("the mailbox was replaced on the server; its messages are paired again by content", "folder", f.name,
-				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity)
+				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity, "mailboxid", st.MailboxID)
 		}
 	}
 	if f.local != nil && f.base.Inode != 0 && f.local.Inode != f.base.Inode {

@@ -229,6 +229,10 @@ func (r *run) moveRemote(ctx context.Context, k route, ops []plan.Op) error {
 	if err == nil || !r.ofFolder(ctx, err) {
 		return err
 	}
+	if r.overtaken(from, err) {
+		r.soil(to)
+		return nil
+	}
 	r.soil(from)
 	r.soil(to)
 	r.fail(k.from, fmt.Errorf("moving messages to %s on the server: %w", k.to, err))

@@ -8,15 +8,34 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
+// failFolder takes a folder out of this pass, and reports why.
 func (r *run) failFolder(f *folder, err error) {
+	r.leaveOut(f, err)
+	r.fail(f.name, err)
+}
+
+func (r *run) leaveOut(f *folder, err error) {
 	r.mu.Lock()
 	f.failed, f.dirty = err, true
 	r.mu.Unlock()
-	r.fail(f.name, err)
+}
+
+// overtaken reports whether an operation failed because somebody else removed a message in the middle of it (RFC 5530, EXPUNGEISSUED),
+// and has the run look again: what the folder holds is then known anew. In the last pass it is an error like any other.
+func (r *run) overtaken(f *folder, err error) bool {
+	e, ok := errors.AsType[*remote.Error](err)
+	if !ok || e.Code != "EXPUNGEISSUED" || r.passes == maxPasses {
+		return false
+	}
+	r.log.Debug("somebody else removed messages meanwhile", "folder", f.name, "error", err)
+	r.soil(f)
+	r.lookAgain()
+	return true
 }
 
 // fail reports an error that does not stop the rest.

@@ -544,6 +544,26 @@ func TestFlagRemovedWhileMoved(t *testing.T) {
 	w.want(boxes(map[string][]string{"B": {"m"}}))
 }
 
+// TestOvertakenMove: while the server carries a move out somebody else deletes one of the messages, and the server moves none of them.
+func TestOvertakenMove(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("B")
+	a, b := w.message("a"), w.message("b")
+	ua := w.arrive("INBOX", a)
+	w.arrive("INBOX", b)
+	w.sync()
+	w.move(w.file("INBOX", a), "B")
+	w.move(w.file("INBOX", b), "B")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "move" },
+		func() model.Action {
+			w.server.Expunge("INBOX", ua)
+			return model.Action{Kind: model.Refuse, Code: "EXPUNGEISSUED"}
+		}))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "B": {"a", "b"}}) // deleted here and moved there: it lives on
+	w.quiet()
+}
+
 // TestRestoredBesideACopy: a message is deleted on the server while a copy of it comes down elsewhere. Its own file, which is wanted
 // back, is not the copy's.
 func TestRestoredBesideACopy(t *testing.T) {
