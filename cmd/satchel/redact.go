@@ -45,6 +45,12 @@ func (w watched) Secret(ctx context.Context) (auth.Secret, error) {
 	return s, err
 }
 
+// Renew implements auth.Renewer.
+func (w watched) Renew(ctx context.Context, old auth.Secret) bool {
+	source, ok := w.Source.(auth.Renewer)
+	return ok && source.Renew(ctx, old)
+}
+
 func (r *redactor) add(secret string) {
 	if len(secret) < minRedacted {
 		return

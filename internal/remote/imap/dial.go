@@ -47,9 +47,10 @@ type Config struct {
 
 // Dialer opens sessions. It implements remote.Dialer and may be used concurrently.
 type Dialer struct {
-	cfg    Config
-	memory atomic.Pointer[learnt] // what the last session learnt, nil before the first
-	link   link
+	cfg      Config
+	memory   atomic.Pointer[learnt]      // what the last session learnt, nil before the first
+	accepted atomic.Pointer[auth.Secret] // what the last session signed in with, nil before the first
+	link     link
 }
 
 var _ remote.Dialer = (*Dialer)(nil)
@@ -65,8 +66,23 @@ func NewDialer(cfg Config) *Dialer {
 	return &Dialer{cfg: cfg}
 }
 
-// Dial connects and signs in.
+// Dial connects and signs in. When the server does not take any more what it took before it asks for a new secret, and tries once more if
+// there is one.
 func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
+	s, err := d.dial(ctx)
+	if old := d.accepted.Load(); old != nil && remote.ClassOf(err) == remote.Auth {
+		if source, ok := d.cfg.Secret.(auth.Renewer); ok && source.Renew(ctx, *old) {
+			s, err = d.dial(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.accepted.Store(s.secret)
+	return s, nil
+}
+
+func (d *Dialer) dial(ctx context.Context) (*Session, error) {
 	if ctx.Err() != nil {
 		return nil, notLost(&remote.Error{Class: remote.Lost, Op: opSignIn, Err: context.Cause(ctx)})
 	}
@@ -74,11 +90,7 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.open(ctx, nc)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return d.open(ctx, nc)
 }
 
 // open makes a session of a connection.

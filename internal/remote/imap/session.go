@@ -10,6 +10,7 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"github.com/satchel-mail/satchel/internal/auth"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
@@ -35,6 +36,7 @@ type Session struct {
 	conn   *conn
 	in     response
 	secure bool
+	secret *auth.Secret // that it signed in with, nil if it needed none
 
 	lastTag int
 	flight  *flight // under way, nil in between

@@ -41,6 +41,7 @@ func (s *Session) authenticate(ctx context.Context) error {
 		if secret, err = s.cfg.Secret.Secret(ctx); err != nil {
 			return &remote.Error{Class: remote.Auth, Op: "getting the password", Err: err}
 		}
+		s.secret = &secret
 	}
 	if method == auth.Login && loginAllowed {
 		return s.login(ctx, secret)
