@@ -195,7 +195,8 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		// A half whose name is not known at present is empty.
 		m.Folder, m.UID, m.Name, m.Why = f.base.ID, op.UID, op.Name, string(op.Why)
 		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
-		m.RemoteHeld, m.LocalHeld = false, false
+		// The Hold that follows may have to wait, and without its UID or name the row would not be looked for again.
+		m.RemoteHeld, m.LocalHeld = op.Gone == plan.Server, op.Gone == plan.Maildir
 		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}

@@ -298,7 +298,7 @@ func (r *run) notDownloaded(ctx context.Context, f *folder, op plan.Op, why erro
 
 // ensureLocal creates a folder that a message is to be delivered to.
 func (r *run) ensureLocal(ctx context.Context, f *folder) error {
-	if f.local != nil {
+	if f.local != nil && !f.local.Incomplete {
 		return nil
 	}
 	if err := r.md.CreateFolder(f.name); err != nil {

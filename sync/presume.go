@@ -109,9 +109,10 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 }
 
 // dropUnsureUploads leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
-// folder may have come from another that was read before it went. If it never rests, they are uploaded all the same.
+// folder may have come from another that was read before it went. Nor is it taken for the server's new message that is the same, for
+// that reason, and because that may have come from another mailbox. If it never rests, it is done all the same.
 func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
-	isNew := func(op plan.Op) bool { return op.Kind == plan.Upload && op.Row == 0 }
+	isNew := func(op plan.Op) bool { return (op.Kind == plan.Upload || op.Kind == plan.Pairing) && op.Row == 0 }
 	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
 	}

@@ -24,7 +24,7 @@ func (w *world) apply(op Op) error {
 		w.ensureBase(op.Folder)
 		x.Folder, x.UID, x.Name = op.Folder, op.UID, op.Name
 		x.RemoteFlags, x.LocalFlags = op.RemoteSeen, op.LocalSeen
-		x.remoteHeld, x.localHeld = false, false
+		x.remoteHeld, x.localHeld = op.Gone == Server, op.Gone == Maildir
 		w.learnFile(x)
 	case Download:
 		err = w.applyDownload(op)

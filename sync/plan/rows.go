@@ -213,22 +213,30 @@ func (m *maker) doubtful(x *row) bool {
 
 // rebind tells the state where both halves of a row are.
 func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
+	m.rebindWithout(x, "", folder, reason)
+}
+
+// rebindWithout is rebind for a row whose message is gone on a side.
+func (m *maker) rebindWithout(x *row, gone Side, folder mail.FolderName, reason string) {
 	m.release(x)
-	m.add(Op{Kind: Rebind, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
+	m.add(Op{Kind: Rebind, Gone: gone, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 }
 
 // rebindRest tells the state where the only half that is left of a row is. In another folder than before the name
 // of the other half means nothing.
 func (m *maker) rebindRest(x *row) mail.FolderName {
-	at := x.remote
+	at, other, side := x.remote, x.local, Maildir
 	if at.found != have {
-		at = x.local
+		at, other, side = x.local, x.remote, Server
+	}
+	if at.folder == x.Folder || other.found != gone {
+		side = ""
 	}
 	if at.folder != x.Folder {
 		x.remote.uid, x.local.name = at.uid, at.name
 	}
-	m.rebind(x, at.folder, "found again")
+	m.rebindWithout(x, side, at.folder, "found again")
 	return at.folder
 }
 

@@ -244,8 +244,9 @@ const (
 //
 //	Forget      may come first, to make room for the row that takes a parked message over.
 //	Rebind      may give rows of a folder each other's UIDs (after a new UIDVALIDITY), so that they are only
-//	            unique again when all of the folder's are done. A UID of 0 or an empty Name is not known at present.
-//	            It lifts RemoteHeld and LocalHeld, and keeps the row parked if Why is set.
+//	            unique again when all of the folder's are done. A UID of 0 or an empty Name is not known at present; with
+//	            Gone set it never will be, because the message is gone on that side, and a Hold follows. But for that it lifts
+//	            RemoteHeld and LocalHeld, and keeps the row parked if Why is set.
 //	Move        on the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
 //	            file's in From, UID the message's in Folder.
 //	SetFlags    after a Move on the Server has UID 0: the row has the new one by then. After a Pairing
@@ -277,6 +278,8 @@ type Op struct {
 	// Expunge is set on a Delete that is done because the message is marked \Deleted, not because
 	// the other side lost it.
 	Expunge bool // Delete
+	// Gone is set on a Rebind to another folder of a row whose message is gone on that side.
+	Gone Side
 	// Reason says for people why the operation is planned.
 	Reason string
 }
