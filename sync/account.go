@@ -143,6 +143,7 @@ type folder struct {
 	// to be none of them.
 	sends    []*state.Intent
 	innocent mail.UIDSet
+	suspects bool // a message was left for settling to tell, in this pass
 
 	welcomed bool // its first batch of downloads, which is smaller, has begun
 

@@ -254,6 +254,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			switch {
 			case known.Contains(m.UID):
 			case f.mayBeGhost(m):
+				f.suspects = true
 				r.soil(f)
 				r.lookAgain()
 			default:

@@ -177,10 +177,13 @@ func (r *run) endLateMoves(p *plan.Plan) {
 	}
 }
 
-// unread returns a folder that could not be read in this pass and may have messages, empty if there is none. What is missing
+// unread returns a folder that could not be read, or not wholly, in this pass and may have messages, empty if there is none. What is missing
 // elsewhere may have moved there.
 func (r *run) unread(ctx context.Context) mail.FolderName {
 	for _, f := range r.folders {
+		if f.suspects {
+			return f.name
+		}
 		if f.failed == nil {
 			continue
 		}
