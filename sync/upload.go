@@ -574,7 +574,7 @@ func (r *run) ensureMailbox(ctx context.Context, f *folder) error {
 			return err
 		}
 		f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, st.UIDValidity, 0, 0, 0
-		f.base.MailboxID = st.MailboxID
+		f.base.MailboxID = "" // some servers say another one here than in STATUS, which the next pass asks for
 		return tx.PutFolder(&f.base)
 	})
 }
