@@ -136,6 +136,10 @@ func (a Act) onServer(w *World) string {
 	}
 	m := all[a.A%len(all)]
 	text := unix(m.Raw)
+	there := slices.DeleteFunc(slices.Clone(all), func(o found) bool { return o.Raw != m.Raw })
+	if len(there) > w.promise.made[text] && a.Verb != Deletes {
+		return "" // the copy of a cut-off move, or the echo of an upload, is no longer known as one when somebody has changed it
+	}
 	switch a.Verb {
 	case Flags:
 		flag, add := someFlags[a.C%len(someFlags)], a.B%2 == 0
@@ -154,9 +158,7 @@ func (a Act) onServer(w *World) string {
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
-		// The copy of a move that was cut off is no longer known as one when it was moved on.
-		there := slices.DeleteFunc(slices.Clone(all), func(o found) bool { return o.Raw != m.Raw })
-		if to == m.box || len(there) > w.promise.made[text] || w.echoes(snap, m.Raw, to) {
+		if to == m.box || w.echoes(snap, m.Raw, to) {
 			return ""
 		}
 		w.Server.Move(m.box, to, m.UID)
