@@ -230,3 +230,23 @@ func TestAnotherProgramsFileIsNotSetAside(t *testing.T) {
 	}
 	w.want(map[string][]string{"INBOX": {"a"}})
 }
+
+// TestDamagedState: a state that can't be believed is set aside, and without one nothing is deleted.
+func TestDamagedState(t *testing.T) {
+	w := newWorld(t, model.Full())
+	b := w.message("b")
+	gone := w.arrive("INBOX", w.message("a"))
+	w.arrive("INBOX", b)
+	w.sync()
+	db := filepath.Join(w.root, ".satchel.db")
+	whole, err := os.ReadFile(db)
+	w.must(err)
+	w.server.Expunge("INBOX", gone)
+	w.must(os.Remove(w.file("INBOX", b)))
+	w.must(os.WriteFile(db, whole[:len(whole)/2], 0o600))
+	if res := w.sync(); len(res.Warnings) == 0 {
+		t.Error("it does not say so")
+	}
+	w.want(map[string][]string{"INBOX": {"a", "b"}})
+	w.quiet()
+}
