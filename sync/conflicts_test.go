@@ -9,6 +9,7 @@ import (
 
 // TestWhenBothSidesChanged is the table of that name, line by line.
 func TestWhenBothSidesChanged(t *testing.T) {
+	t.Parallel()
 	type side struct {
 		name          string
 		remote, local func(w *pairWorld)

@@ -46,6 +46,7 @@ func TestFewerConnections(t *testing.T) {
 
 // TestOneTryToSignIn: a password that is refused is not tried again, by no other connection either.
 func TestOneTryToSignIn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.set.Connections = 4
 	for _, f := range []string{"A", "B", "C", "D"} {

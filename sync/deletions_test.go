@@ -13,6 +13,7 @@ import (
 
 // TestDeletions is the section of that name, rule by rule.
 func TestDeletions(t *testing.T) {
+	t.Parallel()
 	fill := func(t *testing.T, n int) *world {
 		w := newWorld(t, model.Full())
 		w.server.CreateMailbox("A")
@@ -229,6 +230,7 @@ func asSetup(err error, target **mailsync.SetupError) bool {
 
 // TestMoveToTrashMarksNothing: where messages that are marked as deleted vanish at once, none is marked that can be moved.
 func TestMoveToTrashMarksNothing(t *testing.T) {
+	t.Parallel()
 	w := newPairWorld(t)
 	w.set.Policy.Trash = "Trash"
 	w.must(os.Remove(w.file()))

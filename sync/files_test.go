@@ -11,6 +11,7 @@ import (
 
 // TestSameMessageIDOtherContent: two messages of one size and with one Message-ID, or with one header that has none, are two.
 func TestSameMessageIDOtherContent(t *testing.T) {
+	t.Parallel()
 	text := func(id, subject, body string) string {
 		return id + "Subject: " + subject + "\nDate: Mon, 02 Jun 2025 10:00:00 +0000\n\n" + body + "\n"
 	}
@@ -51,6 +52,7 @@ func TestSameMessageIDOtherContent(t *testing.T) {
 
 // TestFileCopiedUnderItsName: a mail reader copies a file into another folder and keeps its name.
 func TestFileCopiedUnderItsName(t *testing.T) {
+	t.Parallel()
 	w := newPairWorld(t, `\Seen`)
 	file := w.file()
 	w.mkfolder("B")
@@ -70,6 +72,7 @@ func TestFileCopiedUnderItsName(t *testing.T) {
 
 // TestFileReplacedByALink: what can't be read any more is reported and is not gone.
 func TestFileReplacedByALink(t *testing.T) {
+	t.Parallel()
 	for name, put := range map[string]func(path string) error{
 		"a link to nowhere": func(path string) error { return os.Symlink("nowhere", path) },
 		"a directory":       func(path string) error { return os.Mkdir(path, 0o700) },

@@ -14,6 +14,7 @@ import (
 
 // TestFlagsThatOneSideCantKeep: remembered as such, never read back as a removal.
 func TestFlagsThatOneSideCantKeep(t *testing.T) {
+	t.Parallel()
 	t.Run("PERMANENTFLAGS lacks it", func(t *testing.T) {
 		w := newPairWorld(t)
 		w.server.SetPermanent("A", mail.NewFlags(`\Seen`), false)
@@ -121,6 +122,7 @@ func (l lateFlags) Changes(ctx context.Context, box remote.Box, since remote.Sin
 
 // TestFlagThatShowsLate: a flag that was set and does not show yet is not read as one that somebody removed.
 func TestFlagThatShowsLate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	m := w.message("m")
 	uid := w.arrive("INBOX", m)

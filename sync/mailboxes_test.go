@@ -14,6 +14,7 @@ import (
 
 // TestFolderThatTheServerRefuses: it waits, and nothing else does.
 func TestFolderThatTheServerRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.put("Bad", w.message("b"), "S")
 	w.put("Good", w.message("g"), "S")
@@ -43,6 +44,7 @@ func TestFolderThatTheServerRefuses(t *testing.T) {
 
 // TestTwoMailboxesOfOneName: two mailboxes would be one folder here. Their messages are never mixed.
 func TestTwoMailboxesOfOneName(t *testing.T) {
+	t.Parallel()
 	for from, to := range map[string]string{"X": "A", "A": "X"} {
 		w := newWorld(t, model.Full())
 		w.server.CreateMailbox("A")
@@ -72,6 +74,7 @@ func TestTwoMailboxesOfOneName(t *testing.T) {
 
 // TestSwappedNames: two mailboxes exchange their names.
 func TestSwappedNames(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless(), "bare": {}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, o)
@@ -109,6 +112,7 @@ func (l shortList) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 
 // TestListCutShort: mailboxes that the server does not list, and has, are not deleted here.
 func TestListCutShort(t *testing.T) {
+	t.Parallel()
 	for name, show := range map[string]func(string) bool{
 		"empty":      func(string) bool { return false },
 		"only INBOX": func(name string) bool { return name == "INBOX" },

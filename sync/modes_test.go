@@ -11,6 +11,7 @@ import (
 
 // TestModes is the section of that name, rule by rule.
 func TestModes(t *testing.T) {
+	t.Parallel()
 	setup := func(t *testing.T, mode plan.Mode) *pairWorld {
 		w := newPairWorld(t, `\Seen`)
 		w.set.Policy.Mode = mode

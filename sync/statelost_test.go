@@ -13,6 +13,7 @@ import (
 
 // TestStateLostOrRestored: no base, no delete.
 func TestStateLostOrRestored(t *testing.T) {
+	t.Parallel()
 	start := func(t *testing.T) *world {
 		w := newWorld(t, model.Full())
 		for _, s := range []string{"a", "b", "c"} {
@@ -80,6 +81,7 @@ func TestStateLostOrRestored(t *testing.T) {
 
 // TestOlderStateInPlace: an older state database was written over the present one, so that it looks as if it were that.
 func TestOlderStateInPlace(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, o)

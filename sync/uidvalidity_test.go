@@ -12,6 +12,7 @@ import (
 
 // TestUIDValidityChange: nothing is downloaded twice, nothing is deleted because of it.
 func TestUIDValidityChange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	var want []string
 	for _, s := range []string{"a", "b", "c", "d"} {
@@ -48,6 +49,7 @@ func nameless() model.Options {
 
 // TestReplacedMailboxWithOtherMessages: another mailbox of the same name, with other messages under the same UIDs.
 func TestReplacedMailboxWithOtherMessages(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless()} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, o)
@@ -71,6 +73,7 @@ func TestReplacedMailboxWithOtherMessages(t *testing.T) {
 
 // TestUIDValidityZero: UIDs of such a mailbox mean nothing from one run to the next.
 func TestUIDValidityZero(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nameless())
 	w.server.SetUIDValidity("INBOX", 0)
 	a, b := w.message("a"), w.message("b")
@@ -95,6 +98,7 @@ func TestUIDValidityZero(t *testing.T) {
 
 // TestUIDNextGoesBack: a server that was restored, or counts anew, under the same UIDVALIDITY.
 func TestUIDNextGoesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nameless())
 	b := w.message("b")
 	w.arrive("INBOX", w.message("a"))
@@ -112,6 +116,7 @@ func TestUIDNextGoesBack(t *testing.T) {
 // TestRecreatedWithTheSameUIDValidity: the mailbox is another one. With as many messages as before it looks like the old one: then
 // nothing may be removed because of it, and verify must find it.
 func TestRecreatedWithTheSameUIDValidity(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless(), "bare": {}} {
 		for _, n := range []int{0, 2, 3, 4} {
 			t.Run(fmt.Sprint(name, " ", n), func(t *testing.T) {
@@ -149,6 +154,7 @@ func TestRecreatedWithTheSameUIDValidity(t *testing.T) {
 // TestUIDsThatMeanOtherMessages: the server numbers its messages anew and says nothing of it. What a person deletes must not
 // take another message along.
 func TestUIDsThatMeanOtherMessages(t *testing.T) {
+	t.Parallel()
 	for _, trash := range []string{"", "Trash"} {
 		w := newWorld(t, nameless())
 		w.set.Policy.Trash = mail.FolderName(trash)

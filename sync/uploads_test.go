@@ -22,6 +22,7 @@ func (l appendLiar) Append(ctx context.Context, mailbox string, uploads []remote
 
 // TestWrongAppendUID: what the server says about an upload is a hint.
 func TestWrongAppendUID(t *testing.T) {
+	t.Parallel()
 	for name, lie := range map[string]func(remote.Appended) remote.Appended{
 		"exchanged": func(r remote.Appended) remote.Appended {
 			return remote.Appended{UID: mail.UID(r.UIDValidity), UIDValidity: uint64(r.UID)}
@@ -52,6 +53,7 @@ func TestWrongAppendUID(t *testing.T) {
 
 // TestHalfAMessageIsStored: the connection breaks during an upload, and the server keeps what it had got.
 func TestHalfAMessageIsStored(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.sync()
 	text := w.message("m")
