@@ -13,6 +13,7 @@ import (
 // TestCut: the connections of a large two-way sync break after so many bytes in one direction or the other, the next run
 // begins at once, and nothing is lost and nothing doubled.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		start func(testing.TB, servers.Options) *servers.Server
@@ -73,6 +74,7 @@ func cut(t *testing.T, r *rounds, n int) {
 // nowhere. The next run begins at once; or, where it is late, what the dead connections had sent reaches the server when
 // that run is through, and has sent the same messages itself.
 func TestCutUpload(t *testing.T) {
+	t.Parallel()
 	const here, inBox = 24, 4
 	servers := []struct {
 		name  string
@@ -90,7 +92,9 @@ func TestCutUpload(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, late %v", server.name, late), func(t *testing.T) {
 				t.Parallel()
 				if late && server.name == "Cyrus" && !sweepAll() {
-					t.Skip("slow with Cyrus: \"make kill\" runs it")
+					// Cyrus makes the EMAILID of the content, so that what was sent twice has one, too. RFC 8474 has copies share
+					// theirs: Satchel takes the late messages for copies that somebody made, and all of them stay.
+					t.Skip("known to fail: on Cyrus messages that arrive late are doubled; \"make kill\" runs it")
 				}
 				for _, nth := range everyNth(t, here) {
 					a := newAccount(t, server.start(t, server.o))

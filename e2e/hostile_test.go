@@ -61,8 +61,9 @@ func (a *account) watched(args ...string) (outcome, int64) {
 // words that a terminal can take, holds little memory, and the mail is as it was. What the acts are one by one is tested in
 // package hostile.
 func TestHostileServer(t *testing.T) {
-	plain := filepath.Join(t.TempDir(), "satchel")
-	if err := build(plain); err != nil { // the race detector needs memory of its own
+	t.Parallel()
+	quick, err := quickProgram() // the race detector needs memory of its own
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -90,7 +91,7 @@ func TestHostileServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			a, s := onHostile(t)
-			a.Program = plain
+			a.Program = quick
 			s.Append("INBOX", letter("d"))
 			s.Play(tt.act)
 			o, memory := a.watched("sync")

@@ -18,6 +18,7 @@ func lingering(int) proxy.Script { return proxy.Script{Linger: true} }
 // TestKill: the process is killed at random moments of a large two-way sync, on each kind of server; the next run begins at
 // once, and nothing is lost and nothing doubled.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		start func(testing.TB, servers.Options) *servers.Server
@@ -29,7 +30,12 @@ func TestKill(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			kill(t, newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{})), amount(t, "SATCHEL_KILLS", tt.kills))
+			r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{}))
+			var err error
+			if r.program, err = quickProgram(); err != nil {
+				t.Fatal(err)
+			}
+			kill(t, r, amount(t, "SATCHEL_KILLS", tt.kills))
 		})
 	}
 }

@@ -228,6 +228,7 @@ func TestSubscribed(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		value         string
 		here, onSever bool

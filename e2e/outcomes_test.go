@@ -188,6 +188,7 @@ func TestDryRun(t *testing.T) {
 
 // TestGuard: a mass deletion is held back until the person says what is meant.
 func TestGuard(t *testing.T) {
+	t.Parallel()
 	subjects := make([]string, 20)
 	for i := range subjects {
 		subjects[i] = fmt.Sprintf("m%02d", i)
@@ -302,6 +303,7 @@ func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 
 // TestInterrupted: a signal in the middle stops at a safe point, and the next run finishes.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		signal syscall.Signal

@@ -14,6 +14,7 @@ import (
 
 // TestUndoIsNoMail: what is kept for undo is neither a folder nor a message to programs that read the Maildir.
 func TestUndoIsNoMail(t *testing.T) {
+	t.Parallel()
 	for layout, readers := range map[string]map[string]func(*testing.T) (s *servers.Server, root string){
 		"nested": {
 			"Dovecot": func(t *testing.T) (*servers.Server, string) {

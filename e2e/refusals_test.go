@@ -249,6 +249,7 @@ func TestManyKeywords(t *testing.T) {
 
 // TestNames: every folder name that a server can have gets a place of its own in the Maildir, inside the root.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("n", 220)
 	for _, tt := range []struct {
 		name    string
@@ -298,6 +299,7 @@ func TestNames(t *testing.T) {
 
 // TestLocalNames: folders that only the Maildir has, and whether the server can have them.
 func TestLocalNames(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, local string
 		options     servers.Options

@@ -25,6 +25,8 @@ type rounds struct {
 	server *servers.Server
 	root   string
 	config string
+	// program is the binary, usually satchel.
+	program string
 	// side is what this Maildir is called in the messages that are made in it.
 	side string
 	// movesHere and movesThere: people move messages in the Maildir, on the server.
@@ -52,7 +54,7 @@ func amount(t *testing.T, variable string, otherwise int) int {
 }
 
 func newRounds(t *testing.T, seed uint64, s *servers.Server) *rounds {
-	r := &rounds{t: t, rng: rand.New(rand.NewPCG(seed, 2)), server: s, side: "local side", movesHere: true, movesThere: true, made: map[string]int{}, gone: map[string]int{}}
+	r := &rounds{t: t, rng: rand.New(rand.NewPCG(seed, 2)), server: s, program: satchel, side: "local side", movesHere: true, movesThere: true, made: map[string]int{}, gone: map[string]int{}}
 	dir := t.TempDir()
 	r.root, r.config = filepath.Join(dir, "mail"), filepath.Join(dir, "config.toml")
 	if s.Tunnel == "" || s.TLSPort != 0 {
@@ -93,7 +95,7 @@ func (r *rounds) fatalf(format string, args ...any) {
 }
 
 func (r *rounds) command(args ...string) *exec.Cmd {
-	return exec.Command(satchel, append([]string{"-c", r.config}, args...)...)
+	return exec.Command(r.program, append([]string{"-c", r.config}, args...)...)
 }
 
 // settle runs the program until it has nothing to do any more, and checks. The first run begins at once, while the
@@ -221,10 +223,11 @@ func (r *rounds) remoteActs(n int) {
 			c.Store(folder, add, f, m.UID)
 			r.note("server: flags %v %s on %d in %s", add, f, m.UID, folder)
 		case 2:
-			text, ok := bodyOf(c, folder, m.UID)
+			body, ok := c.Body(folder, m.UID)
 			if !ok { // somebody else was quicker
 				continue
 			}
+			text := lf(body)
 			c.Expunge(folder, m.UID)
 			r.gone[text]++
 			r.note("server: delete %d in %s: %.60q", m.UID, folder, text)
@@ -236,15 +239,6 @@ func (r *rounds) remoteActs(n int) {
 			}
 		}
 	}
-}
-
-func bodyOf(c *servers.Client, folder string, uid mail.UID) (string, bool) {
-	for _, m := range c.Messages(folder) {
-		if m.UID == uid {
-			return lf(m.Body), true
-		}
-	}
-	return "", false
 }
 
 // folders are the Maildir's, by directory.
@@ -364,6 +358,7 @@ func (r *rounds) check() {
 
 // TestRounds: a Dovecot account and a Maildir stay the same through rounds of random changes on both sides.
 func TestRounds(t *testing.T) {
+	t.Parallel()
 	n := amount(t, "SATCHEL_ROUNDS", 6)
 	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), servers.Dovecot(t, servers.Options{}))
 	r.fill(amount(t, "SATCHEL_MESSAGES", 300), amount(t, "SATCHEL_FOLDERS", 12))

@@ -14,6 +14,7 @@ import (
 // TestScenario does the same on every kind of server: people act on both sides, and after one sync
 // both are what they should be.
 func TestScenario(t *testing.T) {
+	t.Parallel()
 	run := func(name string, start func(t *testing.T) *account) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

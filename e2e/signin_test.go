@@ -25,6 +25,7 @@ passdb {
 
 // TestSignIn: the ways to reach a server and to sign in, and what must not work.
 func TestSignIn(t *testing.T) {
+	t.Parallel()
 	s := servers.Dovecot(t, servers.Options{Mechanisms: "plain login scram-sha-256 external", Config: certificates})
 	other := servers.Dovecot(t, servers.Options{}) // with another authority
 	pin := leafPin(t, s)

@@ -47,6 +47,7 @@ func (w *world) repaired() *mailsync.Result {
 }
 
 func TestDamagedStateIsSetAsideAndNothingIsDeleted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		at   int64
@@ -104,6 +105,7 @@ func TestDamagedStateIsSetAsideAndNothingIsDeleted(t *testing.T) {
 // TestStateDamagedAnywhere: whatever part of the database is overwritten, before a run or while one is under way for all that shows, the
 // run comes to its end, nothing is lost and nothing doubled.
 func TestStateDamagedAnywhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("Archive")
 	want := map[string][]string{"INBOX": {}, "Archive": {}}
@@ -147,6 +149,7 @@ func TestStateDamagedAnywhere(t *testing.T) {
 
 // TestDamagedStateWithAnUnansweredUpload: the intent is lost with the database. What was stored is paired by its content.
 func TestDamagedStateWithAnUnansweredUpload(t *testing.T) {
+	t.Parallel()
 	for _, end := range []string{"stored", "not stored"} {
 		t.Run(end, func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -172,6 +175,7 @@ func TestDamagedStateWithAnUnansweredUpload(t *testing.T) {
 
 // TestDamagedStateTakesHeldDeletionsBack: that they were held is forgotten, and so is that they were deletions.
 func TestDamagedStateTakesHeldDeletionsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.set.Policy.Guard = plan.Guard{ByCount: true, Count: 2}
 	want := []string{"stays"}
@@ -199,6 +203,7 @@ func TestDamagedStateTakesHeldDeletionsBack(t *testing.T) {
 
 // TestAnotherProgramsFileIsNotSetAside: `state` may name anything by mistake.
 func TestAnotherProgramsFileIsNotSetAside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.arrive("INBOX", w.message("a"))
 	w.set.StatePath = filepath.Join(t.TempDir(), "precious")
@@ -229,4 +234,25 @@ func TestAnotherProgramsFileIsNotSetAside(t *testing.T) {
 		t.Errorf("one of ours that lies elsewhere: %q", res.Warnings)
 	}
 	w.want(map[string][]string{"INBOX": {"a"}})
+}
+
+// TestDamagedState: a state that can't be believed is set aside, and without one nothing is deleted.
+func TestDamagedState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	b := w.message("b")
+	gone := w.arrive("INBOX", w.message("a"))
+	w.arrive("INBOX", b)
+	w.sync()
+	db := filepath.Join(w.root, ".satchel.db")
+	whole, err := os.ReadFile(db)
+	w.must(err)
+	w.server.Expunge("INBOX", gone)
+	w.must(os.Remove(w.file("INBOX", b)))
+	w.must(os.WriteFile(db, whole[:len(whole)/2], 0o600))
+	if res := w.sync(); len(res.Warnings) == 0 {
+		t.Error("it does not say so")
+	}
+	w.want(map[string][]string{"INBOX": {"a", "b"}})
+	w.quiet()
 }

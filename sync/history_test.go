@@ -340,39 +340,64 @@ func (h *history) localFolderAct(folder string) {
 	}
 }
 
-// TestHistories runs random changes on both sides against every kind of server.
-func TestHistories(t *testing.T) {
-	servers := map[string]model.Options{
-		"full":         model.Full(),
-		"no-uidplus":   {CondStore: true, Move: true, Window: 2},
-		"no-move":      {CondStore: true, UIDPlus: true, Window: 2},
-		"no-condstore": {UIDPlus: true, Move: true},
-		"bare":         {},
+// act is one act on a side at random.
+func (h *history) act() {
+	if h.rng.IntN(2) == 0 {
+		h.remoteAct()
+	} else {
+		h.localAct()
 	}
+}
+
+func (h *history) acts(n int) {
+	for range n {
+		h.act()
+	}
+}
+
+// playing is how histories of a kind are played.
+type playing struct {
+	seeds  int    // of each kind of server
+	first  uint64 // of the seeds
+	rounds int
+}
+
+// play has each round of each history do its part, on every kind of server.
+func (p playing) play(t *testing.T, servers map[string]model.Options, round func(*history)) {
 	for name, o := range servers {
 		t.Run(name, func(t *testing.T) {
-			for seed := range seeds(t, 25) {
-				h := newHistory(t, seed, o)
+			t.Parallel()
+			for seed := range seeds(t, p.seeds) {
+				h := newHistory(t, seed+p.first, o)
 				h.note("seed %d", seed)
-				for round := range 4 {
-					h.note("round %d", round)
-					for range 1 + h.rng.IntN(8) {
-						if h.rng.IntN(2) == 0 {
-							h.remoteAct()
-						} else {
-							h.localAct()
-						}
-					}
-					h.settle()
-					h.check()
+				for n := range p.rounds {
+					h.note("round %d", n)
+					round(h)
 				}
 			}
 		})
 	}
 }
 
-// seeds yields as many seeds as wanted; SATCHEL_SEEDS multiplies them, SATCHEL_SEED names a single one.
+// TestHistories runs random changes on both sides against every kind of server.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	servers := interruptible()
+	servers["no-move"] = model.Options{CondStore: true, UIDPlus: true, Window: 2}
+	servers["no-condstore"] = model.Options{UIDPlus: true, Move: true}
+	playing{seeds: 25, rounds: 4}.play(t, servers, func(h *history) {
+		h.acts(1 + h.rng.IntN(8))
+		h.settle()
+		h.check()
+	})
+}
+
+// seeds yields as many seeds as wanted, and with the race detector, under which all takes several times as long, a fifth of them.
+// SATCHEL_SEEDS multiplies them, SATCHEL_SEED names a single one.
 func seeds(t testing.TB, n int) func(func(uint64) bool) {
+	if raced {
+		n /= 5
+	}
 	if s := os.Getenv("SATCHEL_SEED"); s != "" {
 		one, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
@@ -396,39 +421,35 @@ func seeds(t testing.TB, n int) func(func(uint64) bool) {
 	}
 }
 
+// interruptible are the kinds of servers on which runs are cut off.
+func interruptible() map[string]model.Options {
+	return map[string]model.Options{
+		"full":       model.Full(),
+		"no-uidplus": {CondStore: true, Move: true, Window: 2},
+		"no-move":    {CondStore: true, UIDPlus: true},
+		"bare":       {},
+	}
+}
+
 // TestInterrupted cuts the connection or the process' luck at random steps of the exchange, then lets runs
 // go through, and holds the promise again.
 func TestInterrupted(t *testing.T) {
-	for name, o := range map[string]model.Options{"full": model.Full(), "no-uidplus": {CondStore: true, Move: true, Window: 2}, "no-move": {CondStore: true, UIDPlus: true}, "bare": {}} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range seeds(t, 40) {
-				h := newHistory(t, seed+1000, o)
-				h.note("seed %d", seed)
-				for round := range 3 {
-					h.note("round %d", round)
-					for range 2 + h.rng.IntN(10) {
-						if h.rng.IntN(2) == 0 {
-							h.remoteAct()
-						} else {
-							h.localAct()
-						}
-					}
-					h.struck()
-					if h.rng.IntN(2) == 0 {
-						h.note("ghosts arrive at once: %d", h.server.Ghosts())
-						h.server.ReleaseGhosts()
-					}
-					h.settle()
-					if h.server.Ghosts() > 0 {
-						h.note("ghosts arrive late: %d", h.server.Ghosts())
-						h.server.ReleaseGhosts()
-						h.settle()
-					}
-					h.check()
-				}
-			}
-		})
-	}
+	t.Parallel()
+	playing{seeds: 40, first: 1000, rounds: 3}.play(t, interruptible(), func(h *history) {
+		h.acts(2 + h.rng.IntN(10))
+		h.struck()
+		if h.rng.IntN(2) == 0 {
+			h.note("ghosts arrive at once: %d", h.server.Ghosts())
+			h.server.ReleaseGhosts()
+		}
+		h.settle()
+		if h.server.Ghosts() > 0 {
+			h.note("ghosts arrive late: %d", h.server.Ghosts())
+			h.server.ReleaseGhosts()
+			h.settle()
+		}
+		h.check()
+	})
 }
 
 // struck runs a sync in which something goes wrong at a random step: once, or from there on. One time in two it is a step that
@@ -469,35 +490,21 @@ func (h *history) struck() {
 
 // TestInterruptedWhileRecovering: the runs after the one that was cut off are cut off as well.
 func TestInterruptedWhileRecovering(t *testing.T) {
-	for name, o := range map[string]model.Options{"full": model.Full(), "no-uidplus": {CondStore: true, Move: true, Window: 2}, "no-move": {CondStore: true, UIDPlus: true}, "bare": {}} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range seeds(t, 15) {
-				h := newHistory(t, seed+9000, o)
-				h.note("seed %d", seed)
-				for round := range 2 {
-					h.note("round %d", round)
-					for range 2 + h.rng.IntN(10) {
-						if h.rng.IntN(2) == 0 {
-							h.remoteAct()
-						} else {
-							h.localAct()
-						}
-					}
-					for range 2 + h.rng.IntN(2) {
-						h.struck()
-						if h.rng.IntN(2) == 0 {
-							h.note("ghosts arrive: %d", h.server.Ghosts())
-							h.server.ReleaseGhosts()
-						}
-					}
-					h.settle()
-					h.server.ReleaseGhosts()
-					h.settle()
-					h.check()
-				}
+	t.Parallel()
+	playing{seeds: 15, first: 9000, rounds: 2}.play(t, interruptible(), func(h *history) {
+		h.acts(2 + h.rng.IntN(10))
+		for range 2 + h.rng.IntN(2) {
+			h.struck()
+			if h.rng.IntN(2) == 0 {
+				h.note("ghosts arrive: %d", h.server.Ghosts())
+				h.server.ReleaseGhosts()
 			}
-		})
-	}
+		}
+		h.settle()
+		h.server.ReleaseGhosts()
+		h.settle()
+		h.check()
+	})
 }
 
 // faulty runs a sync that may fail in any way but must not panic.

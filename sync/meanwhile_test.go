@@ -24,46 +24,30 @@ func (h *history) checkMessages() {
 // TestMeanwhile lets both sides change between any two steps of a run, then lets runs go through undisturbed, and
 // holds the promise.
 func TestMeanwhile(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one worker: the Maildir rests while the hook runs
-	for name, o := range map[string]model.Options{
+	was := runtime.GOMAXPROCS(1) // one worker: the Maildir rests while the hook runs
+	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
+	servers := map[string]model.Options{
 		"full": model.Full(), "no-move": {CondStore: true, UIDPlus: true}, "no-condstore": {UIDPlus: true, Move: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range seeds(t, 10) {
-				h := newHistory(t, seed+5000, o)
-				h.set.Connections = 1
-				h.note("seed %d", seed)
-				act := func() {
-					if h.rng.IntN(2) == 0 {
-						h.remoteAct()
-					} else {
-						h.localAct()
-					}
-				}
-				for round := range 3 {
-					h.note("round %d", round)
-					for range 2 + h.rng.IntN(8) {
-						act()
-					}
-					left, inside := 1+h.rng.IntN(5), false
-					h.server.SetFault(func(s model.Step) model.Action {
-						// A flag that goes away right after it was set is taken for one that the server does not keep.
-						if !inside && left > 0 && !(s.Op == "store" && s.After) && h.rng.IntN(6) == 0 {
-							inside = true
-							h.note("at %s", s)
-							act()
-							left--
-							inside = false
-						}
-						return model.Action{}
-					})
-					h.faulty()
-					h.server.SetFault(nil)
-					h.settle()
-					h.settle()
-					h.checkMessages()
-				}
-			}
-		})
 	}
+	playing{seeds: 10, first: 5000, rounds: 3}.play(t, servers, func(h *history) {
+		h.set.Connections = 1
+		h.acts(2 + h.rng.IntN(8))
+		left, inside := 1+h.rng.IntN(5), false
+		h.server.SetFault(func(s model.Step) model.Action {
+			// A flag that goes away right after it was set is taken for one that the server does not keep.
+			if !inside && left > 0 && !(s.Op == "store" && s.After) && h.rng.IntN(6) == 0 {
+				inside = true
+				h.note("at %s", s)
+				h.act()
+				left--
+				inside = false
+			}
+			return model.Action{}
+		})
+		h.faulty()
+		h.server.SetFault(nil)
+		h.settle()
+		h.settle()
+		h.checkMessages()
+	})
 }

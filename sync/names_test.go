@@ -8,6 +8,7 @@ import (
 )
 
 func TestMatchPattern(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		pattern, name, delim string
 		want                 bool
@@ -44,6 +45,7 @@ func TestMatchPattern(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	set := &Settings{
 		Include: []string{"*", `\All`}, Exclude: []string{"Trash", `\Junk`},
 		Map: map[string]string{"[Gmail]/Sent Mail": "Sent", "Lists": "Mailing/Lists"},

@@ -14,6 +14,7 @@ import (
 // TestUploadOfAMovedMessageIsCutOff: the message left INBOX on both sides, and its upload into its new folder is
 // cut off. What INBOX showed must not be forgotten before the upload is known.
 func TestUploadOfAMovedMessageIsCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
 	w.server.CreateMailbox("Lists")
 	r6 := w.message("r6")
@@ -45,6 +46,7 @@ func TestUploadOfAMovedMessageIsCutOff(t *testing.T) {
 // TestHalfMadeFolder: a run that made a local folder was stopped before it was whole, or the disk was full. The next one
 // completes it, whether there are messages to be delivered or not: without cur mail clients don't see it.
 func TestHalfMadeFolder(t *testing.T) {
+	t.Parallel()
 	for _, subs := range [][]string{{"tmp"}, {"tmp", "new"}} {
 		w := newWorld(t, model.Full())
 		w.sync()
@@ -70,6 +72,7 @@ func TestHalfMadeFolder(t *testing.T) {
 
 // TestFolderThatCantBeLookedInto: it is reported, and nothing is deleted because of it.
 func TestFolderThatCantBeLookedInto(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("A")
 	w.arrive("A", w.message("m"))
@@ -91,6 +94,7 @@ func TestFolderThatCantBeLookedInto(t *testing.T) {
 // TestMovedAwayAndBackIsNoGhost: an upload was sent twice, its one copy is moved away and back by a person, and has
 // another UID now. It is the message, not a ghost of it.
 func TestMovedAwayAndBackIsNoGhost(t *testing.T) {
+	t.Parallel()
 	for _, back := range []string{"before the next run", "after one"} {
 		t.Run(back, func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -124,6 +128,7 @@ func TestMovedAwayAndBackIsNoGhost(t *testing.T) {
 // TestRootReplaced: with the state elsewhere, a Maildir that is missing or empty is taken for a disk that is not
 // mounted, and one that was copied is compared.
 func TestRootReplaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.set.StatePath = filepath.Join(t.TempDir(), "state.db")
 	text := w.message("m")
@@ -159,6 +164,7 @@ func TestRootReplaced(t *testing.T) {
 
 // TestDryRunOfARename shows the rename alone, and changes nothing.
 func TestDryRunOfARename(t *testing.T) {
+	t.Parallel()
 	start := func(t *testing.T) *world {
 		w := newWorld(t, model.Full())
 		w.server.CreateMailbox("A/B")
@@ -204,6 +210,7 @@ func TestDryRunOfARename(t *testing.T) {
 
 // TestTrashIsExcluded: the trash folder was synchronised once, and is left out since. Deletions still go there.
 func TestTrashIsExcluded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("Trash")
 	a, b := w.message("a"), w.message("b")
@@ -227,6 +234,7 @@ func TestTrashIsExcluded(t *testing.T) {
 // TestTakenIsNotSentAgain: without UIDPLUS, another client moves a message away before anybody can look at which
 // one it is. The server said that it took it, so it is never sent again.
 func TestTakenIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Options{CondStore: true, Move: true})
 	w.server.CreateMailbox("Lists")
 	w.sync()

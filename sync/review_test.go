@@ -31,6 +31,7 @@ func targets(names ...mail.FolderName) mailsync.Options { return mailsync.Option
 
 // TestUnreadableFolderIsNotGone: a folder that the Maildir can't look into is not deleted, nor is any below it.
 func TestUnreadableFolderIsNotGone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("Work")
 	w.server.CreateMailbox("Work/Old")
@@ -57,6 +58,7 @@ func TestUnreadableFolderIsNotGone(t *testing.T) {
 // TestTargetLeavesOtherFoldersMarks: where a run looks into folders that it was not asked for, what it finds there
 // is still new to the next one.
 func TestTargetLeavesOtherFoldersMarks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("B")
 	gone := w.arrive("INBOX", w.message("gone"))
@@ -79,6 +81,7 @@ func TestTargetLeavesOtherFoldersMarks(t *testing.T) {
 
 // TestTargetAndNewUIDValidityElsewhere: the run looks into a folder of a new UIDVALIDITY that it was not asked for.
 func TestTargetAndNewUIDValidityElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("B")
 	gone := w.arrive("INBOX", w.message("gone"))
@@ -100,6 +103,7 @@ func TestTargetAndNewUIDValidityElsewhere(t *testing.T) {
 
 // TestTargetLeavesOtherFoldersDirectories: a directory that was replaced is compared when its folder's turn comes.
 func TestTargetLeavesOtherFoldersDirectories(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("B")
 	w.arrive("INBOX", w.message("a"))
@@ -119,6 +123,7 @@ func TestTargetLeavesOtherFoldersDirectories(t *testing.T) {
 
 // TestReplacedDirectoryAndACutOffRun: the run that should have compared a replaced directory could not finish.
 func TestReplacedDirectoryAndACutOffRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("B")
 	w.arrive("B", w.message("b"))
@@ -141,6 +146,7 @@ func TestReplacedDirectoryAndACutOffRun(t *testing.T) {
 
 // TestFlagsOfParkedMessages: flags that change while a message is not transferred are not forgotten.
 func TestFlagsOfParkedMessages(t *testing.T) {
+	t.Parallel()
 	t.Run("on the server, too large", func(t *testing.T) {
 		w := newWorld(t, model.Full())
 		w.set.MaxMessageSize = 10
@@ -188,6 +194,7 @@ func TestFlagsOfParkedMessages(t *testing.T) {
 // TestFolderThatCannotBeReadMayHoldWhatIsMissing: while a folder can't be read, what disappeared elsewhere may
 // have moved there.
 func TestFolderThatCannotBeReadMayHoldWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	for _, side := range []string{"server", "Maildir"} {
 		t.Run("moved on the "+side, func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -226,6 +233,7 @@ func TestFolderThatCannotBeReadMayHoldWhatIsMissing(t *testing.T) {
 
 // TestOneWayDeletedAndMoved: the message to remove is the one in its new folder.
 func TestOneWayDeletedAndMoved(t *testing.T) {
+	t.Parallel()
 	t.Run("push", func(t *testing.T) {
 		w := newWorld(t, model.Full())
 		w.set.Policy.Mode = plan.Push
@@ -260,6 +268,7 @@ func TestOneWayDeletedAndMoved(t *testing.T) {
 // TestGhostBesideMarkedMessages: without UIDPLUS a ghost can only be marked while others have marked messages. It is
 // not delivered as a new message then.
 func TestGhostBesideMarkedMessages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Options{CondStore: true, Move: true})
 	w.arrive("INBOX", w.message("marked"), `\Deleted`)
 	w.sync()
@@ -281,6 +290,7 @@ func TestGhostBesideMarkedMessages(t *testing.T) {
 // TestNewUIDValidityAfterACutOffFirstSync: what the first run delivered keeps its meaning though that run committed
 // no mark.
 func TestNewUIDValidityAfterACutOffFirstSync(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	x := w.message("x")
 	w.arrive("INBOX", x)
@@ -303,6 +313,7 @@ func TestNewUIDValidityAfterACutOffFirstSync(t *testing.T) {
 
 // TestLateUploadOfADeletedFile: an upload arrives after its file was deleted and the folder was read.
 func TestLateUploadOfADeletedFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.sync()
 	text := w.message("mine")
@@ -333,6 +344,7 @@ func TestLateUploadOfADeletedFile(t *testing.T) {
 
 // TestAsideNameTaken: somebody made the mailbox again that a stopped run had taken aside.
 func TestAsideNameTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("Old")
 	w.arrive("INBOX", w.message("a"))
@@ -370,6 +382,7 @@ func TestAsideNameTaken(t *testing.T) {
 
 // TestRestoredStateAndTarget: a run on one folder does not end what a restored state asks for in the others.
 func TestRestoredStateAndTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("B")
 	w.arrive("INBOX", w.message("a"))
@@ -394,6 +407,7 @@ func TestRestoredStateAndTarget(t *testing.T) {
 // TestRestoredStateAndARefusedMessage: a message that the server never takes does not keep the account in
 // the state of having been restored, in which deletions are undone.
 func TestRestoredStateAndARefusedMessage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	text := w.message("a")
 	w.arrive("INBOX", text)
@@ -420,6 +434,7 @@ func TestRestoredStateAndARefusedMessage(t *testing.T) {
 // TestFolderDeletedAndRecreatedByAnUpload: the server's deletion of the folder is still known after a new local
 // message has brought it back, though its removals had to wait.
 func TestFolderDeletedAndRecreatedByAnUpload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("A")
 	w.arrive("A", w.message("old"))
@@ -444,6 +459,7 @@ func TestFolderDeletedAndRecreatedByAnUpload(t *testing.T) {
 
 // TestMapSwap: the configuration exchanges the local names of two mailboxes.
 func TestMapSwap(t *testing.T) {
+	t.Parallel()
 	for _, ids := range []bool{true, false} {
 		o := model.Full()
 		o.MailboxIDs = ids
@@ -472,6 +488,7 @@ func TestMapSwap(t *testing.T) {
 // TestMapReplaced: another mailbox takes a local name, and the one that had it is excluded. Both have the same
 // UIDVALIDITY and the same UIDs.
 func TestMapReplaced(t *testing.T) {
+	t.Parallel()
 	for _, ids := range []bool{true, false} {
 		o := model.Full()
 		o.MailboxIDs = ids
@@ -503,6 +520,7 @@ func TestMapReplaced(t *testing.T) {
 
 // TestUploadMovedAwayAtOnce: another client moves a message between its upload and the look at it.
 func TestUploadMovedAwayAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []bool{false, true} {
 		w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
 		w.server.CreateMailbox("Rules")
@@ -534,6 +552,7 @@ func TestUploadMovedAwayAtOnce(t *testing.T) {
 // TestFlagRemovedWhileMoved: a mail reader takes a flag away between the reading of a folder and the move that follows
 // the server's.
 func TestFlagRemovedWhileMoved(t *testing.T) {
+	t.Parallel()
 	w := newPairWorld(t, `\Answered`)
 	w.server.Move("A", "B", w.uid)
 	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "fetch" && s.After },
@@ -590,6 +609,7 @@ func TestRestoredBesideACopy(t *testing.T) {
 // TestPortionsOfAReplacedMailbox: more new messages than are planned at once, in a mailbox that was replaced. What one portion
 // made known the next one must not make unknown.
 func TestPortionsOfAReplacedMailbox(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.sync()
 	w.server.Recreate("INBOX", false)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestFirstSyncBothWays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.arrive("INBOX", w.message("one"))
 	w.arrive("INBOX", w.message("two"), `\Seen`, `\Flagged`)
@@ -25,6 +26,7 @@ func TestFirstSyncBothWays(t *testing.T) {
 }
 
 func TestChangesGoBothWays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	text := map[string]string{}
 	uid := map[string]mail.UID{}

@@ -74,6 +74,7 @@ func (w *world) aside() []string {
 
 // TestUndo: what the server lost comes back on both sides, once, as it was.
 func TestUndo(t *testing.T) {
+	t.Parallel()
 	for _, layout := range []maildir.Layout{maildir.Nested, maildir.PlusPlus} {
 		t.Run(string(layout), func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -123,6 +124,7 @@ func TestUndo(t *testing.T) {
 }
 
 func TestUndoFolder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	for _, f := range []string{"A", "A/B"} {
 		w.server.CreateMailbox(f)
@@ -140,6 +142,7 @@ func TestUndoFolder(t *testing.T) {
 
 // TestUndoEqual: what the folder has again is not doubled, and messages that are alike are as many as they were.
 func TestUndoEqual(t *testing.T) {
+	t.Parallel()
 	t.Run("somebody stored it on the server again", func(t *testing.T) {
 		w := newWorld(t, model.Full())
 		text := w.message("m")
@@ -209,6 +212,7 @@ func (w *world) expunge2(uids ...mail.UID) {
 }
 
 func TestUndoWhat(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("A")
 	early, late, other := w.arrive("INBOX", w.message("early")), w.arrive("INBOX", w.message("late")), w.arrive("A", w.message("other"))
@@ -283,6 +287,7 @@ func (away) Dial(context.Context) (remote.Session, error) {
 }
 
 func TestUndoWithoutTheServer(t *testing.T) {
+	t.Parallel()
 	for _, since := range []bool{false, true} {
 		w := newWorld(t, model.Full())
 		w.expunge2(w.arrive("INBOX", w.message("m"), `\Seen`))
@@ -306,6 +311,7 @@ func TestUndoWithoutTheServer(t *testing.T) {
 
 // TestUndoLimits: since and max_message_size are for messages that were never synchronised.
 func TestUndoLimits(t *testing.T) {
+	t.Parallel()
 	for what, limit := range map[string]func(*mailsync.Settings){
 		"since":            func(s *mailsync.Settings) { s.Since = func(now time.Time) time.Time { return now } },
 		"max_message_size": func(s *mailsync.Settings) { s.MaxMessageSize = 10 },
@@ -337,6 +343,7 @@ func TestUndoLimits(t *testing.T) {
 }
 
 func TestUndoModes(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []plan.Mode{plan.Pull, plan.Archive} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -376,6 +383,7 @@ func TestUndoModes(t *testing.T) {
 
 // TestUndoAfterACrash: the run that put a message aside was stopped before it recorded that.
 func TestUndoAfterACrash(t *testing.T) {
+	t.Parallel()
 	for _, deleted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("deleted on the server: %v", deleted), func(t *testing.T) {
 			w := newWorld(t, model.Full())
@@ -414,6 +422,7 @@ func TestUndoAfterACrash(t *testing.T) {
 
 // TestUndoInterrupted: whenever the line breaks, the message is on both sides once in the end.
 func TestUndoInterrupted(t *testing.T) {
+	t.Parallel()
 	for n := int64(1); ; n++ {
 		w := newWorld(t, model.Full())
 		w.server.CreateMailbox("A")
@@ -448,6 +457,7 @@ func TestUndoInterrupted(t *testing.T) {
 
 // TestUndoFails: what can't be brought back is named and stays, and the rest comes.
 func TestUndoFails(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	w.server.CreateMailbox("A")
 	one, two := w.arrive("INBOX", w.message("one")), w.arrive("A", w.message("two"))
@@ -487,6 +497,7 @@ func (w *world) must2(b []byte, err error) []byte {
 }
 
 func TestUndoRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	if u := w.undone(0, mailsync.UndoOptions{}); u.Sync != nil {
 		t.Errorf("before the first sync: %+v", u)
@@ -523,6 +534,7 @@ func TestUndoRefused(t *testing.T) {
 
 // TestUndoKeptHowLong: by the age of the removal, in every mode, and not at all once it is turned off.
 func TestUndoKeptHowLong(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []plan.Mode{plan.TwoWay, plan.Pull, plan.Push, plan.Archive} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, model.Full())

@@ -50,6 +50,7 @@ func (w *world) canVouch() bool {
 
 // TestOwnChangesNeedNoReading: after a run that changed a folder the next one need not look at it, if nobody else did.
 func TestOwnChangesNeedNoReading(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, model.Full())
 	one, two := w.message("one"), w.message("two")
 	uids := []mail.UID{w.arrive("INBOX", one), w.arrive("INBOX", two, `\Seen`)}
@@ -83,6 +84,7 @@ func TestOwnChangesNeedNoReading(t *testing.T) {
 
 // TestChangesBesideOwnOnes: what somebody does to a folder while a run works on it is seen, by that run or the next one.
 func TestChangesBesideOwnOnes(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		change func(w *world, text string)
 		want   []string

@@ -341,3 +341,46 @@ func firstLines(s string) string {
 	}
 	return s
 }
+
+// pairWorld is a world in which message m lies in folder A on both sides, with B and C beside it.
+type pairWorld struct {
+	*world
+	text string
+	uid  mail.UID
+}
+
+func newPairWorld(t *testing.T, flags ...string) *pairWorld {
+	w := &pairWorld{world: newWorld(t, model.Full())}
+	for _, f := range []string{"A", "B", "C"} {
+		w.server.CreateMailbox(f)
+	}
+	w.text = w.message("m")
+	w.uid = w.arrive("A", w.text, flags...)
+	w.sync()
+	return w
+}
+
+func (w *pairWorld) file() string { return w.world.file("A", w.text) }
+
+// boxes is what both sides must hold: the folders that are always there and one more entry each.
+func boxes(more map[string][]string) map[string][]string {
+	all := map[string][]string{"INBOX": {}, "A": {}, "B": {}, "C": {}}
+	for f, m := range more {
+		all[f] = m
+	}
+	return all
+}
+
+// between is a dialer with a test between the engine and the server.
+type between struct {
+	remote.Dialer
+	wrap func(remote.Session) remote.Session
+}
+
+func (b between) Dial(ctx context.Context) (remote.Session, error) {
+	s, err := b.Dialer.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.wrap(s), nil
+}

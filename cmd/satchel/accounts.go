@@ -9,6 +9,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/config"
 	"github.com/satchel-mail/satchel/internal/mail"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // maxAccounts bounds how many accounts are worked on at once; each has its own connections.
@@ -82,6 +83,23 @@ func names(accounts []config.Account) string {
 		quoted[i] = fmt.Sprintf("%q", acc.Name)
 	}
 	return list(quoted, "and")
+}
+
+// onEach has the engine work on every account, or folder of one, that the arguments name, while its progress is displayed, and
+// shows what came of each. show returns an account's exit code; the error carries the command's.
+func onEach[R any](ctx context.Context, a *app, args []string, work func(context.Context, job, mailsync.World) R, show func(R) int) error {
+	jobs, err := a.jobs(args, true)
+	if err != nil {
+		return err
+	}
+	display := a.progress()
+	defer display.stop()
+	code := exitOK
+	sideBySide(ctx, jobs, func(ctx context.Context, j job) R {
+		defer display.done(j.Name)
+		return work(ctx, j, a.world(j.Account, display.update))
+	}, func(_ job, r R) { code = first(code, show(r)) })
+	return outcome(code)
 }
 
 // sideBySide works on several accounts at once and hands the outcomes to show in the accounts' order, each as

@@ -72,6 +72,7 @@ func setup(e *testscript.Env) error {
 		_ = c.Close()
 		_ = s.Close()
 	})
+	e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would make every command wait for a second at its end
 	e.Setenv("PORT", strconv.Itoa(s.Port))
 	e.Setenv("TMPDIR", e.WorkDir)
 	e.Setenv("SATCHEL_CONFIG", filepath.Join(e.WorkDir, "config.toml"))

@@ -43,23 +43,14 @@ accounts are worked on side by side, and one's failure does not stop the others.
 
 // sync is the command's work.
 func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) error {
-	jobs, err := a.jobs(args, true)
-	if err != nil {
-		return err
-	}
-	display := a.progress()
-	defer display.stop()
-	code := exitOK
-	sideBySide(ctx, jobs, func(ctx context.Context, j job) *mailsync.Result {
-		defer display.done(j.Name)
+	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) *mailsync.Result {
 		mine := opt
 		mine.Targets = j.targets
-		return mailsync.Sync(ctx, settings(j.Account), a.world(j.Account, display.update), mine)
-	}, func(_ job, r *mailsync.Result) {
+		return mailsync.Sync(ctx, settings(j.Account), w, mine)
+	}, func(r *mailsync.Result) int {
 		a.showSync(r, opt.DryRun)
-		code = first(code, exitOfResult(r))
+		return exitOfResult(r)
 	})
-	return outcome(code)
 }
 
 // outcome is the error of a command that has reported everything itself.

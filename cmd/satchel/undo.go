@@ -57,23 +57,14 @@ With 5 they are back in the Maildir, and the next sync stores them.`,
 
 // undo is the command's work.
 func (a *app) undo(ctx context.Context, args []string, opt mailsync.UndoOptions) error {
-	jobs, err := a.jobs(args, true)
-	if err != nil {
-		return err
-	}
-	display := a.progress()
-	defer display.stop()
-	code := exitOK
-	sideBySide(ctx, jobs, func(ctx context.Context, j job) *mailsync.Undone {
-		defer display.done(j.Name)
+	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) *mailsync.Undone {
 		mine := opt
 		mine.Targets = j.targets
-		return mailsync.Undo(ctx, settings(j.Account), a.world(j.Account, display.update), mine)
-	}, func(_ job, u *mailsync.Undone) {
+		return mailsync.Undo(ctx, settings(j.Account), w, mine)
+	}, func(u *mailsync.Undone) int {
 		a.showUndone(u, opt)
-		code = first(code, exitOfUndone(u))
+		return exitOfUndone(u)
 	})
-	return outcome(code)
 }
 
 func exitOfUndone(u *mailsync.Undone) int {

@@ -28,22 +28,12 @@ with --deep the whole contents, byte for byte, which downloads everything.` +
 
 // verify is the command's work.
 func (a *app) verify(ctx context.Context, args []string, deep bool) error {
-	jobs, err := a.jobs(args, true)
-	if err != nil {
-		return err
-	}
-	display := a.progress()
-	defer display.stop()
-	code := exitOK
-	sideBySide(ctx, jobs, func(ctx context.Context, j job) *mailsync.Verification {
-		defer display.done(j.Name)
-		return mailsync.Verify(ctx, settings(j.Account), a.world(j.Account, display.update),
-			mailsync.VerifyOptions{Targets: j.targets, Deep: deep})
-	}, func(_ job, v *mailsync.Verification) {
+	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) *mailsync.Verification {
+		return mailsync.Verify(ctx, settings(j.Account), w, mailsync.VerifyOptions{Targets: j.targets, Deep: deep})
+	}, func(v *mailsync.Verification) int {
 		a.showVerification(v, deep)
-		code = first(code, exitOfVerification(v))
+		return exitOfVerification(v)
 	})
-	return outcome(code)
 }
 
 func exitOfVerification(v *mailsync.Verification) int {

@@ -91,8 +91,12 @@ func (s *Session) MailboxName(path []string) (string, error) {
 	if s.delim == 0 && len(path) > 1 {
 		return "", fmt.Errorf("the server has no folders within folders, so %q can't be there", strings.Join(path, "/"))
 	}
+	prefix := splitName(s.prefix, s.delim)
 	parts := make([]string, len(path))
 	for i, c := range path {
+		if i == 0 && len(prefix) == 0 {
+			c = canonical(c)
+		}
 		if err := s.checkComponent(c); err != nil {
 			return "", fmt.Errorf("folder %q can't be on the server: %w", strings.Join(path, "/"), err)
 		}
@@ -102,12 +106,8 @@ func (s *Session) MailboxName(path []string) (string, error) {
 	if s.delim == 0 {
 		name = parts[0]
 	}
-	prefix := splitName(s.prefix, s.delim)
 	switch n := len(prefix); {
 	case n == 0:
-		if isInbox(path[0]) {
-			name = inbox + name[len(inbox):]
-		}
 	case len(path) > n && slices.Equal(path[:n], prefix) && s.keepsPrefix(path[n:]):
 	case s.keepsPrefix(path):
 		return "", fmt.Errorf("the server keeps folders beside %s, not in it: call %q otherwise", inbox, strings.Join(path, "/"))

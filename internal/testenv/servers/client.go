@@ -240,7 +240,21 @@ func (c *Client) Index(folder string) []Message {
 	return c.fetch(folder, false)
 }
 
+// Body returns one message, or that there is none of that UID.
+func (c *Client) Body(folder string, uid mail.UID) ([]byte, bool) {
+	c.t.Helper()
+	if list := c.fetchSet(folder, uidSet([]mail.UID{uid}), true); len(list) > 0 {
+		return list[0].Body, true
+	}
+	return nil, false
+}
+
 func (c *Client) fetch(folder string, bodies bool) []Message {
+	c.t.Helper()
+	return c.fetchSet(folder, imap.UIDSet{{Start: 1, Stop: 0}}, bodies)
+}
+
+func (c *Client) fetchSet(folder string, uids imap.UIDSet, bodies bool) []Message {
 	c.t.Helper()
 	if c.open(folder) == 0 {
 		return nil
@@ -249,7 +263,7 @@ func (c *Client) fetch(folder string, bodies bool) []Message {
 	if bodies {
 		options.BodySection = []*imap.FetchItemBodySection{{Peek: true}}
 	}
-	list, err := c.c.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, options).Collect()
+	list, err := c.c.Fetch(uids, options).Collect()
 	c.check("fetching "+folder, err)
 	var out []Message
 	for _, b := range list {

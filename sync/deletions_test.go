@@ -1,0 +1,245 @@
+package sync_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// TestDeletions is the section of that name, rule by rule.
+func TestDeletions(t *testing.T) {
+	t.Parallel()
+	fill := func(t *testing.T, n int) *world {
+		w := newWorld(t, model.Full())
+		w.server.CreateMailbox("A")
+		for range n {
+			w.arrive("A", w.message("x"))
+		}
+		w.sync()
+		return w
+	}
+	t.Run("trash: a message deleted in the Maildir is moved to that folder on the server (and so appears in it locally), created if missing", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.set.Policy.Trash = "Trash"
+		w.must(os.Remove(w.file()))
+		w.sync()
+		w.want(boxes(map[string][]string{"Trash": {"m"}}))
+		w.quiet()
+		t.Run("deleting inside it is final", func(t *testing.T) {
+			w.must(os.Remove(w.world.file("Trash", w.text)))
+			w.sync()
+			w.want(boxes(map[string][]string{"Trash": {}}))
+		})
+	})
+	t.Run("with a share it holds them back when more than 10 messages and more than that share of the folder would go", func(t *testing.T) {
+		w := fill(t, 12)
+		files := w.files("A")
+		for _, f := range files[:11] {
+			w.must(os.Remove(f))
+		}
+		res := w.sync()
+		if res.HeldBack != 11 || len(w.serverTree()["A"]) != 12 {
+			t.Fatalf("held back %d, server has %d", res.HeldBack, len(w.serverTree()["A"]))
+		}
+		t.Run("each run says so", func(t *testing.T) {
+			if res := w.sync(); res.HeldBack != 11 || res.HeldWhy == "" {
+				t.Errorf("held back %d, why %q", res.HeldBack, res.HeldWhy)
+			}
+		})
+		t.Run("neither carried out nor taken back", func(t *testing.T) {
+			if len(w.serverTree()["A"]) != 12 || len(w.localTree()["A"]) != 1 {
+				t.Errorf("%s", w)
+			}
+		})
+		t.Run("until --restore-held", func(t *testing.T) {
+			w.opt.RestoreHeld = true
+			w.sync()
+			w.opt.RestoreHeld = false
+			if len(w.localTree()["A"]) != 12 {
+				t.Errorf("%s", w)
+			}
+			w.same()
+			w.quiet()
+		})
+		t.Run("until --allow-deletes", func(t *testing.T) {
+			for _, f := range w.files("A")[:11] {
+				w.must(os.Remove(f))
+			}
+			if res := w.sync(); res.HeldBack != 11 {
+				t.Fatalf("held back %d", res.HeldBack)
+			}
+			w.opt.AllowDeletes = true
+			w.sync()
+			w.opt.AllowDeletes = false
+			if len(w.serverTree()["A"]) != 1 {
+				t.Errorf("%s", w)
+			}
+			w.same()
+			w.quiet()
+		})
+	})
+	t.Run("ten messages or fewer go with a share", func(t *testing.T) {
+		w := fill(t, 10)
+		for _, f := range w.files("A") {
+			w.must(os.Remove(f))
+		}
+		if res := w.sync(); res.HeldBack != 0 {
+			t.Errorf("held back %d", res.HeldBack)
+		}
+		w.same()
+	})
+	t.Run("with a count, when more than that", func(t *testing.T) {
+		w := fill(t, 5)
+		w.set.Policy.Guard = plan.Guard{ByCount: true, Count: 2}
+		files := w.files("A")
+		for _, f := range files[:3] {
+			w.must(os.Remove(f))
+		}
+		if res := w.sync(); res.HeldBack != 3 {
+			t.Errorf("held back %d", res.HeldBack)
+		}
+	})
+	t.Run("the server's deletions are guarded too", func(t *testing.T) {
+		w := fill(t, 12)
+		box, _ := w.server.Snapshot().Mailbox("A")
+		for _, m := range box.Messages[:11] {
+			w.server.Expunge("A", m.UID)
+		}
+		if res := w.sync(); res.HeldBack != 11 || len(w.localTree()["A"]) != 12 {
+			t.Fatalf("held back %d", res.HeldBack)
+		}
+		w.opt.RestoreHeld = true
+		w.sync()
+		w.opt.RestoreHeld = false
+		w.same()
+		if len(w.serverTree()["A"]) != 12 {
+			t.Errorf("%s", w)
+		}
+		w.quiet()
+	})
+	t.Run("recognised moves and renames are no deletions", func(t *testing.T) {
+		w := fill(t, 20)
+		for _, f := range w.files("A") {
+			w.move(f, "B")
+		}
+		if res := w.sync(); res.HeldBack != 0 || res.ToServer.Moved != 20 {
+			t.Errorf("%+v", res)
+		}
+		w.same()
+		w.must(os.Rename(w.dir("B"), w.dir("C")))
+		if res := w.sync(); res.HeldBack != 0 {
+			t.Errorf("%+v", res)
+		}
+		w.same()
+		w.quiet()
+	})
+	t.Run("a vanished folder is the deletion of its messages", func(t *testing.T) {
+		w := fill(t, 20)
+		w.must(os.RemoveAll(w.dir("A")))
+		if res := w.sync(); res.HeldBack != 20 {
+			t.Fatalf("held back %d", res.HeldBack)
+		}
+		w.opt.AllowDeletes = true
+		w.sync()
+		w.opt.AllowDeletes = false
+		w.want(map[string][]string{"INBOX": {}})
+		w.quiet()
+	})
+	t.Run("a Maildir root that is missing while the parent is missing too (not mounted) is exit 2, not a new download", func(t *testing.T) {
+		w := fill(t, 3)
+		away, here := filepath.Join(t.TempDir(), "away"), filepath.Dir(w.root)
+		w.must(os.Rename(here, away))
+		res := w.try()
+		var setup *mailsync.SetupError
+		if !asSetup(res.Fatal, &setup) {
+			t.Errorf("fatal = %v", res.Fatal)
+		}
+		if _, err := os.Stat(here); err == nil {
+			t.Error("it was made anew")
+		}
+		w.must(os.Rename(away, here))
+	})
+	t.Run("without UIDPLUS, where a removal could take messages that others marked, the message is marked and pending; it counts as gone", func(t *testing.T) {
+		w := newWorld(t, model.Options{CondStore: true, Move: true})
+		mine, theirs := w.message("mine"), w.message("theirs")
+		w.arrive("INBOX", mine)
+		uid := w.arrive("INBOX", theirs)
+		w.sync()
+		w.server.Store("INBOX", true, mail.NewFlags(`\Deleted`), uid)
+		w.sync()
+		w.must(os.Remove(w.file("INBOX", mine)))
+		w.sync()
+		if got := w.serverTree().subjects(); got != "INBOX: mine \\Deleted, theirs \\Deleted\n" {
+			t.Errorf("server: %s", got)
+		}
+		if got := w.localTree().subjects(); got != "INBOX: theirs \\Deleted\n" {
+			t.Errorf("Maildir: %s", got)
+		}
+		st, err := mailsync.Status(t.Context(), w.set, mailsync.World{})
+		w.must(err)
+		if n := st.Folders[0].ByWhy[plan.Pending]; n != 1 {
+			t.Errorf("status lists %d as pending", n)
+		}
+		w.server.Store("INBOX", false, mail.NewFlags(`\Deleted`), uid)
+		w.sync()
+		w.want(map[string][]string{"INBOX": {"theirs"}})
+	})
+	t.Run("expunge: messages marked \\Deleted are removed on both sides", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.arrive("A", w.message("n"))
+		w.sync()
+		w.reflag(w.file(), "T")
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Deleted`, "n"}}))
+		w.set.Policy.Expunge = true
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {"n"}}))
+		w.quiet()
+	})
+	t.Run("what a sync removes from the Maildir is moved aside", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.server.Expunge("A", w.uid)
+		w.sync()
+		found := 0
+		w.must(filepath.Walk(filepath.Join(w.root, ".satchel", "undo"), func(path string, info os.FileInfo, err error) error {
+			if err == nil && !info.IsDir() {
+				if b, _ := os.ReadFile(path); string(b) == w.text {
+					found++
+				}
+			}
+			return err
+		}))
+		if found != 1 {
+			t.Errorf("found %d copies aside", found)
+		}
+	})
+}
+
+func asSetup(err error, target **mailsync.SetupError) bool {
+	e, ok := err.(*mailsync.SetupError)
+	if ok {
+		*target = e
+	}
+	return ok
+}
+
+// TestMoveToTrashMarksNothing: where messages that are marked as deleted vanish at once, none is marked that can be moved.
+func TestMoveToTrashMarksNothing(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.set.Policy.Trash = "Trash"
+	w.must(os.Remove(w.file()))
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "mark" || s.Op == "store" || s.Op == "expunge" {
+			t.Errorf("%s", s)
+		}
+		return model.Action{}
+	})
+	w.sync()
+	w.want(boxes(map[string][]string{"Trash": {"m"}}))
+}

@@ -1,0 +1,153 @@
+package sync_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+)
+
+// TestFolderThatTheServerRefuses: it waits, and nothing else does.
+func TestFolderThatTheServerRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.put("Bad", w.message("b"), "S")
+	w.put("Good", w.message("g"), "S")
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "create" && s.Mailbox == "Bad" {
+			return model.Action{Kind: model.Refuse, Code: "CANNOT", Text: "no such names here"}
+		}
+		return model.Action{}
+	})
+	for range 2 {
+		res := w.try()
+		if res.Fatal != nil || len(res.Errors) == 0 || !strings.Contains(res.Errors[0].Error(), "no such names here") {
+			t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+		}
+		if got, want := w.serverTree().subjects(), expectedString(map[string][]string{"INBOX": {}, "Good": {`g \Seen`}}); got != want {
+			t.Fatalf("the server holds\n%s", got)
+		}
+		if n := len(w.localTree()["Bad"]); n != 1 {
+			t.Fatalf("Bad holds %d messages", n)
+		}
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Good": {`g \Seen`}, "Bad": {`b \Seen`}})
+	w.quiet()
+}
+
+// TestTwoMailboxesOfOneName: two mailboxes would be one folder here. Their messages are never mixed.
+func TestTwoMailboxesOfOneName(t *testing.T) {
+	t.Parallel()
+	for from, to := range map[string]string{"X": "A", "A": "X"} {
+		w := newWorld(t, model.Full())
+		w.server.CreateMailbox("A")
+		w.server.CreateMailbox("X")
+		w.arrive("A", w.message("a"))
+		w.arrive("X", w.message("x"))
+		want := map[string][]string{"INBOX": {}, "A": {"a"}, "X": {"x"}}
+		w.set.Map = map[string]string{from: to}
+		for range 3 {
+			res := w.try()
+			if res.Fatal != nil || len(res.Errors) != 1 || res.Errors[0].Folder != mail.FolderName(to) {
+				t.Errorf("%s as %s: fatal %v, errors %v", from, to, res.Fatal, res.Errors)
+			}
+			if got := w.serverTree().subjects(); got != expectedString(want) {
+				t.Fatalf("%s as %s: the server holds\n%s", from, to, got)
+			}
+			if tree := w.localTree(); len(tree[to]) != 1 || len(tree[from]) != 0 {
+				t.Fatalf("%s as %s:\n%s", from, to, w)
+			}
+		}
+		w.set.Map = nil
+		w.sync()
+		w.want(want)
+		w.quiet()
+	}
+}
+
+// TestSwappedNames: two mailboxes exchange their names.
+func TestSwappedNames(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless(), "bare": {}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, o)
+			w.server.CreateMailbox("A")
+			w.server.CreateMailbox("B")
+			a := w.message("a1")
+			w.arrive("A", a)
+			w.arrive("A", w.message("a2"), `\Seen`)
+			w.arrive("B", w.message("b1"), `\Answered`)
+			w.sync()
+			w.server.RenameMailbox("A", "aside")
+			w.server.RenameMailbox("B", "A")
+			w.server.RenameMailbox("aside", "B")
+			w.reflag(w.file("A", a), "F")
+			res := w.sync()
+			w.want(map[string][]string{"INBOX": {}, "A": {`b1 \Answered`}, "B": {`a1 \Flagged`, `a2 \Seen`}})
+			if res.ToMaildir.New+res.ToServer.New != 0 {
+				t.Errorf("messages were transferred: %+v %+v", res.ToMaildir, res.ToServer)
+			}
+			w.quiet()
+		})
+	}
+}
+
+// shortList leaves mailboxes out when it lists them.
+type shortList struct {
+	remote.Session
+	show func(name string) bool
+}
+
+func (l shortList) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
+	list, err := l.Session.Mailboxes(ctx)
+	return slices.DeleteFunc(list, func(m remote.Mailbox) bool { return !l.show(m.Name) }), err
+}
+
+// TestListCutShort: mailboxes that the server does not list, and has, are not deleted here.
+func TestListCutShort(t *testing.T) {
+	t.Parallel()
+	for name, show := range map[string]func(string) bool{
+		"empty":      func(string) bool { return false },
+		"only INBOX": func(name string) bool { return name == "INBOX" },
+		"half":       func(name string) bool { return name < "B" },
+	} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", busy ", busy), func(t *testing.T) {
+				w := newWorld(t, model.Full())
+				want := map[string][]string{"INBOX": {"i"}, "A": {"a"}, "B": {"b"}, "B/C": {"c"}}
+				for f, subjects := range want {
+					if f != "INBOX" {
+						w.server.CreateMailbox(f)
+					}
+					w.arrive(f, w.message(subjects[0]))
+				}
+				w.sync()
+				w.dialer = between{w.server, func(s remote.Session) remote.Session { return shortList{s, show} }}
+				w.server.SetFault(func(s model.Step) model.Action {
+					if busy && s.Op == "status" {
+						return model.Action{Kind: model.Refuse, Code: "UNAVAILABLE", Text: "the disk is away"}
+					}
+					return model.Action{}
+				})
+				for range 3 {
+					if res := w.try(); res.Fatal == nil && len(res.Errors) == 0 {
+						t.Error("nothing was reported")
+					}
+					w.want(want)
+				}
+				w.server.SetFault(nil)
+				w.dialer = w.server
+				w.sync()
+				w.want(want)
+				w.quiet()
+			})
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package sync_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// TestModes is the section of that name, rule by rule.
+func TestModes(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T, mode plan.Mode) *pairWorld {
+		w := newPairWorld(t, `\Seen`)
+		w.set.Policy.Mode = mode
+		w.sync()
+		return w
+	}
+	server := func(w *pairWorld) string { return w.serverTree().subjects() }
+	local := func(w *pairWorld) string { return w.localTree().subjects() }
+	expect := func(t *testing.T, w *pairWorld, where string, got string, want map[string][]string) {
+		t.Helper()
+		if got != expectedString(want) {
+			t.Fatalf("%s:\n%s\nwanted\n%s\n%s", where, got, expectedString(want), w.world)
+		}
+	}
+
+	t.Run("pull: changes made locally to synchronised messages are taken back (flags reset)", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		w.reflag(w.file(), "F")
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("pull: deleted ones delivered again", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		w.must(os.Remove(w.file()))
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("pull: moves undone", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		w.move(w.file(), "B")
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("pull: messages only the Maildir has stay, untransferred, and status counts them", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		w.put("A", w.message("own"), "S")
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {`m \Seen`}}))
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {`m \Seen`, `own \Seen`}}))
+		st, err := mailsync.Status(t.Context(), w.set, mailsync.World{})
+		w.must(err)
+		n := 0
+		for _, f := range st.Folders {
+			n += f.ByWhy[plan.OneWay]
+		}
+		if n != 1 {
+			t.Errorf("status counts %d messages that only the Maildir has", n)
+		}
+	})
+	t.Run("pull: the server's changes come", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		w.arrive("A", w.message("n"))
+		to := w.server.Move("A", "B", w.uid)
+		w.server.Store("B", true, mail.NewFlags(`\Flagged`), to[0])
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {"n"}, "B": {`m \Flagged \Seen`}}))
+		w.server.Expunge("B", to[0])
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {"n"}}))
+	})
+	t.Run("push: the same the other way round", func(t *testing.T) {
+		w := setup(t, plan.Push)
+		w.server.Store("A", false, mail.NewFlags(`\Seen`), w.uid)
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+		w.server.Expunge("A", w.uid)
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+		m, _ := w.server.Snapshot().Mailbox("A")
+		w.server.Move("A", "B", m.Messages[0].UID)
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+		w.arrive("C", w.message("theirs"))
+		w.sync()
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {`m \Seen`}}))
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {`m \Seen`}, "C": {"theirs"}}))
+		w.must(os.Remove(w.file()))
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"C": {"theirs"}}))
+	})
+	t.Run("archive: new messages, flags and moves", func(t *testing.T) {
+		w := setup(t, plan.Archive)
+		w.arrive("A", w.message("n"))
+		to := w.server.Move("A", "B", w.uid)
+		w.server.Store("B", true, mail.NewFlags(`\Flagged`), to[0])
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {"n"}, "B": {`m \Flagged \Seen`}}))
+	})
+	t.Run("archive: never deletes locally", func(t *testing.T) {
+		w := setup(t, plan.Archive)
+		w.server.Expunge("A", w.uid)
+		w.sync()
+		w.server.DeleteMailbox("A")
+		w.sync()
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("archive: what the person deletes locally is not delivered again", func(t *testing.T) {
+		w := setup(t, plan.Archive)
+		w.must(os.Remove(w.file()))
+		w.sync()
+		w.server.Move("A", "B", w.uid)
+		w.sync()
+		w.sync()
+		expect(t, w, "Maildir", local(w), boxes(nil))
+		expect(t, w, "server", server(w), boxes(map[string][]string{"B": {`m \Seen`}}))
+	})
+	t.Run("archive: the Maildir's changes never go to the server", func(t *testing.T) {
+		w := setup(t, plan.Archive)
+		w.put("C", w.message("own"), "")
+		w.reflag(w.file(), "F")
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("since and max_message_size decide only whether a message that was never synchronised is transferred", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.set.MaxMessageSize = 50
+		big := w.arrive("A", w.message("big"))
+		res := w.sync()
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {"m"}}))
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {"m", "big"}}))
+		if res.Deferred != 1 {
+			t.Errorf("deferred = %d", res.Deferred)
+		}
+		w.server.Store("A", true, mail.NewFlags(`\Seen`), w.uid)
+		w.sync()
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {`m \Seen`}}))
+		w.set.MaxMessageSize = 0
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`, "big"}}))
+		w.server.Expunge("A", big)
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+}

@@ -1,0 +1,120 @@
+package sync_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+// TestStateLostOrRestored: no base, no delete.
+func TestStateLostOrRestored(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) *world {
+		w := newWorld(t, model.Full())
+		for _, s := range []string{"a", "b", "c"} {
+			w.arrive("INBOX", w.message(s))
+		}
+		w.arrive("INBOX", "Subject: twin\n\nx\n")
+		w.arrive("INBOX", "Subject: twin\n\nx\n")
+		w.sync()
+		return w
+	}
+	all := map[string][]string{"INBOX": {"a", "b", "c", "twin", "twin"}}
+	t.Run("without the database a sync merges both sides, pairs what is the same, and deletes nothing", func(t *testing.T) {
+		w := start(t)
+		w.must(os.Remove(filepath.Join(w.root, ".satchel.db")))
+		res := w.sync()
+		if res.ToMaildir.New+res.ToServer.New != 0 {
+			t.Errorf("transferred: %+v %+v", res.ToMaildir, res.ToServer)
+		}
+		w.want(all)
+		w.must(os.Remove(filepath.Join(w.root, ".satchel.db")))
+		box, _ := w.server.Snapshot().Mailbox("INBOX")
+		w.server.Expunge("INBOX", box.Messages[0].UID)
+		w.sync()
+		w.want(all)
+		w.quiet()
+	})
+	t.Run("after both were copied from a backup, everything is compared and nothing deleted on either side, and it says so", func(t *testing.T) {
+		w := start(t)
+		backup := filepath.Join(t.TempDir(), "copy")
+		w.must(os.CopyFS(backup, os.DirFS(w.root)))
+		box, _ := w.server.Snapshot().Mailbox("INBOX")
+		w.server.Expunge("INBOX", box.Messages[0].UID)
+		w.must(os.Remove(w.file("INBOX", strings.ReplaceAll(box.Messages[1].Raw, "\r\n", "\n"))))
+		w.sync()
+		w.must(os.RemoveAll(w.root))
+		w.must(os.Rename(backup, w.root))
+		res := w.sync()
+		if len(res.Notes) == 0 {
+			t.Error("it does not say so")
+		}
+		w.want(all)
+		w.quiet()
+		if res := w.sync(); len(res.Notes) != 0 {
+			t.Errorf("it says so again: %v", res.Notes)
+		}
+	})
+	t.Run("a Maildir whose database belongs to another host or user is refused", func(t *testing.T) {
+		w := start(t)
+		w.set.Owner.Host = "elsewhere"
+		res := w.try()
+		var setup *mailsync.SetupError
+		if !asSetup(res.Fatal, &setup) || !strings.Contains(res.Fatal.Error(), "--rebind") {
+			t.Errorf("fatal = %v", res.Fatal)
+		}
+		t.Run("unless --rebind: pairs are kept, nothing is deleted", func(t *testing.T) {
+			w.must(os.Remove(w.files("INBOX")[0]))
+			w.opt.Rebind = true
+			w.sync()
+			w.opt.Rebind = false
+			w.want(all)
+			w.quiet()
+		})
+	})
+}
+
+// TestOlderStateInPlace: an older state database was written over the present one, so that it looks as if it were that.
+func TestOlderStateInPlace(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, o)
+			w.server.CreateMailbox("B")
+			a, b, moved := w.message("a"), w.message("b"), w.message("moved")
+			uid := w.arrive("INBOX", a)
+			w.arrive("INBOX", b)
+			gone := w.arrive("INBOX", w.message("gone"))
+			away := w.arrive("INBOX", w.message("away"))
+			w.put("INBOX", moved, "S")
+			w.sync()
+			db := filepath.Join(w.root, ".satchel.db")
+			old, err := os.ReadFile(db)
+			w.must(err)
+
+			w.arrive("INBOX", w.message("c"))
+			w.put("INBOX", w.message("d"), "S")
+			w.server.Store("INBOX", true, mail.NewFlags(`\Seen`), uid)
+			w.must(os.Remove(w.file("INBOX", b)))
+			w.server.Expunge("INBOX", gone)
+			w.server.Move("INBOX", "B", away)
+			w.move(w.file("INBOX", moved), "B")
+			w.sync()
+			want := map[string][]string{"INBOX": {`a \Seen`, "c", `d \Seen`}, "B": {"away", `moved \Seen`}}
+			w.want(want)
+
+			w.must(os.WriteFile(db, old, 0o600))
+			res := w.sync()
+			w.want(want)
+			if n := res.ToMaildir.New + res.ToServer.New + res.ToMaildir.Deleted + res.ToServer.Deleted; n != 0 {
+				t.Errorf("something was copied or deleted: %+v %+v", res.ToMaildir, res.ToServer)
+			}
+			w.quiet()
+		})
+	}
+}

@@ -1,0 +1,177 @@
+package sync_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+// TestUIDValidityChange: nothing is downloaded twice, nothing is deleted because of it.
+func TestUIDValidityChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	var want []string
+	for _, s := range []string{"a", "b", "c", "d"} {
+		w.arrive("INBOX", w.message(s))
+		want = append(want, s)
+	}
+	twin := "Subject: twin\n\nwithout an id\n"
+	w.arrive("INBOX", twin)
+	w.arrive("INBOX", twin, `\Seen`)
+	want = append(want, "twin", `twin \Seen`)
+	w.sync()
+	w.server.SetUIDNext("INBOX", 100)
+	w.server.Renumber("INBOX")
+	res := w.sync()
+	if res.ToMaildir != (mailsync.Count{}) || res.ToServer != (mailsync.Count{}) {
+		t.Errorf("something was transferred: %+v %+v", res.ToMaildir, res.ToServer)
+	}
+	w.want(map[string][]string{"INBOX": want})
+	w.quiet()
+
+	// A new, empty incarnation is no evidence of a deletion.
+	w.server.Recreate("INBOX", false)
+	w.sync()
+	w.want(map[string][]string{"INBOX": want})
+	w.quiet()
+}
+
+// nameless is a server that can do all but give mailboxes and messages identities.
+func nameless() model.Options {
+	o := model.Full()
+	o.MailboxIDs, o.EmailIDs = false, false
+	return o
+}
+
+// TestReplacedMailboxWithOtherMessages: another mailbox of the same name, with other messages under the same UIDs.
+func TestReplacedMailboxWithOtherMessages(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless()} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, o)
+			w.server.CreateMailbox("A")
+			flagged := w.message("old1")
+			w.arrive("A", flagged)
+			w.arrive("A", w.message("old2"), `\Seen`)
+			w.arrive("A", w.message("old3"))
+			w.sync()
+			w.server.Recreate("A", false)
+			w.arrive("A", w.message("new1"))
+			w.arrive("A", w.message("new2"), `\Answered`)
+			w.arrive("A", w.message("new3"))
+			w.reflag(w.file("A", flagged), "F")
+			w.sync()
+			w.want(map[string][]string{"INBOX": {}, "A": {`old1 \Flagged`, `old2 \Seen`, "old3", "new1", `new2 \Answered`, "new3"}})
+			w.quiet()
+		})
+	}
+}
+
+// TestUIDValidityZero: UIDs of such a mailbox mean nothing from one run to the next.
+func TestUIDValidityZero(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nameless())
+	w.server.SetUIDValidity("INBOX", 0)
+	a, b := w.message("a"), w.message("b")
+	w.arrive("INBOX", a)
+	w.arrive("INBOX", b)
+	w.put("INBOX", w.message("c"), "S")
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"a", "b", `c \Seen`}})
+	w.quiet()
+	w.reflag(w.file("INBOX", a), "F")
+	w.server.Store("INBOX", true, mail.NewFlags(`\Answered`), 2)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`a \Flagged`, `b \Answered`, `c \Seen`}})
+	w.server.Expunge("INBOX", 1)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`a \Flagged`, `b \Answered`, `c \Seen`}})
+	w.must(os.Remove(w.file("INBOX", b)))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`a \Flagged`, `c \Seen`}})
+	w.quiet()
+}
+
+// TestUIDNextGoesBack: a server that was restored, or counts anew, under the same UIDVALIDITY.
+func TestUIDNextGoesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nameless())
+	b := w.message("b")
+	w.arrive("INBOX", w.message("a"))
+	w.arrive("INBOX", b, `\Seen`)
+	w.arrive("INBOX", w.message("c"))
+	w.sync()
+	w.server.Recreate("INBOX", true)
+	w.arrive("INBOX", w.message("x"), `\Flagged`)
+	w.arrive("INBOX", b, `\Seen`)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"a", `b \Seen`, "c", `x \Flagged`}})
+	w.quiet()
+}
+
+// TestRecreatedWithTheSameUIDValidity: the mailbox is another one. With as many messages as before it looks like the old one: then
+// nothing may be removed because of it, and verify must find it.
+func TestRecreatedWithTheSameUIDValidity(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless(), "bare": {}} {
+		for _, n := range []int{0, 2, 3, 4} {
+			t.Run(fmt.Sprint(name, " ", n), func(t *testing.T) {
+				w := newWorld(t, o)
+				w.server.CreateMailbox("A")
+				want := []string{"old1", "old2", "old3"}
+				for _, s := range want {
+					w.arrive("A", w.message(s))
+				}
+				w.sync()
+				w.server.Recreate("A", true)
+				for i := range n {
+					w.arrive("A", w.message(fmt.Sprint("new", i)), `\Flagged`)
+					want = append(want, fmt.Sprintf(`new%d \Flagged`, i))
+				}
+				w.sync()
+				if n < 3 || o.MailboxIDs {
+					w.want(map[string][]string{"INBOX": {}, "A": want})
+					w.quiet()
+					return
+				}
+				w.sync()
+				if tree := w.serverTree(); len(tree["A"]) != n || len(w.localTree()["A"]) != n {
+					t.Fatalf("something was removed\n%s", w)
+				}
+				v := mailsync.Verify(t.Context(), w.set, mailsync.World{Dialer: w.dialer}, mailsync.VerifyOptions{})
+				if v.Fatal != nil || len(v.Differences) < 3 {
+					t.Errorf("verify finds %v, %v", v.Differences, v.Fatal)
+				}
+			})
+		}
+	}
+}
+
+// TestUIDsThatMeanOtherMessages: the server numbers its messages anew and says nothing of it. What a person deletes must not
+// take another message along.
+func TestUIDsThatMeanOtherMessages(t *testing.T) {
+	t.Parallel()
+	for _, trash := range []string{"", "Trash"} {
+		w := newWorld(t, nameless())
+		w.set.Policy.Trash = mail.FolderName(trash)
+		a, b := w.message("a"), w.message("a longer one")
+		w.arrive("INBOX", a)
+		w.arrive("INBOX", b)
+		w.sync()
+		w.server.Recreate("INBOX", true)
+		w.arrive("INBOX", b)
+		w.arrive("INBOX", a)
+		w.must(os.Remove(w.file("INBOX", a)))
+		for range 3 {
+			w.try()
+			if n := len(w.serverTree()["INBOX"]); n != 2 {
+				t.Fatalf("trash %q: a message is gone\n%s", trash, w)
+			}
+			w.file("INBOX", b)
+		}
+	}
+}
