@@ -511,7 +511,7 @@ func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (rem
 		if twin && !(m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)) {
 			continue
 		}
-		if twin && m.EmailID != "" && m.EmailID == in.Message.EmailID {
+		if twin && !c.r.caps.EqualEmailIDs && m.EmailID != "" && m.EmailID == in.Message.EmailID {
 			continue // somebody's copy: what we sent twice has two of them (RFC 8474, section 5.1)
 		}
 		content, ok := c.content[uid]

@@ -103,6 +103,8 @@ type Capabilities struct {
 	UIDPlus   bool // Append and Move tell the new UIDs, Expunge takes UIDs
 	// AppendLimit is the largest message the server takes, 0 if it does not say.
 	AppendLimit int64
+	// EqualEmailIDs: messages with the same bytes have the same EmailID, whoever made them. Else only copies of one message have.
+	EqualEmailIDs bool
 	// Delimiter separates the levels of mailbox names, empty if the server's names are flat.
 	Delimiter string
 	// Names are all capabilities as the server spelled them, Used those that this program makes use

@@ -88,7 +88,7 @@ func (s *Session) Capabilities() remote.Capabilities {
 	s.settleNow(context.Background())
 	out := remote.Capabilities{
 		CondStore: s.caps.has(goimap.CapCondStore), Move: s.caps.has(goimap.CapMove), UIDPlus: s.caps.has(goimap.CapUIDPlus),
-		AppendLimit: s.caps.maxBytes, Names: slices.Clone(s.caps.names),
+		AppendLimit: s.caps.maxBytes, EqualEmailIDs: s.isMade("cyrus"), Names: slices.Clone(s.caps.names),
 	}
 	if s.delim != 0 {
 		out.Delimiter = string(rune(s.delim))

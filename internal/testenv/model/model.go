@@ -12,6 +12,7 @@
 package model
 
 import (
+	"crypto/sha1"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,6 +34,8 @@ type Options struct {
 	Move bool
 	// MailboxIDs and EmailIDs give identities (RFC 8474).
 	MailboxIDs, EmailIDs bool
+	// EqualEmailIDs makes the latter of the messages' bytes, as Cyrus does.
+	EqualEmailIDs bool
 	// Delimiter separates the levels of names, "/" by default; Flat makes names flat.
 	Delimiter string
 	Flat      bool
@@ -206,7 +209,10 @@ func (s *Server) insert(b *box, raw string, flags mail.Flags, date time.Time, em
 	if date.IsZero() {
 		date = s.o.Now()
 	}
-	if emailID == "" {
+	switch {
+	case s.o.EqualEmailIDs:
+		emailID = fmt.Sprintf("%x", sha1.Sum([]byte(raw)))
+	case emailID == "":
 		s.emailID++
 		emailID = fmt.Sprintf("E%d", s.emailID)
 	}

@@ -108,7 +108,7 @@ func (c *session) Traffic() remote.Traffic { return c.traffic }
 
 func (c *session) Capabilities() remote.Capabilities {
 	o := c.s.o
-	caps := remote.Capabilities{CondStore: o.CondStore, Move: o.Move, UIDPlus: o.UIDPlus, Delimiter: o.Delimiter}
+	caps := remote.Capabilities{CondStore: o.CondStore, Move: o.Move, UIDPlus: o.UIDPlus, EqualEmailIDs: o.EqualEmailIDs, Delimiter: o.Delimiter}
 	if !o.HideAppendLimit {
 		caps.AppendLimit = o.AppendLimit
 	}

@@ -31,11 +31,21 @@ type Round struct {
 // Servers are the kinds of server that histories are played on.
 var Servers = map[string]model.Options{
 	"full":         model.Full(),
+	"equal-ids":    equalIDs(),
 	"no-uidplus":   {CondStore: true, Move: true, Window: 2},
 	"no-move":      {CondStore: true, UIDPlus: true, Window: 2},
 	"no-condstore": {UIDPlus: true, Move: true},
 	"bare":         {},
 }
+
+func equalIDs() model.Options {
+	o := model.Full()
+	o.EqualEmailIDs = true
+	return o
+}
+
+// newerSeeds have servers that older ones have not, which shall stay what they are.
+const newerSeeds = 2_000_000
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
 
@@ -43,6 +53,9 @@ var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bar
 func Random(seed uint64) History {
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Mode: plan.TwoWay}
+	if seed >= newerSeeds && h.Server == "full" && seed%2 == 0 {
+		h.Server = "equal-ids"
+	}
 	for range 2 + r.IntN(3) {
 		var round Round
 		for range 1 + r.IntN(9) {
