@@ -456,9 +456,22 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 	return c, err
 }
 
-// take finds the message of an intent: equal header nominates, equal bytes decide.
+// take finds the message of an intent: equal header nominates, equal bytes decide. One that is as it was sent goes before one that
+// somebody else may have brought.
 func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
-	return c.find(ctx, in, false)
+	if m, found, err := c.takeAsSent(ctx, in); found || err != nil {
+		return m, found, err
+	}
+	return c.find(ctx, in, func(remote.Message) bool { return true })
+}
+
+// takeAsSent finds one that has the flags and the INTERNALDATE that we sent.
+func (c *candidates) takeAsSent(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
+	return c.find(ctx, in, func(m remote.Message) bool { return asSent(in, m) })
+}
+
+func asSent(in *state.Intent, m remote.Message) bool {
+	return m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)
 }
 
 // named is the message of an upload of which the server has told the UID, whatever became of it since.
@@ -475,9 +488,13 @@ func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
 	return m, true
 }
 
-// takeTwin is take for ghosts, which also have the INTERNALDATE that we sent.
+// takeTwin finds a ghost, which is as it was sent. What shares the EMAILID is somebody's copy: what we sent twice has two of them (RFC
+// 8474, section 5.1).
 func (c *candidates) takeTwin(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
-	return c.find(ctx, in, true)
+	return c.find(ctx, in, func(m remote.Message) bool {
+		copied := m.EmailID != "" && m.EmailID == in.Message.EmailID && !c.r.caps.EqualEmailIDs
+		return asSent(in, m) && !copied
+	})
 }
 
 // takeChanged finds the message that the server made of an upload which it took and did not keep as it was
@@ -502,17 +519,11 @@ func sameButDeleted(a, b mail.Flags) bool {
 	return a.Minus(deleted).Equal(b.Minus(deleted))
 }
 
-func (c *candidates) find(ctx context.Context, in *state.Intent, twin bool) (remote.Message, bool, error) {
+func (c *candidates) find(ctx context.Context, in *state.Intent, fits func(remote.Message) bool) (remote.Message, bool, error) {
 	for _, uid := range c.order {
 		m, ok := c.free[uid]
-		if !ok || uid < in.UIDNext || m.Header == nil || m.Header.Header != in.Message.Header {
+		if !ok || uid < in.UIDNext || m.Header == nil || m.Header.Header != in.Message.Header || !fits(m) {
 			continue
-		}
-		if twin && !(m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)) {
-			continue
-		}
-		if twin && !c.r.caps.EqualEmailIDs && m.EmailID != "" && m.EmailID == in.Message.EmailID {
-			continue // somebody's copy: what we sent twice has two of them (RFC 8474, section 5.1)
 		}
 		content, ok := c.content[uid]
 		if !ok {

@@ -365,14 +365,16 @@ func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box 
 			odd.Add(m.UID)
 		}
 	}
-	for _, b := range batch {
-		if b.unnamed() {
-			m, ok, err := found.take(ctx, b.intent)
-			if err != nil {
-				return odd, err
-			}
-			if ok {
-				name(b, m)
+	for _, take := range [...]func(context.Context, *state.Intent) (remote.Message, bool, error){found.takeAsSent, found.take} {
+		for _, b := range batch {
+			if b.unnamed() {
+				m, ok, err := take(ctx, b.intent)
+				if err != nil {
+					return odd, err
+				}
+				if ok {
+					name(b, m)
+				}
 			}
 		}
 	}
