@@ -307,8 +307,8 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			}
 		}
 	}
-	r.dropUndurable(&p)
 	r.link(p.Ops)
+	r.dropUndurable(&p)
 	r.witness(p.Ops)
 	return r.apply(ctx, p)
 }
