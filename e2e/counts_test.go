@@ -77,7 +77,7 @@ func TestCostOfFirstPull(t *testing.T) {
 		a := costs(t)
 		a.fill(a.Server.Client(t), "INBOX", n)
 		r := a.sync(0)
-		r.atMost(t, fmt.Sprintf("a first pull of %d messages", n), 6, int64(n)*900+10_000)
+		r.atMost(t, fmt.Sprintf("a first pull of %d messages", n), 5, int64(n)*900+10_000)
 		trips[i] = r.RoundTrips
 	}
 	if trips[1] > trips[0]+1 {

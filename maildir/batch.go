@@ -181,13 +181,15 @@ func (b *Batch) sync() error {
 			whole[d.folder.dev] = true
 		}
 	}
-	for _, d := range b.waiting {
+	err := b.s.atOnce(len(b.waiting), func(i int) error {
+		d := b.waiting[i]
 		if d.file == nil || whole[d.folder.dev] {
-			continue
+			return nil
 		}
-		if err := d.sync(); err != nil {
-			return err
-		}
+		return d.sync()
+	})
+	if err != nil {
+		return err
 	}
 	for dev := range whole {
 		if err := b.points[dev].Sync(); err != nil {
@@ -220,8 +222,14 @@ func (b *Batch) Commit() error {
 }
 
 func (b *Batch) commit() error {
-	var dirs []string
+	var targets, tmps []string
 	touched := map[string]bool{}
+	touch := func(dirs *[]string, dir string) {
+		if !touched[dir] {
+			touched[dir] = true
+			*dirs = append(*dirs, dir)
+		}
+	}
 	for _, d := range b.deliveries {
 		if d == nil || d.committed {
 			continue
@@ -229,15 +237,14 @@ func (b *Batch) commit() error {
 		if err := d.commit(); err != nil {
 			return fmt.Errorf("delivering to %s: %w", d.folder.dir.name, err)
 		}
-		// tmp too: else a file could be back there after a power loss, besides its final name.
-		for _, dir := range [...]string{d.target(), d.folder.tmp} {
-			if !touched[dir] {
-				touched[dir] = true
-				dirs = append(dirs, dir)
-			}
-		}
+		touch(&targets, d.target())
+		touch(&tmps, d.folder.tmp)
 	}
-	return b.s.syncDirs(dirs...)
+	if err := b.s.syncDirsAtOnce(targets); err != nil {
+		return err
+	}
+	// tmp too, afterwards: else a file could be back there after a power loss, besides its final name.
+	return b.s.syncDirsAtOnce(tmps)
 }
 
 // target is the directory that the message will lie in.

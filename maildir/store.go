@@ -26,6 +26,7 @@ type Store struct {
 	root     string // for messages
 	layout   Layout
 	fs       FS
+	real     bool // fs is the system's, see atOnce
 	now      func() time.Time
 	readOnly bool
 	names    *namer
@@ -50,7 +51,8 @@ func Open(root string, layout Layout, o Options) (*Store, error) {
 	if layout != Nested && layout != PlusPlus {
 		return nil, fmt.Errorf("layout %q: must be %q or %q", layout, Nested, PlusPlus)
 	}
-	if o.FS == nil {
+	real := o.FS == nil
+	if real {
 		fsys, err := openRoot(root, o.ReadOnly)
 		if err != nil {
 			return nil, err
@@ -58,6 +60,7 @@ func Open(root string, layout Layout, o Options) (*Store, error) {
 		o.FS = fsys
 	}
 	s := newStore(root, layout, o)
+	s.real = real
 	if err := s.check(); err != nil {
 		o.FS.Close()
 		return nil, err
@@ -259,10 +262,15 @@ func (s *Store) Flush() error {
 	if t.failed != nil {
 		return t.failed
 	}
-	for _, dir := range append(t.gained, t.lost...) {
-		// A directory that somebody removed has no names to keep.
-		if err := s.fs.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.failed = fmt.Errorf("making changes in %s durable: %w", filepath.Join(s.root, dir), err)
+	for _, dirs := range [...][]string{t.gained, t.lost} {
+		t.failed = s.atOnce(len(dirs), func(i int) error {
+			// A directory that somebody removed has no names to keep.
+			if err := s.fs.SyncDir(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("making changes in %s durable: %w", filepath.Join(s.root, dirs[i]), err)
+			}
+			return nil
+		})
+		if t.failed != nil {
 			return t.failed
 		}
 	}
@@ -276,12 +284,12 @@ func (s *Store) SyncFolder(f mail.FolderName) error {
 	if err != nil {
 		return err
 	}
-	for _, sub := range subdirs {
-		if err := s.fs.SyncDir(d.sub(sub)); ignoreMissing(err) != nil {
+	return s.atOnce(len(subdirs), func(i int) error {
+		if err := s.fs.SyncDir(d.sub(subdirs[i])); ignoreMissing(err) != nil {
 			return fmt.Errorf("making changes in %s durable: %w", f, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // SyncMessages makes messages durable that somebody else put into a folder, with their names. One that is gone is passed over.
@@ -318,16 +326,6 @@ func (s *Store) syncData(d folderDir, bases []string) error {
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
-		}
-	}
-	return nil
-}
-
-// syncDirs makes the names in dirs durable at once.
-func (s *Store) syncDirs(dirs ...string) error {
-	for _, dir := range dirs {
-		if err := s.fs.SyncDir(dir); err != nil {
-			return fmt.Errorf("making changes in %s durable: %w", filepath.Join(s.root, dir), err)
 		}
 	}
 	return nil

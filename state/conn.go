@@ -27,6 +27,7 @@ type conn struct {
 	stmts map[string]driver.Stmt
 	// args is reused by every statement.
 	args   []driver.NamedValue
+	warmed bool // see warm
 	limits limits
 	commit func(commit func() error) error // see Options
 
@@ -76,17 +77,18 @@ func dial(path, query string) (*conn, error) {
 			return nil, errors.Join(err, c.close())
 		}
 	}
-	if err := c.warm(); err != nil {
-		return nil, errors.Join(err, c.close())
-	}
 	return c, nil
 }
 
 // warm keeps a little of SQLite's memory in use. The driver's allocator gives memory back to the system with the last piece
 // of a size (powers of two), and pieces of the size of our blobs come and go one at a time: without this, two
 // system calls and fresh pages for each are half of what reading and writing them takes. A prepared statement holds
-// a copy of its text.
+// a copy of its text. A connection that reads no such blob, which is that of most syncs, needs none of it.
 func (c *conn) warm() error {
+	if c.warmed {
+		return nil
+	}
+	c.warmed = true
 	for _, size := range []int{3000, 6000, 12000} { // bytes; the allocator rounds up
 		if _, err := c.prepare("SELECT 1 /*" + strings.Repeat(" ", size) + "*/"); err != nil {
 			return err

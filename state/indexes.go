@@ -68,6 +68,9 @@ func partIDs(folder int64) (first, last driver.Value) {
 
 // loadIndex reads parts and deltas.
 func (c *conn) loadIndex(folder int64) (*index, error) {
+	if err := c.warm(); err != nil {
+		return nil, err
+	}
 	ix := &index{partMax: c.limits.partEntries, lastID: folder << partShift}
 	first, last := partIDs(folder)
 	err := c.blobs(`SELECT id, data FROM index_part WHERE id BETWEEN ? AND ?`, []driver.Value{first, last}, func(id int64, blob []byte) error {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -147,14 +148,12 @@ func (c *conn) durable(local bool) error {
 				c.path, mode, want)
 		}
 	}
-	// FULL: a commit is on the disk when it returns. The others matter on macOS only, where fsync alone does not
-	// reach the disk.
-	for _, p := range []string{"synchronous=FULL", "fullfsync=1", "checkpoint_fullfsync=1"} {
-		if err := c.pragma(p); err != nil {
-			return err
-		}
+	// A commit is on the disk when it returns.
+	if err := c.pragma("synchronous=FULL"); err != nil || runtime.GOOS != "darwin" {
+		return err
 	}
-	return nil
+	// On macOS fsync alone does not reach the disk.
+	return errors.Join(c.pragma("fullfsync=1"), c.pragma("checkpoint_fullfsync=1"))
 }
 
 // recognise reads whose database it is, and whether it is where it was.

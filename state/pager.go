@@ -195,9 +195,12 @@ func (pg *pager) flushKind(kind byte) error {
 	return nil
 }
 
-// makeRoom lets pages go when there are too many, after writing those that are dirty. Which ones is left to chance, which
+// makeRoom prepares for pages to come. It lets some go when there are too many, after writing those that are dirty. Which ones is left to chance, which
 // suits both readings in order and jumps.
 func (pg *pager) makeRoom() error {
+	if err := pg.c.warm(); err != nil {
+		return err
+	}
 	limit := pg.c.limits.pageBytes
 	if pg.size <= limit && len(pg.pages) <= limit/pageRows {
 		return nil

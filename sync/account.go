@@ -99,6 +99,7 @@ type run struct {
 	dryLocal  map[mail.FolderName]mail.FolderName
 
 	boxes []remote.Mailbox // all that the server listed
+	ahead *remote.Changes  // what was read of the INBOX along with them, see readAhead; only the INBOX's worker takes it
 
 	early   sync.WaitGroup // directories that are being read before their turn
 	listers chan struct{}  // a token for each that is being read

@@ -66,7 +66,7 @@ func (r *run) readTreesWith(ctx context.Context, boxes []remote.Mailbox, compare
 			return nil
 		}
 		return r.pool.reading(gctx, func(s remote.Session) (err error) {
-			t.boxes, err = s.Mailboxes(gctx)
+			t.boxes, err = r.listMailboxes(gctx, s, t.base)
 			if err == nil {
 				r.caps = s.Capabilities()
 				r.names = newNames(&r.set, s, t.boxes)

@@ -135,6 +135,26 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 			return known
 		}
 	}
+	ch, err := r.readAhead(ctx, f, box)
+	if ch == nil && err == nil {
+		ch, err = r.readMailbox(ctx, f, box, since)
+	}
+	if errors.Is(err, remote.ErrNoMailbox) {
+		return fmt.Errorf("it disappeared just now, the next run looks at it: %w", err)
+	}
+	if err = cmp.Or(err, knownErr); err != nil {
+		return err
+	}
+	selected := ch.Selected // alone, so that it does not keep the messages
+	f.selected, f.readRemote = &selected, true
+	if f.base.UIDNext != 0 && !f.lostRemote && ch.Selected.UIDValidity != f.base.UIDValidity {
+		return remote.ErrUIDValidity
+	}
+	return r.takeChanges(ctx, f, *ch, since.UIDNext)
+}
+
+// readMailbox asks the server what changed in a mailbox.
+func (r *run) readMailbox(ctx context.Context, f *folder, box remote.Box, since remote.Since) (*remote.Changes, error) {
 	var ch remote.Changes
 	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
 		ch, err = s.Changes(ctx, box, since)
@@ -151,18 +171,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		ch, err = s.Changes(ctx, box, since)
 		return err
 	})
-	if errors.Is(err, remote.ErrNoMailbox) {
-		return fmt.Errorf("it disappeared just now, the next run looks at it: %w", err)
-	}
-	if err = cmp.Or(err, knownErr); err != nil {
-		return err
-	}
-	selected := ch.Selected // alone, so that it does not keep the messages
-	f.selected, f.readRemote = &selected, true
-	if f.base.UIDNext != 0 && !f.lostRemote && ch.Selected.UIDValidity != f.base.UIDValidity {
-		return remote.ErrUIDValidity
-	}
-	return r.takeChanges(ctx, f, ch, since.UIDNext)
+	return &ch, err
 }
 
 // statusOf is the mailbox's status as probed, or asked for if the probe did not bring it.

@@ -37,6 +37,11 @@ type Session interface {
 	// they can be selected: one exchange where the server can do that.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 
+	// MailboxesAnd is Mailboxes for who will then read all of one mailbox. If it can go along in the same exchange, the result
+	// is what Changes gives without a mark, read after the mailboxes were listed; otherwise, or if it fails, it is nil, and
+	// Changes does it or says why not.
+	MailboxesAnd(ctx context.Context, mailbox string) ([]Mailbox, *Changes, error)
+
 	// MailboxName spells a path of unescaped components as this server's mailbox name, or says why
 	// the server can't have it. It sends as much as Capabilities.
 	MailboxName(path []string) (string, error)

@@ -23,13 +23,22 @@ const (
 // each other.
 func (s *Session) Changes(ctx context.Context, box remote.Box, since remote.Since) (remote.Changes, error) {
 	box.Name = canonical(box.Name)
-	r := &reading{s: s, box: box, since: since, from: max(since.UIDNext, 1), op: "reading mailbox " + readName(box.Name)}
+	r := s.newReading(box, since)
 	if !r.knows() {
 		if err := s.mayCompress(ctx); err != nil { // the whole list comes
 			return remote.Changes{}, err
 		}
 	}
-	if err := r.first(ctx); err != nil {
+	return r.finish(ctx, r.first(ctx))
+}
+
+func (s *Session) newReading(box remote.Box, since remote.Since) *reading {
+	return &reading{s: s, box: box, since: since, from: max(since.UIDNext, 1), op: "reading mailbox " + readName(box.Name)}
+}
+
+// finish is what follows the first flight, which ended with err.
+func (r *reading) finish(ctx context.Context, err error) (remote.Changes, error) {
+	if err != nil {
 		return remote.Changes{}, err
 	}
 	if err := r.repair(ctx); err != nil {
@@ -49,6 +58,11 @@ type reading struct {
 	since remote.Since
 	from  mail.UID // the first UID that is new
 	start remote.Selected
+
+	// The commands of the first flight: the SELECT, which may come with the new messages and the flags that changed, and
+	// what asks for these. flags is nil if they come without.
+	quick                 bool
+	opening, fresh, flags *command
 
 	obs     observations
 	last    mail.UID    // the highest UID that the answer to "from:*" named
@@ -88,59 +102,72 @@ func (r *reading) canQResync() bool {
 
 // first is the flight that nearly always is the only one.
 func (r *reading) first(ctx context.Context) error {
+	if err := r.s.run(ctx, r.op, r.commands()...); err != nil {
+		return err
+	}
+	return r.judge(ctx)
+}
+
+// commands returns those of the first flight, none for no reading.
+func (r *reading) commands() []*command {
+	if r == nil {
+		return nil
+	}
 	s := r.s
-	quick := r.canQResync()
+	r.quick = r.canQResync()
 	param := ""
-	if quick {
+	if r.quick {
 		param = fmt.Sprintf(" (QRESYNC (%d %d 1:%d))", r.box.UIDValidity, r.since.ModSeq, r.from-1)
 	}
 	cmds := s.selecting(r.box.Name, param)
-	opening := cmds[len(cmds)-1]
-	if quick {
-		r.listen(opening)
+	r.opening = cmds[len(cmds)-1]
+	if r.quick {
+		r.listen(r.opening)
 	}
-	fresh := r.freshCommand(opening.opening)
-	cmds = append(cmds, fresh)
-	var flags *command
+	r.fresh = r.freshCommand(r.opening.opening)
+	cmds = append(cmds, r.fresh)
 	r.all = !r.knows()
 	switch {
-	case quick || r.all:
+	case r.quick || r.all:
 	case r.since.ModSeq > 0 && s.caps.has(goimap.CapCondStore):
-		flags = r.flagsCommand(fmt.Sprintf(" (CHANGEDSINCE %d)", r.since.ModSeq))
+		r.flags = r.flagsCommand(fmt.Sprintf(" (CHANGEDSINCE %d)", r.since.ModSeq))
 	default:
-		flags, r.full, r.all = r.flagsCommand(""), true, true
+		r.flags, r.full, r.all = r.flagsCommand(""), true, true
 	}
-	if flags != nil {
-		cmds = append(cmds, flags)
+	if r.flags != nil {
+		cmds = append(cmds, r.flags)
 	}
-	if err := s.run(ctx, r.op, cmds...); err != nil {
-		return err
-	}
+	return cmds
+}
+
+// judge looks at the outcomes of the first flight.
+func (r *reading) judge(ctx context.Context) error {
+	s := r.s
 	switch {
-	case opening.result.ok() && quick && !s.qresync:
+	case r.opening.result.ok() && r.quick && !s.qresync:
 		// It was not switched on: what such a server makes of the parameter is not relied on.
 		return r.again().first(ctx)
-	case opening.result.ok():
-	case quick:
-		s.warn("SELECT with QRESYNC: %v", opening.refused())
+	case r.opening.result.ok():
+	case r.quick:
+		s.warn("SELECT with QRESYNC: %v", r.opening.refused())
 		s.noChanges = true
 		return r.again().first(ctx)
 	default:
-		return s.whyRefused(ctx, r.box.Name, opening)
+		return s.whyRefused(ctx, r.box.Name, r.opening)
 	}
 	if err := s.check(r.box); err != nil {
 		return err
 	}
-	r.start = opening.opening.info
+	r.start = r.opening.opening.info
 	if r.start.Messages > maxMessages {
 		return &remote.Error{Class: remote.Refused, Op: r.op, Err: fmt.Errorf("it has %d messages, more than the %d that can be kept track of", r.start.Messages, maxMessages)}
 	}
-	if err := fresh.refused(); err != nil && r.start.Messages > 0 { // some refuse any UID in an empty mailbox
+	if err := r.fresh.refused(); err != nil && r.start.Messages > 0 { // some refuse any UID in an empty mailbox
 		return err
 	}
-	if flags != nil && !flags.result.ok() {
+	if r.flags != nil && !r.flags.result.ok() {
 		if r.full && r.start.Messages > 0 {
-			return flags.refused()
+			return r.flags.refused()
 		}
 		r.refused = true
 	}

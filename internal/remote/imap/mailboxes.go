@@ -19,15 +19,25 @@ const opList = "listing the mailboxes"
 
 // Mailboxes lists the account's mailboxes below the personal namespace, sorted by name.
 func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
-	l := lister{s: s, found: map[string]*remote.Mailbox{}, subscribed: map[string]bool{}}
+	list, _, err := s.mailboxes(ctx, "")
+	return list, err
+}
+
+// MailboxesAnd is Mailboxes with a reading of one mailbox, see remote.Session.
+func (s *Session) MailboxesAnd(ctx context.Context, mailbox string) ([]remote.Mailbox, *remote.Changes, error) {
+	return s.mailboxes(ctx, canonical(mailbox))
+}
+
+func (s *Session) mailboxes(ctx context.Context, also string) ([]remote.Mailbox, *remote.Changes, error) {
+	l := lister{s: s, found: map[string]*remote.Mailbox{}, subscribed: map[string]bool{}, also: also}
 	if err := l.list(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(l.found) >= maxMailboxes || l.overflow {
-		return nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes", maxMailboxes)}
+		return nil, nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes", maxMailboxes)}
 	}
 	if err := l.askStatus(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.remember()
 	out := make([]remote.Mailbox, 0, len(l.found))
@@ -39,7 +49,7 @@ func (s *Session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 		}
 		out = append(out, *m)
 	}
-	return out, nil
+	return out, l.read, nil
 }
 
 // lister gathers the answers to LIST, LSUB and STATUS.
@@ -51,6 +61,9 @@ type lister struct {
 	// What came before it was known which mailboxes are ours.
 	held     []func()
 	overflow bool
+
+	also string          // a mailbox that is to be read along, empty once it was tried
+	read *remote.Changes // what came of it
 }
 
 // once does what an answer calls for as soon as it is known which mailboxes are ours.
@@ -92,10 +105,14 @@ func (l *lister) list(ctx context.Context) error {
 		clear(l.subscribed)
 		guid, prefix := s.xguid, s.prefix
 		cmds := l.commands(withStatus)
-		if err := s.run(ctx, opList, cmds...); err != nil {
+		along := l.along(withStatus)
+		if err := s.run(ctx, opList, append(slices.Clip(cmds), along.commands()...)...); err != nil {
 			return err
 		}
 		l.release()
+		if err := l.take(ctx, along); err != nil {
+			return err
+		}
 		refused := firstRefused(cmds)
 		switch {
 		case refused == nil && withStatus && s.xguid && !guid: // only its ID told what it can do
@@ -111,6 +128,30 @@ func (l *lister) list(ctx context.Context) error {
 			return refused
 		}
 	}
+}
+
+// along returns the reading that goes with the list, nil if there is none. Without LIST-STATUS there is none: the mailboxes are
+// asked about one by one then, and about one that is open servers tell old news. Neither if it would go
+// uncompressed and need not.
+func (l *lister) along(withStatus bool) *reading {
+	if l.also == "" || !withStatus || l.s.wouldCompress() {
+		return nil
+	}
+	r := l.s.newReading(remote.Box{Name: l.also}, remote.Since{})
+	l.also = ""
+	return r
+}
+
+// take takes what was read along with the list. A reading that failed is none, only the session's end matters here.
+func (l *lister) take(ctx context.Context, r *reading) error {
+	if r == nil || !r.opening.result.ok() {
+		return nil
+	}
+	ch, err := r.finish(ctx, r.judge(ctx))
+	if err == nil {
+		l.read = &ch
+	}
+	return l.s.conn.failure()
 }
 
 // firstRefused returns the first refusal that matters.

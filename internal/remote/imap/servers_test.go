@@ -468,6 +468,10 @@ func TestRoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	trips("the list of mailboxes", 1)
+	if _, ch, err := session.MailboxesAnd(ctx, "INBOX"); err != nil || ch == nil {
+		t.Fatalf("%v, %v", ch, err)
+	}
+	trips("the list of mailboxes and a reading", 1)
 	fates := appendAll(t, session, "INBOX", upload(letter(1), mail.Flags{}, time.Time{}), upload(letter(2), mail.Flags{}, time.Time{}))
 	trips("storing two messages", 2)
 	box := remote.Box{Name: "INBOX", UIDValidity: fates[0].UIDValidity}

@@ -19,6 +19,9 @@ import (
 
 const askAll = `LIST "" "*" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))`
 
+// askNew asks about all messages of a mailbox.
+const askNew = "UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)"
+
 // preauthWith greets a client that comes by a tunnel.
 func (p *script) preauthWith(caps string) { p.say("* PREAUTH [CAPABILITY " + caps + "] ready") }
 
@@ -47,6 +50,28 @@ func TestFirstFlight(t *testing.T) {
 			list, err := s.Mailboxes(t.Context())
 			if err == nil && (len(list) != 1 || list[0].Status == nil) {
 				err = fmt.Errorf("listed %+v", list)
+			}
+			return err
+		}},
+		"Mailboxes and one of them": {func(p *script) {
+			p.expectLead(askAll, `SELECT "INBOX" (CONDSTORE)`, askNew)
+			p.say(`* LIST () "/" INBOX`, "* STATUS INBOX (MESSAGES 1 UIDVALIDITY 7)", "$4 OK done")
+			p.say(selected(1, 2, 6)...)
+			p.say("$5 OK [READ-WRITE] open", `* 1 FETCH (UID 1 FLAGS () INTERNALDATE " 1-Jan-2024 00:00:00 +0000" RFC822.SIZE 3)`, "$6 OK done")
+		}, func(s *Session) error {
+			list, ch, err := s.MailboxesAnd(t.Context(), "inbox")
+			if err == nil && (len(list) != 1 || ch == nil || len(ch.New) != 1 || ch.Selected.UIDValidity != 7) {
+				err = fmt.Errorf("listed %+v, read %+v", list, ch)
+			}
+			return err
+		}},
+		"Mailboxes and one that can't be opened": {func(p *script) {
+			p.expectLead(askAll, `SELECT "INBOX" (CONDSTORE)`, askNew)
+			p.say(`* LIST (\Noselect) "/" INBOX`, "$4 OK done", "$5 NO not this one", "$6 BAD nothing is open")
+		}, func(s *Session) error {
+			list, ch, err := s.MailboxesAnd(t.Context(), "INBOX")
+			if err == nil && (len(list) != 1 || ch != nil) {
+				err = fmt.Errorf("listed %+v, read %+v", list, ch)
 			}
 			return err
 		}},

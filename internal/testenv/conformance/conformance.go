@@ -96,6 +96,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Account) {
 		{"an upload that is too long is never stored", func(c *check) { c.appendWrongSize(+1) }},
 		{"an upload to nowhere is refused", appendNowhere},
 		{"changes since nothing are everything", changesFromNothing},
+		{"what is read along with the list is everything", readAlong},
 		{"changes since a mark are the changes", changesSinceMark},
 		{"changes by others are seen at once", changesByOthers},
 		{"a message added and gone between two readings is not told", changesInvisible},

@@ -52,6 +52,31 @@ func changesFromNothing(c *check) {
 	}
 }
 
+// readAlong: the second time a mailbox is open, and it is asked about with the others.
+func readAlong(c *check) {
+	uids := c.put("INBOX", "a", "b")
+	for range 2 {
+		list, ch, err := c.s.MailboxesAnd(c.ctx, "INBOX")
+		c.ok("listing the mailboxes and reading one", err)
+		i := slices.IndexFunc(list, func(m remote.Mailbox) bool { return m.Name == "INBOX" })
+		if i < 0 || list[i].Status == nil || int(list[i].Status.Messages) != len(uids) {
+			c.Fatalf("listed %+v", list)
+		}
+		if ch != nil {
+			want, err := c.s.Changes(c.ctx, c.box("INBOX"), remote.Since{})
+			c.ok("reading the changes", err)
+			if !slices.EqualFunc(ch.New, want.New, func(a, b remote.Message) bool { return a.UID == b.UID && a.Flags.Equal(b.Flags) && a.Size == b.Size }) ||
+				ch.Selected.Status != want.Selected.Status || ch.Partial || len(ch.Flags) > 0 {
+				c.Errorf("read along: %+v, read: %+v", ch, want)
+			}
+		}
+		uids = append(uids, c.put("INBOX", "c")...)
+	}
+	if _, ch, err := c.s.MailboxesAnd(c.ctx, "There is none"); err != nil || ch != nil {
+		c.Errorf("of a mailbox that is none: %+v, %v", ch, err)
+	}
+}
+
 func changesSinceMark(c *check) {
 	uids := c.put("INBOX", "a", "b", "c", "d")
 	box := c.box("INBOX")

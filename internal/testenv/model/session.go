@@ -163,6 +163,26 @@ func (c *session) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 	return out, err
 }
 
+// MailboxesAnd does one after the other: a server works off what comes together in its order, and others come in between.
+func (c *session) MailboxesAnd(ctx context.Context, mailbox string) ([]remote.Mailbox, *remote.Changes, error) {
+	list, err := c.Mailboxes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(list, func(m remote.Mailbox) bool { return m.Name == mailbox && m.Status != nil })
+	if i < 0 {
+		return list, nil, nil
+	}
+	ch, err := c.Changes(ctx, remote.Box{Name: mailbox, UIDValidity: list[i].Status.UIDValidity}, remote.Since{})
+	switch {
+	case remote.Dead(err):
+		return nil, nil, err
+	case err != nil:
+		return list, nil, nil
+	}
+	return list, &ch, nil
+}
+
 // list returns the mailboxes and the containers, sorted by name.
 func (s *Server) list() []remote.Mailbox {
 	all := s.names()
