@@ -28,6 +28,7 @@ type golden struct {
 	run      Run
 	value    string
 	counts   Counts
+	departed Departed // from version 3 on
 }
 
 func goldenContents() golden {
@@ -44,9 +45,10 @@ func goldenContents() golden {
 	intent.Message.ID = 0
 	return golden{
 		folders: []Folder{archive, inbox}, messages: []Message{parked, full, plain}, intents: []Intent{intent},
-		run:    Run{Start: time.Unix(1700000000, 0).UTC(), End: time.Unix(1700000009, 0).UTC(), Exit: 3, Error: "held"},
-		value:  "it's",
-		counts: Counts{Agreed: 2, OnlyLocal: 1, Held: 1, KeptBack: 1, Why: map[string]int{"read-only": 1}},
+		run:      Run{Start: time.Unix(1700000000, 0).UTC(), End: time.Unix(1700000009, 0).UTC(), Exit: 3, Error: "held"},
+		value:    "it's",
+		counts:   Counts{Agreed: 2, OnlyLocal: 1, Held: 1, KeptBack: 1, Why: map[string]int{"read-only": 1}},
+		departed: Departed{ID: "0000abcd5", Row: 4, Size: 100, Header: digest(2), At: time.Unix(1700000008, 0).UTC()},
 	}
 }
 
@@ -94,7 +96,12 @@ func TestSchemasOfAllReleasesAreRead(t *testing.T) {
 					t.Errorf("by name: %v %+v", ok, named)
 				}
 				counts, err := tx.Counts(2)
+				must(t, err)
 				same(t, "counts", counts, g.counts)
+				departed, ok, err := tx.Departed(g.departed.ID)
+				if ok != (v >= 3) || ok && departed != g.departed {
+					t.Errorf("departed: %v %+v", ok, departed)
+				}
 				return err
 			})
 			m := addMessage(t, db, Message{Folder: 1})
@@ -215,6 +222,7 @@ func writeFixture(t *testing.T) {
 			return err
 		}
 		must(t, tx.PutRun(g.run))
+		must(t, tx.PutDeparted(g.departed))
 		return tx.Set("key", g.value)
 	})
 	db.c.forget() // a change of flags needs no index, and so gets a delta
@@ -236,7 +244,7 @@ func writeFixture(t *testing.T) {
 			out.WriteString(sql + ";\n")
 		}
 	}
-	for _, table := range []string{"self", "folder", "message_page", "intent_page", "index_part", "index_delta", "index_key", "summary", "run", "meta"} {
+	for _, table := range []string{"self", "folder", "message_page", "intent_page", "index_part", "index_delta", "index_key", "summary", "run", "meta", "departed"} {
 		view(t, db, func(tx *Tx) error {
 			return tx.c.query(`SELECT * FROM `+table, nil, func(row []driver.Value) error {
 				var values []string

@@ -20,7 +20,22 @@ type step struct {
 // for none. Unsigned 64-bit numbers are kept as the signed number with the same bits. The column sum is a checksum of the
 // row (see checksum): SQLite notices damage to its pages, not to what is in them. The column data is a blob with a checksum
 // of its own (see blob.go).
-func migrations() []step { return []step{{sql: schema1}, {sql: schema2, do: convert1}} }
+func migrations() []step {
+	return []step{{sql: schema1}, {sql: schema2, do: convert1}, {sql: schema3}}
+}
+
+const schema3 = `
+-- messages that are gone from a maildrop (POP3), by the server's names for them
+CREATE TABLE departed (
+	id     TEXT PRIMARY KEY,
+	row    INTEGER NOT NULL, -- of its file, 0 if there is none
+	size   INTEGER NOT NULL,
+	header BLOB,
+	at     INTEGER NOT NULL,
+	sum    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX departed_at ON departed (at);
+`
 
 const schema2 = `
 -- messages by id >> 5
