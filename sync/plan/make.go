@@ -137,6 +137,9 @@ func (m *maker) planNewOnServer(x *remoteMessage) {
 		op.Kind, op.Side, op.Add, op.LocalSeen = Download, Maildir, x.Flags, x.Flags
 		op.Reason = "new on the server"
 		m.add(op)
+		if x.Due {
+			m.leaveMaildrop(op)
+		}
 	}
 }
 
@@ -190,7 +193,11 @@ func (m *maker) planPair(r *remoteMessage, l *localMessage) {
 	if m.readOnly(r.Folder) {
 		wantRemote = r.Flags
 	}
-	op := Op{Kind: Pairing, Folder: r.Folder, Row: row, UID: r.UID, Name: l.Name,
+	folder := r.Folder
+	if m.policy.Maildrop {
+		folder = l.Folder
+	}
+	op := Op{Kind: Pairing, Folder: folder, Row: row, UID: r.UID, Name: l.Name,
 		RemoteSeen: r.Flags, LocalSeen: l.Flags, Reason: "both sides have the same message"}
 	f := flagChange{remoteNow: r.Flags, localNow: l.Flags, remoteBase: r.Flags, localBase: l.Flags,
 		wantRemote: wantRemote, wantLocal: wantLocal}

@@ -8,6 +8,10 @@ import (
 
 // pairNew finds new messages that both sides have, folder by folder, after moves took theirs.
 func (r *resolver) pairNew() {
+	if r.policy.Maildrop {
+		r.pairMaildrop()
+		return
+	}
 	remote := byFolder(len(r.remote), func(i int) mail.FolderName { return r.remote[i].Folder })
 	local := byFolder(len(r.local), func(i int) mail.FolderName { return r.local[i].Folder })
 	for i, j := 0, 0; i < len(remote) && j < len(local); {

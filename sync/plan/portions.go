@@ -60,6 +60,9 @@ func Independent(in Input) bool {
 	if len(in.Local) > 0 || slices.ContainsFunc(in.Pairs, func(p Pair) bool { return !p.onlyFlags(in.Policy) }) {
 		return false
 	}
+	if in.Policy.Maildrop && slices.ContainsFunc(in.Remote, func(m RemoteMessage) bool { return m.Due }) {
+		return false // all deletions are one: they end the session
+	}
 	m := maker{resolver: &resolver{policy: in.Policy}}
 	return !slices.ContainsFunc(in.Folders, func(f Folder) bool {
 		_, doomed := m.deletedFolder(f)
@@ -69,7 +72,7 @@ func Independent(in Input) bool {
 
 // onlyFlags reports whether a pair's message is where it was, on both sides, and can be no reason to remove it.
 func (p *Pair) onlyFlags(policy Policy) bool {
-	if p.Why != Agreed || p.Remote != Present || p.Local != Present || p.RemoteHeld || p.LocalHeld {
+	if p.Why != Agreed || p.Remote != Present || p.Local != Present || p.RemoteHeld || p.LocalHeld || p.Due {
 		return false
 	}
 	return !policy.Expunge || !p.RemoteNow.Has(mail.Deleted) && !p.LocalNow.Has(mail.Deleted)

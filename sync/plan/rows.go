@@ -15,6 +15,8 @@ func (m *maker) planRow(x *row) {
 	case x.Why != Agreed:
 		m.planParked(x)
 	case m.doubtful(x):
+	case m.policy.Maildrop:
+		m.planInMaildrop(x)
 	default:
 		m.planAgreed(x)
 	}
@@ -315,6 +317,8 @@ func (m *maker) planParked(x *row) {
 			Reason: "gone, but it may be a message that can't be read just now"})
 	case at.found != have:
 		m.forgetRow(x, "gone")
+	case m.policy.Maildrop && x.Why == Dismissed && x.Due:
+		m.remove(x, Server, overdue)
 	default:
 		if at.msg >= 0 || x.RemoteHeld || x.LocalHeld {
 			m.rebind(x, at.folder, "found again")

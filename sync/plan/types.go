@@ -64,6 +64,9 @@ type Policy struct {
 	Expunge bool
 	Create  Create
 	Guard   Guard
+	// Maildrop: the server has one mailbox without folders and flags (POP3), see maildrop.go. Mode is Archive then.
+	// UntilDeleted: what the person deletes in the Maildir is deleted there too.
+	Maildrop, UntilDeleted bool
 	// AllowDeletes lifts the guard for this run; RestoreHeld takes back what it holds.
 	AllowDeletes, RestoreHeld bool
 }
@@ -128,6 +131,7 @@ type Pair struct {
 	Remote, Local         Presence
 	RemoteNow, LocalNow   mail.Flags // valid where Present
 	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held by the guard then
+	Due                   bool       // its time in the maildrop is over
 }
 
 // RemoteMessage is a message on the server that the base does not know, or knows as parked for a
@@ -139,6 +143,7 @@ type RemoteMessage struct {
 	// Unknowable is set when a question about it could not be answered; it is then compared no further,
 	// and neither paired nor transferred in this run. (It is here because there are many messages: this way it takes no room.)
 	Unknowable bool
+	Due        bool // to leave the maildrop once the Maildir has it
 	Flags      mail.Flags
 	Size       int64
 	Date       time.Time
@@ -280,6 +285,8 @@ type Op struct {
 	Expunge bool // Delete
 	// Gone is set on a Rebind to another folder of a row whose message is gone on that side.
 	Gone Side
+	// Kept is set on a Delete on the server of a message that stays in the Maildir. For the guard it is no deletion.
+	Kept bool
 	// Reason says for people why the operation is planned.
 	Reason string
 }

@@ -1,0 +1,121 @@
+package plan
+
+import (
+	"github.com/satchel-mail/satchel/internal/mail"
+)
+
+// A maildrop is a server that has one mailbox, without folders and flags, and calls its messages by names of its own (POP3). The rules
+// for it, beside those of the mode Archive:
+//
+//   - A message is delivered once. Wherever its file is moved, the row goes along, and still means the message on the server.
+//   - Flags are the Maildir's alone.
+//   - That the server does not have a message any more says nothing about the Maildir.
+//   - A message leaves the server when its time is over (Due) and the Maildir has it, or when the person deletes it and UntilDeleted
+//     says so. Only the second is a deletion to the guard, and what was due and is not in the Maildir either: then nobody has it.
+
+// overdue is why a message is deleted on the server that the person has deleted in the Maildir without meaning the server.
+const overdue = "deleted in the Maildir, and its time on the server is over"
+
+// Listed is a message that a maildrop lists.
+type Listed struct {
+	ID   string // empty: the server has no name for it
+	Size int64  // -1: it does not say
+}
+
+// Numbered is a row whose message a maildrop had.
+type Numbered struct {
+	Row  int64
+	UID  mail.UID
+	ID   string
+	Size int64
+}
+
+// ListingMatch says which listed messages are known.
+type ListingMatch struct {
+	// Known has, for every listed message, the index of the known one that it is, -1 if there is none.
+	Known []int
+	// Doubtful marks listed messages whose names don't tell whether they are known. Only their content can.
+	Doubtful []bool
+	// Remote says what became of every known message: Present, Gone or, if it may be one of the doubtful ones, Lost.
+	Remote []Presence
+}
+
+// MatchListing finds known messages in a maildrop's listing by their names. A name is believed if it is one message's only, in the
+// listing and among the known ones, and if the size is the same: servers give names twice, or to another message later. partial
+// says that the listing is not whole: what it leaves out is not gone.
+func MatchListing(listed []Listed, known []Numbered, partial bool) ListingMatch {
+	m := ListingMatch{Known: make([]int, len(listed)), Doubtful: make([]bool, len(listed)), Remote: make([]Presence, len(known))}
+	type named struct{ times, at int }
+	byID := make(map[string]named, len(known))
+	for i := range known {
+		byID[known[i].ID] = named{byID[known[i].ID].times + 1, i}
+	}
+	times := make(map[string]int, len(listed))
+	for i := range listed {
+		times[listed[i].ID]++
+	}
+	for i := range known {
+		switch {
+		case known[i].ID == "" || times[known[i].ID] > 0:
+			m.Remote[i] = Lost // until it is found
+		case !partial:
+			m.Remote[i] = Gone
+		}
+	}
+	for i, l := range listed {
+		m.Known[i] = -1
+		k, isKnown := byID[l.ID]
+		switch {
+		case l.ID != "" && !isKnown:
+			m.Doubtful[i] = times[l.ID] > 1
+		case l.ID == "" || times[l.ID] > 1 || k.times > 1 || !sameSize(l.Size, known[k.at].Size):
+			m.Doubtful[i] = true
+		default:
+			m.Known[i], m.Remote[k.at] = k.at, Present
+		}
+	}
+	return m
+}
+
+// sameSize compares sizes as a server told them, if it told both.
+func sameSize(a, b int64) bool { return a == b || a < 0 || b < 0 }
+
+// planInMaildrop is planAgreed for a maildrop.
+func (m *maker) planInMaildrop(x *row) {
+	r, l := &x.remote, x.local
+	switch {
+	case r.found != have && l.found != have:
+		m.forgetRow(x, "gone on both sides")
+	case r.found != have:
+		m.parkInMaildir(x, OneWay, "gone from the server: it stays in the Maildir")
+	case l.found == have:
+		if l.folder != x.Folder || r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld {
+			m.rebind(x, l.folder, "found again")
+		}
+		op := Op{Folder: l.folder, Row: x.ID, UID: r.uid, Name: l.name}
+		m.setFlags(op, m.mergeFlags(x))
+		if x.Due {
+			m.leaveMaildrop(op)
+		}
+	case l.found == none:
+		m.download(x, "missing in the Maildir, but nobody deleted it")
+	case m.policy.UntilDeleted:
+		m.remove(x, Server, "deleted in the Maildir")
+	case x.Due:
+		m.remove(x, Server, overdue)
+	default:
+		m.parkOnServer(x, Dismissed, "deleted in the Maildir: it is not delivered again")
+	}
+}
+
+// leaveMaildrop deletes the message of op on the server once the Maildir has it.
+func (m *maker) leaveMaildrop(op Op) {
+	m.add(Op{Kind: Delete, Side: Server, Folder: op.Folder, Row: op.Row, UID: op.UID, Name: op.Name, Kept: true,
+		Reason: "the Maildir has it, and its time on the server is over"})
+}
+
+// pairMaildrop finds new messages that the Maildir has already, in whatever folder.
+func (r *resolver) pairMaildrop() {
+	all := func(n int) []int { return span{next: n}.indices() }
+	r.pairFolder(all(len(r.remote)), all(len(r.local)))
+}
