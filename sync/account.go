@@ -47,6 +47,7 @@ func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 // once is one run with the state that there is.
 func (r *run) once(ctx context.Context) {
 	start := r.now()
+	r.started = start
 	defer func() { r.res.Duration = r.now().Sub(start) }()
 	if err := r.open(ctx); err != nil {
 		r.res.Fatal = err
@@ -93,6 +94,8 @@ type run struct {
 	again   bool                     // this pass made something that the next one must look at
 
 	passes int // the number of this pass, from 1
+
+	started time.Time
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
 	// operations of a dry run; nil otherwise.
 	dryRemote map[string]mail.FolderName
@@ -100,6 +103,7 @@ type run struct {
 
 	boxes []remote.Mailbox // all that the server listed
 	ahead *remote.Changes  // what was read of the INBOX along with them, see readAhead; only the INBOX's worker takes it
+	drop  *drop            // nil: the account is no maildrop, or leaves it out
 
 	early   sync.WaitGroup // directories that are being read before their turn
 	listers chan struct{}  // a token for each that is being read
@@ -266,6 +270,9 @@ func (r *run) pass(ctx context.Context) error {
 		return nil
 	}
 	r.spread()
+	if err := r.commitMaildrop(ctx); err != nil {
+		return err
+	}
 	return r.commitMarks(ctx)
 }
 

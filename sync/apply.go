@@ -44,7 +44,12 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		func(ctx context.Context) error {
 			return r.known(ctx, slices.Concat(byKind[plan.Park], byKind[plan.Forget], byKind[plan.Hold]))
 		},
-		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Delete], r.remove) },
+		func(ctx context.Context) error {
+			if r.isMaildrop() {
+				return r.removeFromMaildrop(ctx, byKind[plan.Delete])
+			}
+			return r.perFolder(ctx, byKind[plan.Delete], r.remove)
+		},
 		func(ctx context.Context) error { return r.removeFolders(ctx, byKind[plan.DeleteFolder]) },
 	}
 	for _, step := range steps {
@@ -171,6 +176,9 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 	case plan.Pairing:
 		m := r.rowOf(f, op.UID, op.Name)
 		m.ID, m.RemoteFlags, m.LocalFlags = op.Row, op.RemoteSeen, op.LocalSeen
+		if r.isMaildrop() && op.Row == 0 {
+			m.Date = r.now() // when it was downloaded is not known, but it was before
+		}
 		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
@@ -282,7 +290,11 @@ func clearParked(tx *state.Tx, f *folder, uid mail.UID, name string, keep int64)
 // rowOf makes a row from what was gathered of a message on each side.
 func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
 	m := state.Message{Folder: f.base.ID, UID: uid, Name: name, RemoteSize: -1}
-	if rm := f.newRemoteMessage(uid); rm != nil {
+	from := f
+	if r.drop != nil {
+		from = r.drop.f // whatever the folder
+	}
+	if rm := from.newRemoteMessage(uid); rm != nil {
 		m.RemoteFlags, m.RemoteSize, m.EmailID, m.Date = rm.Flags, rm.Size, rm.EmailID, rm.Date
 		if rm.Header != nil {
 			m.Header, m.HasMessageID = rm.Header.Digest, rm.Header.HasMessageID

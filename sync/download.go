@@ -264,6 +264,9 @@ func (r *run) receive(batch *maildir.Batch, f *folder, op plan.Op, body io.Reade
 		return row, err
 	}
 	row.Date = date
+	if r.isMaildrop() {
+		row.Date = r.now()
+	}
 	row.Name, row.LocalFlags = out.Base, out.Flags
 	row.Digest, row.Header, row.HasMessageID = out.Content.Digest, out.Content.Header, out.Content.HasMessageID
 	row.FileSize, row.Inode, row.Raw = out.FileSize, out.Inode, out.Raw

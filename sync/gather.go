@@ -18,6 +18,9 @@ import (
 // gather reads what changed in the folders whose marks differ. When something disappeared and only some
 // folders were asked for, the others are read too: it may have moved there.
 func (r *run) gather(ctx context.Context) error {
+	if r.isMaildrop() {
+		return r.gatherMaildrop(ctx)
+	}
 	var targets, others []*folder
 	for _, f := range r.folders {
 		if f.target {
@@ -44,13 +47,27 @@ func (r *run) gather(ctx context.Context) error {
 	return r.gatherAll(ctx, others)
 }
 
+// gatherMaildrop is gather for a maildrop, where messages may be in any folder.
+func (r *run) gatherMaildrop(ctx context.Context) error {
+	if err := r.probeMaildrop(ctx); err != nil {
+		return fmt.Errorf("reading the mailbox: %w", err)
+	}
+	if err := r.gatherAll(ctx, r.folders); err != nil {
+		return err
+	}
+	if err := r.finishMaildrop(ctx); err != nil {
+		return fmt.Errorf("reading the mailbox: %w", err)
+	}
+	return nil
+}
+
 func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 	return r.workers(ctx, folders, func(ctx context.Context, f *folder) error {
 		defer r.tell(func(p *Progress) { p.FoldersDone++ })
 		if f.listed == nil && f.local != nil && (f.lostLocal || !r.sameLocal(f.base, f.local)) {
 			f.listed = r.beginListing(ctx, f.base.ID, f.local.Name)
 		}
-		if err := r.gatherRemote(ctx, f); err != nil {
+		if err := r.gatherRemote(ctx, f); err != nil { // which a maildrop's probe has done
 			return fmt.Errorf("reading the folder on the server: %w", err)
 		}
 		if err := r.gatherLocal(ctx, f); err != nil {
@@ -70,8 +87,12 @@ func (r *run) filter() string {
 			since = t.Unix()
 		}
 	}
+	keep := ""
+	if s.Policy.Maildrop {
+		keep = fmt.Sprintf(" %v %v", s.Policy.UntilDeleted, s.LeaveFor)
+	}
 	return fmt.Sprintf("%s %s %v %d %d %v %q %q %q", s.Policy.Mode, s.Policy.Create, s.Policy.Expunge, s.MaxMessageSize, since,
-		s.Subscribed, s.Include, s.Exclude, s.Map)
+		s.Subscribed, s.Include, s.Exclude, s.Map) + keep
 }
 
 // park says why a message that is new may not be transferred, empty if it may.
@@ -89,7 +110,7 @@ func (r *run) park(size int64, date time.Time) plan.Why {
 
 func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	switch {
-	case f.remote == nil && f.base.Mailbox == "":
+	case r.isMaildrop() || f.remote == nil && f.base.Mailbox == "":
 		return nil
 	case f.remote == nil:
 		return r.eachRow(ctx, f, func(m state.Message) {

@@ -40,7 +40,7 @@ func (r *run) presumed(op plan.Op) bool {
 
 func isRemoval(op plan.Op) bool {
 	forgotten := op.Kind == plan.Forget && op.Folder != "" // else its message is known under another row
-	return forgotten || op.Kind == plan.Delete || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
+	return forgotten || op.Kind == plan.Delete && !op.Kept || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
 		(op.Kind == plan.Park && op.Why == plan.Dismissed)
 }
 

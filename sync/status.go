@@ -113,6 +113,9 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 		return out, err
 	}
 	out.OnServer, out.Held, out.KeptBack = c.Agreed+c.OnlyRemote, c.Held, c.KeptBack
+	if r.isMaildrop() {
+		out.KeptBack = 0 // flags are the Maildir's alone
+	}
 	for why, n := range c.Why {
 		out.ByWhy[plan.Why(why)] = n
 	}

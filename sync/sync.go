@@ -46,6 +46,9 @@ type Settings struct {
 	Since          func(now time.Time) time.Time // messages that arrived before are not transferred; nil or zero: no limit
 	Connections    int                           // most sessions at once, at least 1
 	Undo           time.Duration                 // how long removed messages are kept, 0: not at all
+	// LeaveFor, in a maildrop (Policy.Maildrop), is how long messages are left there once the Maildir has them; 0 is not at all,
+	// negative for ever.
+	LeaveFor time.Duration
 }
 
 // World is what the engine reaches the outside through.

@@ -77,6 +77,9 @@ func (v *verifier) all(ctx context.Context) error {
 	if err := r.makeFolders(ctx, t); err != nil {
 		return err
 	}
+	if r.isMaildrop() {
+		return v.maildrop(ctx)
+	}
 	for _, f := range r.folders {
 		if f.failed != nil || !f.target {
 			continue

@@ -1,0 +1,624 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// A maildrop (POP3) is an account like any other, but for this: the server has one mailbox and names of its own for its messages,
+// and its UIDs are ours. A row has a UID as long as the server has its message, in whatever folder the file is; the server's name
+// for it is the row's EmailID, and its Date is when it was downloaded.
+
+const (
+	// rememberDeparted is how long a message that the server no longer lists is known by its name.
+	rememberDeparted = 90 * 24 * time.Hour
+
+	// oldestKey is where the state keeps when the first of the messages that are left on the server was downloaded, or a time
+	// before; empty if there is none.
+	oldestKey = "maildrop.oldest"
+)
+
+// drop is what a pass knows of the maildrop.
+type drop struct {
+	f       *folder // where new messages go
+	listing remote.Listing
+	known   []state.Message   // the rows whose messages it had
+	match   plan.ListingMatch // of listing and known
+	uids    []mail.UID        // of the listed messages, nil: they were not needed
+	next    mail.UID          // the first that is free
+	back    []returned        // listed messages that had departed
+	oldest  time.Time         // see oldestKey
+}
+
+// returned is a message that the server lists again.
+type returned struct {
+	uid mail.UID
+	row state.Message // of its file; ID 0: the Maildir does not have it
+	was state.Departed
+}
+
+func (r *run) isMaildrop() bool { return r.set.Policy.Maildrop }
+
+// isDue reports whether the time of a message on the server is over.
+func (r *run) isDue(downloaded time.Time) bool {
+	return !r.merge && r.set.LeaveFor >= 0 && !r.now().Before(downloaded.Add(r.set.LeaveFor))
+}
+
+// probeMaildrop reads the listing and, if it is another than last time or something is due, compares it with what is known.
+func (r *run) probeMaildrop(ctx context.Context) error {
+	r.drop = nil
+	i := slices.IndexFunc(r.folders, func(f *folder) bool { return f.remote != nil })
+	if i < 0 || r.folders[i].failed != nil {
+		return nil
+	}
+	f := r.folders[i]
+	r.drop = &drop{f: f}
+	return r.withMaildrop(ctx, func(s remote.Maildrop) (err error) {
+		d := r.drop
+		f.remoteNew = nil // of a session that was lost
+		if d.listing, err = s.Listing(ctx); err != nil {
+			return err
+		}
+		b := f.base
+		idle := !r.merge && d.listing.Mark != 0 && b.UIDNext != 0 && b.Filter == r.filter() &&
+			d.listing.Mark == b.HighestModSeq && uint32(len(d.listing.Messages)) == b.Exists
+		if idle && r.set.LeaveFor >= 0 {
+			oldest, err := r.oldest(ctx)
+			if err != nil {
+				return err
+			}
+			idle = oldest.IsZero() || !r.isDue(oldest)
+		}
+		if idle {
+			return nil
+		}
+		return r.compareMaildrop(ctx, s)
+	})
+}
+
+// withMaildrop is pool.reading with a session that is a maildrop's.
+func (r *run) withMaildrop(ctx context.Context, do func(remote.Maildrop) error) error {
+	return r.pool.reading(ctx, func(s remote.Session) error {
+		m, ok := s.(remote.Maildrop)
+		if !ok {
+			return errors.New("the account's server is no maildrop; this is a fault of the program")
+		}
+		return do(m)
+	})
+}
+
+func (r *run) oldest(ctx context.Context) (t time.Time, err error) {
+	var text string
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { text, _, err = tx.Get(oldestKey); return err }); err != nil || text == "" {
+		return t, err
+	}
+	unix, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Unix(0, 0), nil // it is looked at, and written anew
+	}
+	return time.Unix(unix, 0), nil
+}
+
+// compareMaildrop finds out what of the listing is known and what of what is known is not listed.
+func (r *run) compareMaildrop(ctx context.Context, s remote.Maildrop) error {
+	d := r.drop
+	if err := r.nameMaildrop(ctx, s); err != nil {
+		return err
+	}
+	f := d.f
+	f.readRemote = true
+	f.selected = &remote.Selected{PermanentKnown: true, Status: remote.Status{
+		UIDValidity: f.remote.Status.UIDValidity, UIDNext: d.next, Messages: uint32(len(d.listing.Messages)), HighestModSeq: d.listing.Mark,
+	}}
+	if d.listing.Partial {
+		f.selected.HighestModSeq = 0 // looked at again
+		r.log.Info("the server's lists of messages contradict each other: nothing counts as gone, and nothing is deleted there")
+	}
+	if err := r.missMaildrop(ctx); err != nil {
+		return err
+	}
+	return r.takeMaildrop(ctx, s)
+}
+
+// nameMaildrop gives the listed messages their UIDs: those of the rows that they belong to, or new ones.
+func (r *run) nameMaildrop(ctx context.Context, s remote.Maildrop) error {
+	d := r.drop
+	d.known, d.next = nil, max(1, d.f.base.UIDNext)
+	err := r.view(ctx, func(tx *state.Tx) error {
+		folders, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range folders {
+			rows, err := tx.InFolder(f.ID)
+			if err != nil {
+				return err
+			}
+			for i := range rows {
+				if rows[i].UID != 0 {
+					d.known, d.next = append(d.known, rows[i]), max(d.next, rows[i].UID+1)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	listed := make([]plan.Listed, len(d.listing.Messages))
+	for i, m := range d.listing.Messages {
+		listed[i] = plan.Listed(m)
+	}
+	numbered := make([]plan.Numbered, len(d.known))
+	for i := range d.known {
+		m := &d.known[i]
+		numbered[i] = plan.Numbered{Row: m.ID, UID: m.UID, ID: m.EmailID, Size: m.RemoteSize}
+	}
+	d.match = plan.MatchListing(listed, numbered, d.listing.Partial)
+	d.uids = make([]mail.UID, len(listed))
+	for i, k := range d.match.Known {
+		if k >= 0 {
+			d.uids[i] = d.known[k].UID
+			continue
+		}
+		d.uids[i] = d.next
+		d.next++
+	}
+	s.Name(d.uids)
+	return nil
+}
+
+// missMaildrop notes what became of the known messages: which are not listed, and which are due.
+func (r *run) missMaildrop(ctx context.Context) error {
+	d := r.drop
+	byID := make(map[int64]*folder, len(r.folders))
+	for _, f := range r.folders {
+		if f.base.ID != 0 && f.failed == nil {
+			byID[f.base.ID] = f
+		}
+	}
+	var departed []state.Departed
+	d.oldest = time.Time{}
+	for i := range d.known {
+		m := &d.known[i]
+		f := byID[m.Folder]
+		if f == nil {
+			continue
+		}
+		switch d.match.Remote[i] {
+		case plan.Gone:
+			f.pair(*m).Remote = r.missingRemote()
+			if m.EmailID != "" {
+				departed = append(departed, departure(*m, r.now()))
+			}
+		case plan.Lost:
+			f.pair(*m).Remote = plan.Lost
+		default:
+			leaves := m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed)
+			switch {
+			case !leaves:
+			case r.isDue(m.Date) && !d.listing.Partial:
+				f.pair(*m).Due = true
+			case d.oldest.IsZero() || m.Date.Before(d.oldest):
+				d.oldest = m.Date
+			}
+		}
+	}
+	if len(departed) == 0 || r.opt.DryRun {
+		return nil
+	}
+	return r.update(ctx, func(tx *state.Tx) error {
+		for _, m := range departed {
+			if err := tx.PutDeparted(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// departure is what is kept of a message that leaves the maildrop.
+func departure(m state.Message, at time.Time) state.Departed {
+	out := state.Departed{ID: m.EmailID, Size: m.RemoteSize, Header: m.Header, At: at}
+	if m.Name != "" {
+		out.Row = m.ID
+	}
+	return out
+}
+
+// takeMaildrop notes the listed messages that are not known, or may not be.
+func (r *run) takeMaildrop(ctx context.Context, s remote.Maildrop) error {
+	d := r.drop
+	fresh := make([]remote.Message, 0)
+	var dated, doubtful mail.UIDSet
+	suspects := d.suspects()
+	for i, k := range d.match.Known {
+		if k >= 0 {
+			continue
+		}
+		l := d.listing.Messages[i]
+		m := remote.Message{UID: d.uids[i], Size: l.Size, EmailID: l.ID}
+		fresh = append(fresh, m)
+		if r.set.Since != nil && r.park(m.Size, time.Time{}) == plan.Agreed {
+			dated.Add(m.UID)
+		}
+		if d.match.Doubtful[i] && suspects(l) {
+			doubtful.Add(m.UID)
+		}
+	}
+	dates := map[mail.UID]time.Time{}
+	if !dated.IsEmpty() { // POP3 does not tell when a message arrived, but its header does
+		ms, err := s.Fetch(ctx, r.dropBox(), dated, remote.FetchItems{Date: true})
+		if err != nil {
+			return err
+		}
+		for _, m := range ms {
+			dates[m.UID] = m.Date
+		}
+	}
+	for _, m := range fresh {
+		m.Date = dates[m.UID]
+		d.f.newRemote(r, m, 0)
+		d.f.remoteNew[len(d.f.remoteNew)-1].Due = r.set.LeaveFor == 0 && !r.merge && !d.listing.Partial
+	}
+	if err := r.readDoubtful(ctx, s, doubtful); err != nil {
+		return err
+	}
+	return r.recallDeparted(ctx, s, fresh)
+}
+
+func (r *run) dropBox() remote.Box {
+	return remote.Box{Name: r.drop.f.mailbox, UIDValidity: r.drop.f.validity()}
+}
+
+// suspects says which listed messages may be one of those known messages whose name does not tell.
+func (d *drop) suspects() func(remote.Listed) bool {
+	sizes, ids := map[int64]bool{}, map[string]bool{}
+	for i := range d.known {
+		if d.match.Remote[i] == plan.Lost {
+			sizes[d.known[i].RemoteSize] = true
+			ids[d.known[i].EmailID] = true
+		}
+	}
+	return func(l remote.Listed) bool {
+		return sizes[l.Size] || l.ID != "" && ids[l.ID] || len(sizes) > 0 && (l.Size < 0 || sizes[-1])
+	}
+}
+
+// readDoubtful reads messages whose names don't tell whether they are known: their content does.
+func (r *run) readDoubtful(ctx context.Context, s remote.Maildrop, uids mail.UIDSet) error {
+	if uids.IsEmpty() {
+		return nil
+	}
+	r.log.Info("the server's names don't tell messages apart: they are compared by content", "messages", uids.Len())
+	found, err := bodiesOf(ctx, s, r.dropBox(), uids)
+	if err != nil {
+		return fmt.Errorf("comparing messages by content: %w", err)
+	}
+	for uid := range uids.All() {
+		m := r.drop.f.newRemoteMessage(uid)
+		c, ok := found[uid]
+		if !ok {
+			m.Unknowable = true
+			r.soil(r.drop.f)
+			continue
+		}
+		m.Digest, m.Header = &c.Digest, &plan.Header{Digest: c.Header, HasMessageID: c.HasMessageID}
+	}
+	return nil
+}
+
+// recallDeparted finds the new messages that had been gone: the listing had left them out, or was of another mind about a
+// deletion. Whether they are the same is decided by the header, as with moves; nothing that the person has deleted is delivered again.
+func (r *run) recallDeparted(ctx context.Context, s remote.Maildrop, fresh []remote.Message) error {
+	d := r.drop
+	d.back = nil
+	err := r.view(ctx, func(tx *state.Tx) error {
+		some, err := tx.AnyDeparted()
+		if err != nil || !some {
+			return err
+		}
+		for _, m := range fresh {
+			if m.EmailID == "" {
+				continue
+			}
+			was, ok, err := tx.Departed(m.EmailID)
+			if err != nil {
+				return err
+			}
+			if !ok || was.Size >= 0 && m.Size >= 0 && was.Size != m.Size {
+				continue
+			}
+			back := returned{uid: m.UID, was: was}
+			if was.Row != 0 {
+				row, err := tx.Message(was.Row)
+				switch {
+				case errors.Is(err, state.ErrNotFound):
+				case err != nil:
+					return err
+				case row.UID != 0 || row.Name == "":
+					continue // it is known as another one by now
+				case row.Why == string(plan.OneWay):
+					back.row = row
+				}
+			}
+			d.back = append(d.back, back)
+		}
+		return nil
+	})
+	if err != nil || len(d.back) == 0 {
+		return err
+	}
+	var unsure mail.UIDSet
+	for _, b := range d.back {
+		unsure.Add(b.uid)
+	}
+	ms, err := s.Fetch(ctx, r.dropBox(), unsure, remote.FetchItems{Header: true})
+	if err != nil {
+		return err
+	}
+	headers := map[mail.UID]*mail.Content{}
+	for _, m := range ms {
+		headers[m.UID] = m.Header
+	}
+	d.back = slices.DeleteFunc(d.back, func(b returned) bool {
+		h := headers[b.uid]
+		if h == nil {
+			return true
+		}
+		d.f.newRemoteMessage(b.uid).Header = &plan.Header{Digest: h.Header, HasMessageID: h.HasMessageID}
+		return b.was.Header.IsZero() || h.Header != b.was.Header
+	})
+	return nil
+}
+
+// finishMaildrop does what must wait until the Maildir has been looked at.
+func (r *run) finishMaildrop(ctx context.Context) error {
+	d := r.drop
+	if d == nil || d.f.failed != nil {
+		return nil
+	}
+	if d.uids == nil {
+		if !r.needsMaildrop() {
+			return nil
+		}
+		// Nothing changed on the server, but it will be spoken of.
+		parked := slices.Clip(d.f.remoteNew)
+		return r.withMaildrop(ctx, func(s remote.Maildrop) (err error) {
+			d.f.remoteNew = parked
+			if d.listing, err = s.Listing(ctx); err != nil {
+				return err
+			}
+			return r.compareMaildrop(ctx, s)
+		})
+	}
+	slices.SortStableFunc(d.f.remoteNew, func(a, b plan.RemoteMessage) int { return cmp.Compare(a.UID, b.UID) })
+	r.returnFiles()
+	return nil
+}
+
+// needsMaildrop reports whether anything that was found in the Maildir may concern the server.
+func (r *run) needsMaildrop() bool {
+	return slices.ContainsFunc(r.folders, func(f *folder) bool {
+		if len(f.remoteNew) > 0 {
+			return true
+		}
+		for _, p := range f.pairs {
+			if p.UID != 0 && p.Local != plan.Present {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// returnFiles puts the files of returned messages beside them, so that the planner pairs them again.
+func (r *run) returnFiles() {
+	byID := make(map[int64]*folder, len(r.folders))
+	for _, f := range r.folders {
+		byID[f.base.ID] = f
+	}
+	for _, b := range r.drop.back {
+		m := r.drop.f.newRemoteMessage(b.uid)
+		f := byID[b.row.Folder]
+		p := (*plan.Pair)(nil)
+		if f != nil {
+			p = f.pairs[b.row.ID]
+		}
+		if b.row.ID == 0 || f == nil || f.local == nil || p != nil && p.Local != plan.Present {
+			m.Park = plan.Dismissed
+			continue
+		}
+		if p != nil {
+			b.row.LocalFlags = p.LocalNow
+			delete(f.pairs, b.row.ID)
+		}
+		if f.newLocalMessage(b.row.Name) != nil {
+			continue // it is looked at anyway
+		}
+		c := mail.Content{Digest: b.row.Digest, Header: b.row.Header, HasMessageID: b.row.HasMessageID, Size: b.row.RemoteSize, CRLF: 1}
+		if b.row.Raw {
+			c.CRLF, c.BareLF = 0, 1
+		}
+		f.localNew = append(f.localNew, plan.LocalMessage{
+			Row: b.row.ID, Folder: f.name, Name: b.row.Name, Flags: b.row.LocalFlags, FileSize: b.row.FileSize, Inode: b.row.Inode,
+			Date: b.row.Date, Content: &c,
+		})
+		f.localAt = nil
+	}
+}
+
+// commitMaildrop records, with the marks, when something will be due, and forgets what departed long ago.
+func (r *run) commitMaildrop(ctx context.Context) error {
+	d := r.drop
+	if d == nil || !d.f.readRemote {
+		return nil
+	}
+	oldest := d.oldest
+	if len(d.f.remoteNew) > 0 && (oldest.IsZero() || r.started.Before(oldest)) {
+		oldest = r.started
+	}
+	text := ""
+	if !oldest.IsZero() {
+		text = strconv.FormatInt(oldest.Unix(), 10)
+	}
+	var was string
+	var some bool
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if was, _, err = tx.Get(oldestKey); err != nil {
+			return err
+		}
+		some, err = tx.AnyDeparted()
+		return err
+	})
+	if err != nil || was == text && !some {
+		return err
+	}
+	return r.update(ctx, func(tx *state.Tx) error {
+		if err := tx.DropDeparted(r.now().Add(-rememberDeparted)); err != nil {
+			return err
+		}
+		return tx.Set(oldestKey, text)
+	})
+}
+
+// removeFromMaildrop deletes messages on the server. It does so in one go, for all folders, because it ends the session. Each is looked
+// at once more: what is to stay in the Maildir must be there, and what the person has deleted must be gone. Nothing counts as
+// deleted before the server has confirmed all of it.
+func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
+	d := r.drop
+	if len(ops) == 0 || d == nil || d.f.failed != nil {
+		return nil
+	}
+	var leaving []leaver
+	var uids mail.UIDSet
+	for _, op := range ops {
+		f := r.byName[op.Folder]
+		var m state.Message
+		err := r.view(ctx, func(tx *state.Tx) (err error) {
+			if m, err = rowFor(tx, f, op); errors.Is(err, state.ErrNotFound) {
+				m, err = state.Message{}, nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		there, err := r.hasFile(ctx, f, m)
+		if err != nil {
+			return err
+		}
+		if m.ID == 0 || op.Kept != there {
+			// It was not delivered after all, or the person deleted it meanwhile or brought it back: the next look decides.
+			if m.ID != 0 || !op.Kept {
+				r.doubt(f)
+			}
+			r.soil(d.f)
+			continue
+		}
+		m.UID = op.UID
+		leaving = append(leaving, leaver{m, op.Kept})
+		uids.Add(op.UID)
+	}
+	if uids.IsEmpty() {
+		return nil
+	}
+	var pending mail.UIDSet
+	err := r.pool.with(ctx, func(s remote.Session) error {
+		found, err := s.Fetch(ctx, r.dropBox(), uids, remote.FetchItems{})
+		if err != nil {
+			return err
+		}
+		var present mail.UIDSet
+		for _, m := range found {
+			present.Add(m.UID)
+		}
+		if !uids.Minus(present).IsEmpty() {
+			r.soil(d.f)
+			uids = present
+		}
+		pending, err = s.Expunge(ctx, r.dropBox(), present)
+		return err
+	})
+	if err != nil {
+		r.soil(d.f)
+		if !r.ofFolder(ctx, err) {
+			return err
+		}
+		r.fail(d.f.name, fmt.Errorf("deleting on the server: %w", err))
+		return nil
+	}
+	if !pending.IsEmpty() {
+		r.soil(d.f)
+		r.fail(d.f.name, fmt.Errorf("the server refused to delete %d of %d messages; the next sync tries again", pending.Len(), uids.Len()))
+		uids = uids.Minus(pending)
+	}
+	return r.recordRemoved(ctx, leaving, uids)
+}
+
+// leaver is a message that is to leave the maildrop; kept says that it stays in the Maildir.
+type leaver struct {
+	state.Message
+	kept bool
+}
+
+// hasFile reports whether the file of a row is in the Maildir.
+func (r *run) hasFile(ctx context.Context, f *folder, m state.Message) (bool, error) {
+	if m.Name == "" || f.local == nil {
+		return false, nil
+	}
+	_, err := r.md.Stat(f.name, m.Name)
+	if errors.Is(err, maildir.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// recordRemoved records that the server has deleted messages.
+func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.UIDSet) error {
+	n := 0
+	err := r.update(ctx, func(tx *state.Tx) error {
+		for _, l := range leaving {
+			m := l.Message
+			if !removed.Contains(m.UID) {
+				continue
+			}
+			n++
+			if !l.kept {
+				m.Name = ""
+			}
+			if m.EmailID != "" {
+				if err := tx.PutDeparted(departure(m, r.now())); err != nil {
+					return err
+				}
+			}
+			if !l.kept {
+				if err := tx.DeleteMessage(m.ID); err != nil {
+					return err
+				}
+				continue
+			}
+			m.UID, m.Why, m.Text = 0, string(plan.OneWay), "deleted on the server once it was here"
+			m.RemoteFlags, m.RemoteHeld = mail.Flags{}, false
+			if err := tx.PutMessage(&m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		r.count(func(res *Result) { res.ToServer.Deleted += n })
+	}
+	return err
+}
