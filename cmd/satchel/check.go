@@ -96,7 +96,9 @@ func (a *app) showCheck(j job, c checked) {
 		return
 	}
 	a.ui.result("  signed in     %s, %s", count(c.boxes, "folder", "folders"), count(c.messages, "message", "messages"))
-	a.ui.result("  folder names  %s", cleanLine(spelling(c)))
+	if j.POP3 == nil {
+		a.ui.result("  folder names  %s", cleanLine(spelling(c)))
+	}
 	a.ui.result("  used          %s", wrap(c.caps.Used, 16, 79))
 	if other := notUsed(c.caps); len(other) > 0 {
 		a.ui.result("  not used      %s", wrap(other, 16, 79))
@@ -104,7 +106,7 @@ func (a *app) showCheck(j job, c checked) {
 	if has(c.caps, "COMPRESS") {
 		a.ui.result("  compression   %s", compression(j.Compress))
 	}
-	for _, m := range missing(c.caps) {
+	for _, m := range missing(j.Account, c.caps) {
 		a.ui.result("  missing       %s", wrap(strings.Fields(m.Capability+": "+m.Means), 16, 79))
 	}
 	for _, e := range c.boxErrs {
@@ -114,7 +116,7 @@ func (a *app) showCheck(j job, c checked) {
 
 // address says where and as whom an account signs in.
 func address(acc config.Account) string {
-	m := acc.IMAP
+	m := acc.Server()
 	how := fmt.Sprintf("%s:%d, TLS %s", m.Host, m.Port, m.TLS)
 	if m.Tunnel != "" {
 		how = m.Host + " through a tunnel"
@@ -168,7 +170,7 @@ func compression(c config.Compress) string {
 // has reports whether the server has one of the capabilities.
 func has(caps remote.Capabilities, names ...string) bool {
 	return slices.ContainsFunc(caps.Names, func(n string) bool {
-		base, _, _ := strings.Cut(n, "=")
+		base, _, _ := strings.Cut(strings.SplitN(n, " ", 2)[0], "=") // POP3 puts arguments after a space
 		return slices.ContainsFunc(names, func(want string) bool { return strings.EqualFold(base, want) })
 	})
 }
@@ -192,13 +194,14 @@ func wrap(words []string, indent, width int) string {
 	return b.String()
 }
 
-// missing says which capabilities the server lacks, and what that costs. All of them can be done without.
-func missing(caps remote.Capabilities) []jsonMissing {
-	out := []jsonMissing{}
-	for _, m := range []struct {
-		names []string
-		means string
-	}{
+// lack is what it costs that a server has none of some capabilities.
+type lack struct {
+	names []string
+	means string
+}
+
+func imapLacks() []lack {
+	return []lack{
 		{[]string{"UIDPLUS"}, "a deleted message is only marked so as long as others have marked messages in its folder; uploads are found again by searching"},
 		{[]string{"CONDSTORE", "QRESYNC"}, "the flags of every message are read on each sync"},
 		{[]string{"QRESYNC"}, "after deletions the folder's list of messages is read again"},
@@ -209,7 +212,25 @@ func missing(caps remote.Capabilities) []jsonMissing {
 		{[]string{"SPECIAL-USE"}, `patterns such as "\\Sent" match nothing`},
 		{[]string{"OBJECTID", "X-GM-EXT-1"}, "moves on the server are recognised by comparing headers"},
 		{[]string{"COMPRESS"}, "a slow link carries everything uncompressed"},
-	} {
+	}
+}
+
+func pop3Lacks() []lack {
+	return []lack{
+		{[]string{"UIDL"}, "messages are known by their content alone: what may be known is read again by each sync"},
+		{[]string{"PIPELINING"}, "the server is waited for after every message"},
+		{[]string{"TOP"}, "where messages must be compared or dated they are read whole"},
+	}
+}
+
+// missing says which capabilities the server lacks, and what that costs. All of them can be done without.
+func missing(acc config.Account, caps remote.Capabilities) []jsonMissing {
+	lacks := imapLacks()
+	if acc.POP3 != nil {
+		lacks = pop3Lacks()
+	}
+	out := []jsonMissing{}
+	for _, m := range lacks {
 		if !has(caps, m.names...) {
 			out = append(out, jsonMissing{Capability: m.names[0], Means: m.means})
 		}
@@ -218,10 +239,10 @@ func missing(caps remote.Capabilities) []jsonMissing {
 }
 
 func checkLine(j job, c checked) jsonCheck {
-	code := exitOf(c.err)
+	code, server := exitOf(c.err), j.Server()
 	out := jsonCheck{
 		Type: "check", Account: j.Name, OK: code == exitOK, Exit: code,
-		Host: j.IMAP.Host, Port: j.IMAP.Port, TLS: j.IMAP.TLS.String(), User: j.IMAP.User, Maildir: j.Maildir,
+		Host: server.Host, Port: server.Port, TLS: server.TLS.String(), User: server.User, Maildir: j.Maildir,
 		Separator: c.caps.Delimiter, Prefix: c.prefix, Folders: c.boxes, Messages: c.messages,
 		Capabilities: []string{}, Used: []string{}, Missing: []jsonMissing{},
 		AuthNeeded: remote.ClassOf(c.err) == remote.Auth, RetryAfterMS: retryAfter(c.err), Errors: jsonErrors(nil, c.err),
@@ -229,7 +250,7 @@ func checkLine(j job, c checked) jsonCheck {
 	if c.err == nil {
 		out.Capabilities = append(out.Capabilities, c.caps.Names...)
 		out.Used = append(out.Used, c.caps.Used...)
-		out.Missing = missing(c.caps)
+		out.Missing = missing(j.Account, c.caps)
 		for _, e := range c.boxErrs {
 			out.Errors = append(out.Errors, jsonError{Error: clean(e)})
 		}

@@ -93,10 +93,10 @@ func demoAccount(s *demo.Server, maildir string) config.Account {
 	return config.Account{
 		Name: "demo", Maildir: maildir, Layout: config.Nested, Mode: config.TwoWay, Include: []string{"*"}, Create: config.CreateBoth,
 		MaxDelete: config.MaxDelete{IsShare: true, Percent: 50}, Connections: 4, StatePath: filepath.Join(maildir, config.StateName),
-		IMAP: config.IMAP{
+		IMAP: config.IMAP{Server: config.Server{
 			Config: transport.Config{Host: demo.Host, Port: s.Port, TLS: transport.Off},
 			User:   s.User, Auth: auth.Auto, Password: auth.Literal(s.Password),
-		},
+		}},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/imap"
+	"github.com/satchel-mail/satchel/internal/remote/pop3"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	mailsync "github.com/satchel-mail/satchel/sync"
@@ -17,9 +18,10 @@ import (
 
 // settings says in the engine's words what the configuration says of an account.
 func settings(a config.Account) mailsync.Settings {
-	return mailsync.Settings{
+	server := a.Server()
+	set := mailsync.Settings{
 		Account:   a.Name,
-		Owner:     state.Owner{Kind: "imap", Host: a.IMAP.Host, User: a.IMAP.User},
+		Owner:     state.Owner{Kind: "imap", Host: server.Host, User: server.User},
 		Root:      a.Maildir,
 		Layout:    layout(a.Layout),
 		StatePath: a.StatePath,
@@ -39,6 +41,13 @@ func settings(a config.Account) mailsync.Settings {
 		Connections:    a.Connections,
 		Undo:           a.Undo,
 	}
+	if a.POP3 != nil {
+		// Without flags and folders on the server, there is no difference between the two modes that POP3 can have.
+		set.Owner.Kind, set.Policy.Mode, set.Policy.Maildrop = "pop3", plan.Archive, true
+		set.Policy.UntilDeleted, set.LeaveFor = a.POP3.Keep.UntilDeleted, a.POP3.Keep.For
+		set.Connections = 1 // a mailbox is locked while one is open (RFC 1939, section 3)
+	}
+	return set
 }
 
 func layout(l config.Layout) maildir.Layout {
@@ -101,6 +110,15 @@ func compress(c config.Compress) imap.Compress {
 
 // dialer reaches an account's server.
 func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
+	if p := acc.POP3; p != nil {
+		return a.ui.secrets.dialer(pop3.NewDialer(pop3.Config{
+			Transport: p.Config,
+			User:      p.User,
+			Method:    p.Auth,
+			Secret:    a.ui.secrets.watch(p.Password),
+			Trace:     a.trace(acc.Name),
+		}))
+	}
 	return a.ui.secrets.dialer(imap.NewDialer(imap.Config{
 		Transport:  acc.IMAP.Config,
 		User:       acc.IMAP.User,

@@ -95,10 +95,11 @@ func statusHead(j job, s *mailsync.AccountStatus, now time.Time) string {
 
 // owner names the server's end of an account.
 func owner(j job) string {
-	if j.IMAP.User == "" {
-		return j.IMAP.Host
+	s := j.Server()
+	if s.User == "" {
+		return s.Host
 	}
-	return j.IMAP.User + " at " + j.IMAP.Host
+	return s.User + " at " + s.Host
 }
 
 // statusTable has a line for each folder.

@@ -86,7 +86,7 @@ func (r *reader) account(name string, t *table) Account {
 		Name:           name,
 		Maildir:        r.path(t, "maildir"),
 		Layout:         oneOf(t, "layout", Nested, Nested, MaildirPlus),
-		Mode:           oneOf(t, "mode", TwoWay, TwoWay, Pull, Push, Archive),
+		Mode:           mode(t),
 		Include:        patterns(t, "include", "*"),
 		Exclude:        patterns(t, "exclude"),
 		Map:            folderMap(t),
@@ -112,14 +112,7 @@ func (r *reader) account(name string, t *table) Account {
 	if a.StatePath == "" && a.Maildir != "" {
 		a.StatePath = filepath.Join(a.Maildir, StateName)
 	}
-	const imapAllowed = "a table [account.NAME.imap]"
-	if !t.has("imap") {
-		t.failHere("imap is missing; a table [%s] with host, user and a password source is required", t.path("imap"))
-	}
-	if it := t.table("imap", imapAllowed); it != nil {
-		a.IMAP = r.imap(it)
-		it.unknown()
-	}
+	r.protocol(t, &a)
 	t.unknown()
 	return a
 }

@@ -85,14 +85,39 @@ type Account struct {
 	Connections      int // 1 to 20
 	Compress         Compress
 	StatePath        string // absolute, clean path of the state database
-	IMAP             IMAP
+	IMAP             IMAP   // zero if POP3 is set
+	POP3             *POP3  // nil with IMAP
+}
+
+// Server is how to reach and sign in to the account's server, whichever its protocol.
+func (a Account) Server() Server {
+	if a.POP3 != nil {
+		return a.POP3.Server
+	}
+	return a.IMAP.Server
 }
 
 // StateName is the name of the state database in the root of a Maildir.
 const StateName = ".satchel.db"
 
-// IMAP says how to reach and sign in to an account's server.
-type IMAP struct {
+// IMAP is a server that speaks IMAP.
+type IMAP struct{ Server }
+
+// POP3 is a server that speaks POP3.
+type POP3 struct {
+	Server
+	Keep Keep
+}
+
+// Keep says how long messages are left on a POP3 server.
+type Keep struct {
+	UntilDeleted bool
+	// For is how long after the download, 0 for not at all, negative for ever.
+	For time.Duration
+}
+
+// Server says how to reach and sign in to an account's server.
+type Server struct {
 	transport.Config
 	User string // may be empty with a tunnel or with auth.External
 	Auth auth.Method

@@ -9,10 +9,19 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
-func (r *reader) imap(t *table) IMAP {
-	m := IMAP{
+// The ports of a protocol, with TLS from the start and without.
+type ports struct{ tls, plain int }
+
+var (
+	imapPorts = ports{993, 143}
+	pop3Ports = ports{995, 110} // RFC 8314, section 7.2
+)
+
+// server reads what is the same for all protocols.
+func (r *reader) server(t *table, p ports, example string) Server {
+	m := Server{
 		Config: transport.Config{
-			Host:           r.host(t),
+			Host:           r.host(t, example),
 			TLS:            tlsMode(t),
 			AllowPlaintext: t.boolean("allow_plaintext"),
 			CAFile:         r.path(t, "ca_file"),
@@ -24,9 +33,9 @@ func (r *reader) imap(t *table) IMAP {
 		User: t.text("user", "", userAllowed),
 		Auth: oneOf(t, "auth", auth.Auto, auth.Methods()...),
 	}
-	def := 993
+	def := p.tls
 	if m.TLS != transport.Implicit {
-		def = 143
+		def = p.plain
 	}
 	m.Port = t.integer("port", def, 1, 65535)
 	r.security(t, m.Config)
@@ -50,11 +59,11 @@ func tlsMode(t *table) transport.Mode {
 	return modes[oneOf(t, "tls", "implicit", "implicit", "starttls", "off")]
 }
 
-func (r *reader) host(t *table) string {
+func (r *reader) host(t *table, example string) string {
 	host := t.text("host", "", hostAllowed)
 	switch {
 	case !t.has("host"):
-		t.failHere(`host is missing; it is required, such as host = "imap.example.org"`)
+		t.failHere(`host is missing; it is required, such as host = %q`, example)
 	case strings.Contains(host, "://"):
 		t.fail("host", "%s is an address with a protocol; allowed is %s; the port goes to port, the kind of TLS to tls", quote(host), hostAllowed)
 	case net.ParseIP(host) != nil:
@@ -111,7 +120,7 @@ func (r *reader) security(t *table, c transport.Config) {
 }
 
 // user checks user and the sign-in method.
-func (r *reader) user(t *table, m IMAP) {
+func (r *reader) user(t *table, m Server) {
 	switch {
 	case strings.ContainsFunc(m.User, func(c rune) bool { return c < ' ' || c == 0x7f }):
 		t.bad("user", m.User, userAllowed+", without control characters")
@@ -128,7 +137,7 @@ func (r *reader) user(t *table, m IMAP) {
 }
 
 // password returns the one password source, nil if there is none. An empty value is none.
-func (r *reader) password(t *table, m IMAP) auth.Source {
+func (r *reader) password(t *table, m Server) auth.Source {
 	readers := []struct {
 		key  string
 		read func(t *table, key string) (auth.Source, bool)
