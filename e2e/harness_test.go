@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,6 +84,8 @@ type account struct {
 	plus bool
 	// account and imap are the keys of the configuration's two tables, their values in TOML.
 	account, imap map[string]string
+	// protocol is the name of the second one: "imap", if it is empty, or "pop3".
+	protocol string
 
 	observer    *servers.Client
 	observerDue time.Time
@@ -153,7 +156,7 @@ func (a *account) write() {
 	for _, table := range []struct {
 		name string
 		keys map[string]string
-	}{{"account.me", a.account}, {"account.me.imap", a.imap}} {
+	}{{"account.me", a.account}, {"account.me." + cmp.Or(a.protocol, "imap"), a.imap}} {
 		fmt.Fprintf(&b, "[%s]\n", table.name)
 		for _, key := range slices.Sorted(maps.Keys(table.keys)) {
 			fmt.Fprintf(&b, "%s = %s\n", key, table.keys[key])

@@ -20,11 +20,15 @@ import (
 func Courier(t testing.TB, o Options) *Server {
 	t.Helper()
 	root := unpacked(t, "courier")
+	pop3 := ""
+	if o.POP3 {
+		pop3 = unpacked(t, "courier-pop3")
+	}
 	c, err := shared("courier", func() (*courier, error) { return newCourier(root) })
 	if err != nil {
 		t.Fatalf("preparing Courier from %s: %v", root, err)
 	}
-	s, err := c.account(o)
+	s, err := c.account(pop3, o)
 	if err != nil {
 		t.Fatalf("making an account on Courier: %v", err)
 	}
@@ -52,7 +56,7 @@ func newCourier(root string) (*courier, error) {
 // courierCapabilities are those that Courier's own configuration has.
 var courierCapabilities = strings.Fields("IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE")
 
-func (c *courier) account(o Options) (*Server, error) {
+func (c *courier) account(pop3 string, o Options) (*Server, error) {
 	user := fmt.Sprintf("u%d", c.users.Add(1))
 	home := filepath.Join(c.dir, user)
 	if err := errors.Join(os.Mkdir(home, 0o755), daemon.Give(home)); err != nil {
@@ -71,8 +75,21 @@ func (c *courier) account(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Name: "courier", User: user, Password: password, Root: maildir, Log: filepath.Join(home, "log"),
-		Prefix: "INBOX.", Separator: ".", Tunnel: c.tunnel(drop, home, user, o)}, nil
+	s := &Server{Name: "courier", User: user, Password: password, Root: maildir, Log: filepath.Join(home, "log"),
+		Prefix: "INBOX.", Separator: ".", Tunnel: c.tunnel(drop, home, user, o)}
+	if pop3 != "" {
+		s.POP3Tunnel = c.pop3Tunnel(drop, pop3, home, user)
+	}
+	return s, nil
+}
+
+// pop3Tunnel is the command that speaks POP3. Courier's own program begins once somebody has signed in; what comes before is said here,
+// with the capabilities that Courier's configuration has.
+func (c *courier) pop3Tunnel(drop, pop3, home, user string) string {
+	return fmt.Sprintf(`cd %s && printf '+OK ready\r\n' && while read -r line; do case $line in `+
+		`CAPA*) printf '+OK\r\nTOP\r\nUSER\r\nPIPELINING\r\nUIDL\r\n.\r\n' ;; USER*) printf '+OK\r\n' ;; `+
+		`"PASS %s"*) exec %senv -i %s PATH=/usr/bin:/bin HOME=%s AUTHENTICATED=%s AUTHADDR=%s %s/usr/lib/courier/courier/courierpop3d Maildir 2>>log ;; `+
+		`*) printf -- '-ERR no\r\n' ;; esac; done`, home, password, drop, daemon.LibraryPath(c.root), home, user, user, pop3)
 }
 
 // tunnel is the command that speaks IMAP as user. Courier greets with an alert, which is no greeting, if there is

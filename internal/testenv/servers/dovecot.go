@@ -19,7 +19,11 @@ import (
 // Dovecot returns an account of its own on a running Dovecot.
 func Dovecot(t testing.TB, o Options) *Server {
 	t.Helper()
-	root := unpacked(t, "dovecot")
+	name := "dovecot"
+	if o.POP3 {
+		name = "dovecot-pop3" // not a part of the other, which may be of another version
+	}
+	root := unpacked(t, name)
 	key := fmt.Sprintf("dovecot %#v", o)
 	d, err := shared(key, func() (*dovecot, error) {
 		return daemon.Attempts(func() (*dovecot, error) { return tryDovecot(root, o) })
@@ -50,7 +54,7 @@ func tryDovecot(root string, o Options) (*dovecot, error) {
 		return nil, err
 	}
 	d := &dovecot{root: root, dir: dir, o: o}
-	if d.ports, err = daemon.FreePorts(2); err != nil {
+	if d.ports, err = daemon.FreePorts(4); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
@@ -165,6 +169,9 @@ func (d *dovecot) account() (*Server, error) {
 	if s.Tunnel, err = d.tunnel(user); err != nil {
 		return nil, err
 	}
+	if d.o.POP3 {
+		s.POP3Port, s.POP3TLSPort = d.ports[2], d.ports[3]
+	}
 	// Dovecot makes INBOX when it is first opened, and fails one of two sessions that do so at once
 	if _, err := runTunnel(s.Tunnel, "a SELECT INBOX\r\nb LOGOUT\r\n"); err != nil {
 		return nil, fmt.Errorf("making INBOX: %w", err)
@@ -204,6 +211,9 @@ func (d *dovecot) configure(capability string) error {
 	fmt.Fprintf(&b, "mail_location = %s:%s/%%u\n", orElse(d.o.Format, "sdbox"), d.path("m"))
 	fmt.Fprintf(&b, "auth_mechanisms = %s\n", orElse(d.o.Mechanisms, "plain login scram-sha-256"))
 	fmt.Fprintf(&b, dovecotListeners, d.ports[0], d.ports[1])
+	if d.o.POP3 {
+		fmt.Fprintf(&b, dovecotPOP3, d.ports[2], d.ports[3])
+	}
 	fmt.Fprintf(&b, "namespace inbox {\n inbox = yes\n separator = %s\n prefix = %s\n", d.separator(), d.o.Prefix)
 	if capability == "" || slices.Contains(strings.Fields(capability), "SPECIAL-USE") {
 		for _, use := range []string{"Sent", "Drafts", "Trash", "Junk", "Archive"} {
@@ -293,6 +303,20 @@ const dovecotListeners = `service imap-login {
     port = %d
   }
   inet_listener imaps {
+    port = %d
+  }
+}
+`
+
+// dovecotPOP3 gets the plain and the TLS port.
+const dovecotPOP3 = `protocols = imap pop3
+service pop3-login {
+  chroot =
+  service_count = 0
+  inet_listener pop3 {
+    port = %d
+  }
+  inet_listener pop3s {
     port = %d
   }
 }

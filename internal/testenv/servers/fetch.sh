@@ -3,7 +3,8 @@
 # Debian packages, and unpacks them into a private folder. Nothing is installed, no service is
 # started, and no root is needed.
 #
-# Usage: fetch.sh [dovecot] [cyrus] [courier] [isync] [interimap]      (the first three by default)
+# Usage: fetch.sh [dovecot] [dovecot-pop3] [cyrus] [courier] [courier-pop3] [isync] [interimap] [mpop] [fetchmail] [getmail]
+# The servers are fetched by default. dovecot-pop3 is a whole Dovecot, courier-pop3 what is added to courier.
 #
 # It ends with 0 if all are there, with 1 if one could not be had; each such one is named. The
 # folder is $SATCHEL_TEST_SERVERS, or /var/cache/satchel-test-servers for root (whose own cache the
@@ -24,11 +25,16 @@ fi
 packages() {
 	case $1 in
 	dovecot) echo dovecot-core dovecot-imapd ;;
+	dovecot-pop3) echo dovecot-core dovecot-imapd dovecot-pop3d ;; # of one version
 	cyrus) echo cyrus-common cyrus-imapd libsasl2-modules libsasl2-modules-db ;;
 	courier) echo courier-base courier-imap courier-authlib ;;
+	courier-pop3) echo courier-pop ;;
 	isync) echo isync ;;
 	interimap) echo interimap ;; # its modules are packages called lib*-perl; perl itself must be there
-	*) echo "fetch.sh: there is no $1; there are dovecot, cyrus, courier, isync and interimap" >&2 && exit 2 ;;
+	mpop) echo mpop ;;
+	fetchmail) echo fetchmail ;;
+	getmail) echo getmail6 ;; # python3 itself must be there
+	*) echo "fetch.sh: there is no $1" >&2 && exit 2 ;;
 	esac
 }
 
@@ -91,7 +97,7 @@ fetch() {
 		dpkg-deb -x "$deb" "$work/root"
 	done
 	case $server in
-	dovecot) relocate_dovecot "$work/root/usr/lib/dovecot" ;;
+	dovecot | dovecot-pop3) relocate_dovecot "$work/root/usr/lib/dovecot" ;;
 	courier) hurry_courier "$work/root/usr/lib" ;;
 	esac
 	echo "$version" >"$work/root/.complete"
@@ -122,7 +128,7 @@ fi
 
 missing=0
 servers=("$@")
-[ $# -gt 0 ] || servers=(dovecot cyrus courier)
+[ $# -gt 0 ] || servers=(dovecot dovecot-pop3 cyrus courier courier-pop3)
 for server in "${servers[@]}"; do
 	fetch "$server" || missing=1
 done

@@ -42,6 +42,8 @@ type Options struct {
 	ACL bool
 	// Mechanisms are Dovecot's SASL mechanisms, "plain login scram-sha-256" by default.
 	Mechanisms string
+	// POP3 has Dovecot and Courier speak POP3 as well.
+	POP3 bool
 	// Config is added at the end of Dovecot's configuration.
 	Config string
 }
@@ -54,8 +56,11 @@ type Server struct {
 	// 0 where there is only a tunnel (Courier).
 	Host          string
 	Port, TLSPort int
-	User          string
-	Password      string
+	// POP3Port and POP3TLSPort are their like for POP3, POP3Tunnel speaks it and wants to be signed in to, as User with Password.
+	POP3Port, POP3TLSPort int
+	POP3Tunnel            string
+	User                  string
+	Password              string
 	// CAFile is the authority that signed the server's certificate. ClientCert and ClientKey are a
 	// certificate of the same authority whose common name is User.
 	CAFile                string
