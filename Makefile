@@ -78,5 +78,5 @@ bench: bench-tools
 	$(GO) run ./bench -out bench/RESULTS.md $(if $(BIG),-big)
 
 bench-tools:
-	@internal/testenv/servers/fetch.sh dovecot isync interimap
+	@internal/testenv/servers/fetch.sh dovecot-pop3 isync interimap mpop fetchmail getmail
 	@command -v perl >/dev/null || tools/apt-install perl

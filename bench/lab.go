@@ -127,6 +127,11 @@ func findTools(l *lab) ([]contender, error) {
 	}
 	all = append(all, mbsync{program: filepath.Join(isync, "usr/bin/mbsync"), compress: true},
 		mbsync{program: filepath.Join(isync, "usr/bin/mbsync")}, interimap{root: imap})
+	pop3, err := findPOP3Tools()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, pop3...)
 	return slices.DeleteFunc(all, func(c contender) bool { return !l.wanted(c.name()) }), nil
 }
 
@@ -140,6 +145,10 @@ func (l *lab) contenders(s scenario) []contender {
 	for _, c := range l.tools {
 		asked := slices.Contains(s.onRequest, c.name()) && slices.Contains(l.o.tools, c.name())
 		if asked || slices.Contains(s.tools, c.name()) || c.name() == "satchel-old" {
+			if own, ok := c.(satchel); ok {
+				own.pop3 = s.pop3
+				c = own
+			}
 			some = append(some, c)
 		}
 	}
@@ -151,8 +160,12 @@ func (l *lab) contenders(s scenario) []contender {
 
 // account is c's on a user of the server, with its own files below base.
 func (l *lab) account(c contender, user, base string) account {
+	port := l.server.TLSPort
+	if usesPOP3(c) {
+		port = l.server.POP3Port
+	}
 	return account{
-		User: user, Port: l.server.TLSPort, CAFile: l.server.CAFile,
+		User: user, Port: port, CAFile: l.server.CAFile,
 		Local: c.local(base, user), Plain: l.server.Port, Home: filepath.Join(base, "home"),
 	}
 }

@@ -18,6 +18,7 @@ type scenario struct {
 	mailbox     letters.Mailbox
 	course      course
 	rtt         time.Duration // a round trip's latency; 0 is loopback's
+	pop3        bool          // Satchel too is to use it
 	tools       []string
 	onRequest   []string // tools that take part only if -tools names them
 	floors      []floor
@@ -160,9 +161,13 @@ func (l *lab) turn(ctx context.Context, s scenario, e *entry) error {
 	}
 	a := e.account
 	var line *link.Link
+	target := l.server.TLSAddress()
+	if usesPOP3(e.contender) {
+		target = l.server.POP3Address()
+	}
 	if rtt > 0 {
 		var err error
-		if line, err = link.New(l.server.TLSAddress(), rtt); err != nil {
+		if line, err = link.New(target, rtt); err != nil {
 			return err
 		}
 		a.Port = line.Port()

@@ -13,6 +13,11 @@ func oneOf(name string, count int, kind letters.Kind) letters.Mailbox {
 	return letters.Mailbox{Name: name, Folders: []letters.Folder{{Name: "INBOX", Kind: kind, Count: count, Read: count / 2}}}
 }
 
+// unread is an INBOX without flags, which POP3 does not know.
+func unread(name string, count int) letters.Mailbox {
+	return letters.Mailbox{Name: name, Folders: []letters.Folder{{Name: "INBOX", Kind: letters.Small, Count: count, Plain: true}}}
+}
+
 // many spreads count letters over folders of equal size, of which INBOX is one.
 func many(name string, folders, count int, kind letters.Kind) letters.Mailbox {
 	m := letters.Mailbox{Name: name}
@@ -49,6 +54,7 @@ const (
 	bare    = "list-status"
 	stream  = "fetch-stream"
 	writing = "write-files"
+	mpops   = "mpop"
 )
 
 // Bounds of what is counted.
@@ -185,6 +191,24 @@ func scenarios() []scenario {
 			mailbox: oneOf("1k", 1000, letters.Small), course: push{}, rtt: far,
 			tools: []string{subject, comesAs}, floors: []floor{appendAll()},
 			limits: []limit{{of: wall, factor: 0.5, than: []string{comesAs}}},
+		},
+		{
+			name: "pop3-pull-5k", title: "POP3: first pull, 5,000 messages of 2 KB", pop3: true,
+			mailbox: unread("5k-unread", 5000), course: pull{},
+			tools: []string{subject, mpops}, onRequest: []string{"fetchmail", "getmail6"},
+			limits: []limit{{of: wall, factor: 0.7, than: []string{mpops}}},
+		},
+		{
+			name: "pop3-noop-5k", title: "POP3: nothing new, 5,000 messages kept on the server", pop3: true, often: 3,
+			mailbox: unread("5k-unread", 5000), course: idle{},
+			tools: []string{subject, mpops}, onRequest: []string{"fetchmail", "getmail6"},
+			limits: []limit{{of: wall, factor: 1.2, than: []string{mpops}}},
+		},
+		{
+			name: "pop3-pull-1k-far", title: "POP3: first pull, 1,000 messages of 2 KB, at 100 ms round trip", pop3: true,
+			mailbox: unread("1k-unread", 1000), course: pull{}, rtt: far,
+			tools: []string{subject, mpops}, onRequest: []string{"fetchmail", "getmail6"},
+			limits: []limit{{of: wall, factor: 0.7, than: []string{mpops}}},
 		},
 	}
 }

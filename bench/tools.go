@@ -65,23 +65,28 @@ func configure(a account, name, text string) (string, error) {
 type satchel struct {
 	maildirTool
 	label, program string
+	pop3           bool
 }
 
 func (s satchel) name() string { return s.label }
 
 func (s satchel) command(a account) (meter.Command, error) {
+	protocol, mode := "imap", "two-way"
+	if s.pop3 {
+		protocol, mode = "pop3", "pull"
+	}
 	file, err := configure(a, "satchel.toml", fmt.Sprintf(`[account.bench]
 maildir = %q
-mode = "two-way"
+mode = %q
 max_delete = "off"
 
-[account.bench.imap]
+[account.bench.%s]
 host = %q
 port = %d
 user = %q
 password = %q
 ca_file = %q
-`, a.Local, dovecot.Host, a.Port, a.User, dovecot.Password, a.CAFile))
+`, a.Local, mode, protocol, dovecot.Host, a.Port, a.User, dovecot.Password, a.CAFile))
 	return meter.Command{Argv: []string{s.program, "--config", file, "sync"}, Env: environment(a)}, err
 }
 

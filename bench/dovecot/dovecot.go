@@ -27,6 +27,8 @@ type Server struct {
 	*daemon.Process
 	// Port speaks IMAP in plain text, TLSPort through TLS.
 	Port, TLSPort int
+	// POP3Port speaks POP3 through TLS.
+	POP3Port int
 	// CAFile is the authority that signed the certificate.
 	CAFile string
 	// Version is Dovecot's.
@@ -39,7 +41,7 @@ type Server struct {
 // Start starts a server that keeps each user's mail in a folder of mail, or where a link there with the
 // user's name points to. All of them must be Given.
 func Start(mail string) (*Server, error) {
-	root, ok := daemon.Unpacked("dovecot")
+	root, ok := daemon.Unpacked("dovecot-pop3")
 	if !ok {
 		return nil, fmt.Errorf("no Dovecot is unpacked at %s; \"make bench-tools\" fetches it", root)
 	}
@@ -51,11 +53,11 @@ func start(root, mail string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := daemon.FreePorts(2)
+	ports, err := daemon.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{root: root, dir: dir, mail: mail, Port: ports[0], TLSPort: ports[1]}
+	s := &Server{root: root, dir: dir, mail: mail, Port: ports[0], TLSPort: ports[1], POP3Port: ports[2]}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -81,6 +83,9 @@ func (s *Server) address(port int) string { return fmt.Sprintf("%s:%d", Host, po
 
 // TLSAddress is where TLSPort listens.
 func (s *Server) TLSAddress() string { return s.address(s.TLSPort) }
+
+// POP3Address is where POP3Port listens.
+func (s *Server) POP3Address() string { return s.address(s.POP3Port) }
 
 // Log is the end of what the server had to say.
 func (s *Server) Log() string { return daemon.Tail(s.path("log")) }
@@ -119,7 +124,7 @@ func (s *Server) prepare() error {
 		return fmt.Errorf("asking Dovecot for its version: %w", err)
 	}
 	s.Version, _, _ = strings.Cut(strings.TrimSpace(string(text)), " ")
-	conf := fmt.Sprintf(configuration, s.dir, filepath.Join(s.root, "usr/lib/dovecot"), owner, group, s.mail, Password, s.Port, s.TLSPort)
+	conf := fmt.Sprintf(configuration, s.dir, filepath.Join(s.root, "usr/lib/dovecot"), owner, group, s.mail, Password, s.Port, s.TLSPort, s.POP3Port)
 	return os.WriteFile(s.path("conf"), []byte(conf), 0o644)
 }
 
@@ -140,7 +145,7 @@ func (s *Server) Purge(user string) error {
 	return nil
 }
 
-// configuration gets the instance's folder, libexec_dir, user, group, mail, password, and two ports.
+// configuration gets the instance's folder, libexec_dir, user, group, mail, password, and three ports.
 //
 // The server shall not be what is measured: it syncs nothing to its disk, has processes waiting for whoever
 // signs in, and looks a password up without asking anybody. All else is as it comes, with the plugin for
@@ -161,7 +166,7 @@ mail_location = mdbox:%[5]s/%%u
 mail_fsync = never
 mail_max_userip_connections = 1000
 mail_plugins = zlib
-protocols = imap
+protocols = imap pop3
 protocol imap {
   mail_plugins = $mail_plugins imap_zlib
 }
@@ -204,6 +209,21 @@ service imap-login {
   }
   inet_listener imaps {
     port = %[8]d
+  }
+}
+pop3_no_flag_updates = yes
+service pop3 {
+  process_min_avail = 8
+}
+service pop3-login {
+  chroot =
+  service_count = 0
+  process_min_avail = 2
+  inet_listener pop3 {
+    port = 0
+  }
+  inet_listener pop3s {
+    port = %[9]d
   }
 }
 `

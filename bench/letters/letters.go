@@ -39,6 +39,8 @@ type Folder struct {
 	Count int
 	// Read is how many of the letters have \Seen: the oldest ones.
 	Read int
+	// Plain letters have no flags at all.
+	Plain bool
 }
 
 // Mailbox is what an account holds.
@@ -83,6 +85,9 @@ func (m *Maker) Letter(f Folder, i int) Letter {
 	}
 	if r.IntN(20) == 0 {
 		flags = append(flags, `\Flagged`)
+	}
+	if f.Plain {
+		flags = nil
 	}
 	m.body.Reset()
 	m.write(r, f, i, date)
