@@ -94,11 +94,13 @@ func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) 
 	if nc.Greeted {
 		w.greeting = []byte("+OK\r\n") // the real one was said in plain text, by anybody
 	}
-	if err := s.greet(); err != nil {
-		return nil, w.fail(notLost(err))
+	err := s.greet()
+	if err == nil {
+		err = s.signIn(ctx)
 	}
-	if err := s.signIn(ctx); err != nil {
-		return nil, w.fail(notLost(err))
+	if err != nil {
+		w.fail(err)
+		return nil, notLost(err)
 	}
 	return s, nil
 }

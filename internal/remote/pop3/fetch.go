@@ -36,7 +36,7 @@ func (s *Session) numbersOf(ctx context.Context, uids mail.UIDSet) (found []want
 	if err := s.resolve(ctx); err != nil {
 		return nil, nil, err
 	}
-	if uids.Len() > int64(len(s.numbers)) { // perhaps a range without end
+	if uids.Len() > maxMessages { // a range without end
 		for uid, n := range s.numbers {
 			if uids.Contains(uid) {
 				found = append(found, wanted{uid, n})

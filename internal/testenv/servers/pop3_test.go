@@ -25,7 +25,12 @@ func TestPOP3(t *testing.T) {
 		}
 		defer conn.Close()
 		fmt.Fprintf(conn, "USER %s\r\nPASS %s\r\nSTAT\r\nQUIT\r\n", s.User, s.Password)
-		defer func() { if t.Failed() { out, _ := exec.Command("cat", s.Log).Output(); t.Logf("%s", out) } }()
+		defer func() {
+			if t.Failed() {
+				out, _ := exec.Command("cat", s.Log).Output()
+				t.Logf("%s", out)
+			}
+		}()
 		ask(t, bufio.NewReader(conn))
 	})
 	t.Run("courier", func(t *testing.T) {

@@ -1,0 +1,326 @@
+// Package popserver is a POP3 server that does what real ones won't: it has no UIDL, gives a name twice, tells wrong sizes, breaks
+// off, refuses. It holds its mail in memory and shares no code with internal/remote/pop3.
+package popserver
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Message is one message, with CRLFs as it goes over the wire.
+type Message struct{ ID, Body string }
+
+// Quirks are what the server does otherwise than it should.
+type Quirks struct {
+	NoUIDL, NoTOP, NoCapa, NoPipelining bool
+	// Size is what LIST tells of a message's size, nil for what is so.
+	Size func(m Message) int
+	// Stat is added to the number that STAT tells.
+	Stat int
+	// Listing, if set, has the listings leave messages out.
+	Listing func(i int) bool
+	// CutRetr hangs up after so many bytes of every message's text, if it is longer; 0 does not.
+	CutRetr int
+	// Refuse has RETR refused for messages with this ID.
+	Refuse string
+	// SignIn is the answer to a sign-in, empty for what is so.
+	SignIn string
+	// RefuseDele has every DELE refused, IgnoreDele accepted and not done; Quit is the answer to QUIT, empty for what is so.
+	RefuseDele, IgnoreDele bool
+	Quit                   string
+	// HangUpAtQuit closes the connection without an answer, and deletes nothing.
+	HangUpAtQuit bool
+	// Stamp is the timestamp of the greeting, for APOP; Capabilities are more of them.
+	Stamp        string
+	Capabilities []string
+}
+
+// Server is a running server with one mailbox, whose user is "u" and whose password is "secret".
+type Server struct {
+	l net.Listener
+
+	mu       sync.Mutex
+	mail     []Message
+	quirks   Quirks
+	sessions int
+	retrs    int // messages sent whole
+	commands []string
+}
+
+// New starts a server, which ends with the test.
+func New(t testing.TB, mail ...Message) *Server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{l: l, mail: mail}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer c.Close()
+				s.serve(c)
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); running.Wait() })
+	return s
+}
+
+// Port is where it listens, on 127.0.0.1.
+func (s *Server) Port() int { return s.l.Addr().(*net.TCPAddr).Port }
+
+// Set changes what the server does from the next session on.
+func (s *Server) Set(q Quirks) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quirks = q
+}
+
+// Put replaces the mailbox.
+func (s *Server) Put(mail ...Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mail = mail
+}
+
+// Mail is what is in the mailbox.
+func (s *Server) Mail() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Message(nil), s.mail...)
+}
+
+// Retrieved is how many messages were sent whole so far.
+func (s *Server) Retrieved() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retrs
+}
+
+// Commands are the lines that clients sent so far.
+func (s *Server) Commands() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.commands...)
+}
+
+// session is one connection.
+type session struct {
+	*Server
+	w       *bufio.Writer
+	q       Quirks
+	mail    []Message
+	deleted map[int]bool
+	in      bool
+}
+
+func (s *Server) serve(c net.Conn) {
+	s.mu.Lock()
+	x := &session{Server: s, w: bufio.NewWriter(c), q: s.quirks, mail: append([]Message(nil), s.mail...), deleted: map[int]bool{}}
+	s.sessions++
+	s.mu.Unlock()
+	x.say("+OK ready " + x.q.Stamp)
+	r := bufio.NewReader(c)
+	for {
+		if r.Buffered() == 0 && x.w.Flush() != nil {
+			return
+		}
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimRight(line, "\r\n")
+		s.mu.Lock()
+		s.commands = append(s.commands, line)
+		s.mu.Unlock()
+		if !x.do(line) {
+			_ = x.w.Flush()
+			return
+		}
+	}
+}
+
+func (x *session) say(lines ...string) {
+	for _, l := range lines {
+		fmt.Fprintf(x.w, "%s\r\n", l)
+	}
+}
+
+// do obeys a command, and reports whether the session goes on.
+func (x *session) do(line string) bool {
+	verb, arg, _ := strings.Cut(line, " ")
+	verb = strings.ToUpper(verb)
+	if x.in {
+		return x.transaction(verb, arg)
+	}
+	switch verb {
+	case "CAPA":
+		x.capa()
+	case "USER":
+		x.say("+OK")
+	case "PASS":
+		return x.signIn(arg == "secret")
+	case "APOP":
+		sum := md5.Sum([]byte(x.q.Stamp + "secret"))
+		return x.signIn(x.q.Stamp != "" && arg == "u "+hex.EncodeToString(sum[:]))
+	case "QUIT":
+		x.say("+OK")
+		return false
+	default:
+		x.say("-ERR unknown")
+	}
+	return true
+}
+
+func (x *session) capa() {
+	if x.q.NoCapa {
+		x.say("-ERR unknown")
+		return
+	}
+	x.say("+OK", "USER")
+	if !x.q.NoPipelining {
+		x.say("PIPELINING")
+	}
+	if !x.q.NoUIDL {
+		x.say("UIDL")
+	}
+	if !x.q.NoTOP {
+		x.say("TOP")
+	}
+	x.say(x.q.Capabilities...)
+	x.say(".")
+}
+
+func (x *session) signIn(right bool) bool {
+	switch {
+	case x.q.SignIn != "":
+		x.say(x.q.SignIn)
+	case !right:
+		x.say("-ERR [AUTH] no")
+	default:
+		x.in = true
+		x.say("+OK")
+	}
+	return true
+}
+
+func (x *session) transaction(verb, arg string) bool {
+	words := strings.Fields(arg)
+	n := 0
+	if len(words) > 0 {
+		n, _ = strconv.Atoi(words[0])
+	}
+	known := n >= 1 && n <= len(x.mail) && !x.deleted[n]
+	switch {
+	case verb == "STAT":
+		x.say(fmt.Sprintf("+OK %d %d", len(x.mail)+x.q.Stat, 1000*len(x.mail)))
+	case verb == "LIST":
+		x.list(func(m Message) string {
+			if x.q.Size != nil {
+				return strconv.Itoa(x.q.Size(m))
+			}
+			return strconv.Itoa(len(m.Body))
+		})
+	case verb == "UIDL" && !x.q.NoUIDL:
+		x.list(func(m Message) string { return m.ID })
+	case verb == "NOOP":
+		x.say("+OK")
+	case verb == "QUIT":
+		return x.quit()
+	case !known:
+		x.say("-ERR no such message or command")
+	case verb == "RETR" && x.mail[n-1].ID == x.q.Refuse:
+		x.say("-ERR it is damaged")
+	case verb == "RETR":
+		return x.text(x.mail[n-1].Body, x.q.CutRetr)
+	case verb == "TOP" && !x.q.NoTOP:
+		head, _, _ := strings.Cut(x.mail[n-1].Body, "\r\n\r\n")
+		return x.text(head+"\r\n\r\n", 0)
+	case verb == "DELE" && x.q.RefuseDele:
+		x.say("-ERR not allowed")
+	case verb == "DELE":
+		x.deleted[n] = true
+		x.say("+OK")
+	default:
+		x.say("-ERR unknown")
+	}
+	return true
+}
+
+func (x *session) list(tell func(Message) string) {
+	x.say("+OK")
+	for i, m := range x.mail {
+		if x.q.Listing == nil || x.q.Listing(i) {
+			x.say(fmt.Sprintf("%d %s", i+1, tell(m)))
+		}
+	}
+	x.say(".")
+}
+
+// text sends a message, of which every line that begins with a dot gets another one.
+func (x *session) text(body string, cut int) bool {
+	x.say("+OK")
+	var b bytes.Buffer
+	for line := range strings.SplitAfterSeq(body, "\r\n") {
+		if strings.HasPrefix(line, ".") {
+			b.WriteByte('.')
+		}
+		b.WriteString(line)
+	}
+	if !strings.HasSuffix(body, "\r\n") && body != "" {
+		b.WriteString("\r\n")
+	}
+	if cut > 0 && b.Len() > cut {
+		_, _ = x.w.Write(b.Bytes()[:cut])
+		return false
+	}
+	_, _ = x.w.Write(b.Bytes())
+	x.say(".")
+	x.mu.Lock()
+	x.retrs++
+	x.mu.Unlock()
+	return true
+}
+
+func (x *session) quit() bool {
+	if x.q.HangUpAtQuit {
+		return false
+	}
+	if x.q.Quit == "" && !x.q.IgnoreDele {
+		x.mu.Lock()
+		gone := map[Message]int{}
+		for n := range x.deleted {
+			gone[x.mail[n-1]]++
+		}
+		var left []Message
+		for _, m := range x.Server.mail {
+			if gone[m] > 0 {
+				gone[m]--
+				continue
+			}
+			left = append(left, m)
+		}
+		x.Server.mail = left
+		x.mu.Unlock()
+	}
+	if x.q.Quit != "" {
+		x.say(x.q.Quit)
+	} else {
+		x.say("+OK")
+	}
+	return false
+}
