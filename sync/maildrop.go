@@ -165,15 +165,16 @@ func (r *run) nameMaildrop(ctx context.Context, s remote.Maildrop) error {
 		m := &d.known[i]
 		numbered[i] = plan.Numbered{Row: m.ID, UID: m.UID, ID: m.EmailID, Size: m.RemoteSize}
 	}
-	d.match = plan.MatchListing(listed, numbered, d.listing.Partial)
+	d.match = plan.MatchListing(listed, numbered, d.listing.Named, d.listing.Partial)
 	d.uids = make([]mail.UID, len(listed))
 	for i, k := range d.match.Known {
-		if k >= 0 {
+		switch {
+		case k >= 0:
 			d.uids[i] = d.known[k].UID
-			continue
+		case !d.match.Untold[i]:
+			d.uids[i] = d.next
+			d.next++
 		}
-		d.uids[i] = d.next
-		d.next++
 	}
 	s.Name(d.uids)
 	return nil
@@ -202,12 +203,12 @@ func (r *run) missMaildrop(ctx context.Context) error {
 			if m.EmailID != "" {
 				departed = append(departed, departure(*m, r.now()))
 			}
-		case plan.Lost:
-			f.pair(*m).Remote = plan.Lost
+		case plan.Lost: // if it is found, it is by its whole content
+			p := f.pair(*m)
+			p.Remote, p.Due = plan.Lost, leavesMaildrop(m) && r.isDue(m.Date) && !d.listing.Partial
 		default:
-			leaves := m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed)
 			switch {
-			case !leaves:
+			case !leavesMaildrop(m):
 			case r.isDue(m.Date) && !d.listing.Partial:
 				f.pair(*m).Due = true
 			case d.oldest.IsZero() || m.Date.Before(d.oldest):
@@ -228,6 +229,12 @@ func (r *run) missMaildrop(ctx context.Context) error {
 	})
 }
 
+// leavesMaildrop reports whether a message is one that the Maildir has, or that the person has deleted from it. Others, that were not
+// transferred, stay.
+func leavesMaildrop(m *state.Message) bool {
+	return m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed)
+}
+
 // departure is what is kept of a message that leaves the maildrop.
 func departure(m state.Message, at time.Time) state.Departed {
 	out := state.Departed{ID: m.EmailID, Size: m.RemoteSize, Header: m.Header, At: at}
@@ -244,10 +251,13 @@ func (r *run) takeMaildrop(ctx context.Context, s remote.Maildrop) error {
 	var dated, doubtful mail.UIDSet
 	suspects := d.suspects()
 	for i, k := range d.match.Known {
-		if k >= 0 {
+		l := d.listing.Messages[i]
+		if d.match.Untold[i] && l.Size >= 0 {
+			r.fail(d.f.name, errUntold)
+		}
+		if k >= 0 || d.match.Untold[i] {
 			continue
 		}
-		l := d.listing.Messages[i]
 		m := remote.Message{UID: d.uids[i], Size: l.Size, EmailID: l.ID}
 		fresh = append(fresh, m)
 		if r.set.Since != nil && r.park(m.Size, time.Time{}) == plan.Agreed {
@@ -277,6 +287,8 @@ func (r *run) takeMaildrop(ctx context.Context, s remote.Maildrop) error {
 	}
 	return r.recallDeparted(ctx, s, fresh)
 }
+
+var errUntold = errors.New("the server did not list all of its messages by name (UIDL); those are left for the next sync, because they may be here already")
 
 func (r *run) dropBox() remote.Box {
 	return remote.Box{Name: r.drop.f.mailbox, UIDValidity: r.drop.f.validity()}
@@ -469,6 +481,11 @@ func (r *run) commitMaildrop(ctx context.Context) error {
 	if len(d.f.remoteNew) > 0 && (oldest.IsZero() || r.started.Before(oldest)) {
 		oldest = r.started
 	}
+	for _, b := range d.back {
+		if b.row.ID != 0 && b.row.Date.Before(oldest) {
+			oldest = b.row.Date
+		}
+	}
 	text := ""
 	if !oldest.IsZero() {
 		text = strconv.FormatInt(oldest.Unix(), 10)
@@ -563,6 +580,9 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		r.soil(d.f)
 		r.fail(d.f.name, fmt.Errorf("the server refused to delete %d of %d messages; the next sync tries again", pending.Len(), uids.Len()))
 		uids = uids.Minus(pending)
+	}
+	if d.f.selected != nil {
+		d.f.selected.HighestModSeq = 0 // if the next listing is the same, the server has deleted nothing
 	}
 	return r.recordRemoved(ctx, leaving, uids)
 }

@@ -62,6 +62,7 @@ func (d *drop) find(ctx context.Context, s remote.Maildrop, box remote.Box) (at 
 		switch {
 		case k >= 0:
 			at[d.known[k].ID] = d.uids[i]
+		case d.match.Untold[i]:
 		case d.match.Doubtful[i]:
 			doubtful.Add(d.uids[i])
 		default:

@@ -28,6 +28,8 @@ type Listing struct {
 	// Mark is a digest of Messages: as long as it is the same they are the same ones. It is 0 if the server does not tell them
 	// apart.
 	Mark uint64
+	// Named: the server gives its messages IDs. One that has none then is one of which it did not say all.
+	Named bool
 	// Partial: the server's answers contradict each other. That a message is not listed says nothing, and what is listed may not
 	// be what it is taken for: nothing may be removed.
 	Partial bool

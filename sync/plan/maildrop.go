@@ -34,6 +34,8 @@ type Numbered struct {
 type ListingMatch struct {
 	// Known has, for every listed message, the index of the known one that it is, -1 if there is none.
 	Known []int
+	// Untold marks listed messages of which the server did not say all; they are left for later.
+	Untold []bool
 	// Doubtful marks listed messages whose names don't tell whether they are known. Only their content can.
 	Doubtful []bool
 	// Remote says what became of every known message: Present, Gone or, if it may be one of the doubtful ones, Lost.
@@ -42,13 +44,16 @@ type ListingMatch struct {
 
 // MatchListing finds known messages in a maildrop's listing by their names. A name is believed if it is one message's only, in the
 // listing and among the known ones, and if the size is the same: servers give names twice, or to another message later. partial
-// says that the listing is not whole: what it leaves out is not gone.
-func MatchListing(listed []Listed, known []Numbered, partial bool) ListingMatch {
-	m := ListingMatch{Known: make([]int, len(listed)), Doubtful: make([]bool, len(listed)), Remote: make([]Presence, len(known))}
-	type named struct{ times, at int }
-	byID := make(map[string]named, len(known))
+// says that the listing is not whole: what it leaves out is not gone, and a message without the name that it should have, where
+// named says so, or without a size is not looked at: it may be a known one.
+func MatchListing(listed []Listed, known []Numbered, named, partial bool) ListingMatch {
+	m := ListingMatch{
+		Known: make([]int, len(listed)), Untold: make([]bool, len(listed)), Doubtful: make([]bool, len(listed)), Remote: make([]Presence, len(known)),
+	}
+	type row struct{ times, at int }
+	byID := make(map[string]row, len(known))
 	for i := range known {
-		byID[known[i].ID] = named{byID[known[i].ID].times + 1, i}
+		byID[known[i].ID] = row{byID[known[i].ID].times + 1, i}
 	}
 	times := make(map[string]int, len(listed))
 	for i := range listed {
@@ -56,7 +61,7 @@ func MatchListing(listed []Listed, known []Numbered, partial bool) ListingMatch 
 	}
 	for i := range known {
 		switch {
-		case known[i].ID == "" || times[known[i].ID] > 0:
+		case known[i].ID == "" && !(named && partial) || known[i].ID != "" && times[known[i].ID] > 0:
 			m.Remote[i] = Lost // until it is found
 		case !partial:
 			m.Remote[i] = Gone
@@ -66,6 +71,8 @@ func MatchListing(listed []Listed, known []Numbered, partial bool) ListingMatch 
 		m.Known[i] = -1
 		k, isKnown := byID[l.ID]
 		switch {
+		case partial && l.ID == "" && (named || l.Size < 0):
+			m.Untold[i] = true
 		case l.ID != "" && !isKnown:
 			m.Doubtful[i] = times[l.ID] > 1
 		case l.ID == "" || times[l.ID] > 1 || k.times > 1 || !sameSize(l.Size, known[k.at].Size):

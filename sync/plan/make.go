@@ -209,6 +209,9 @@ func (m *maker) planPair(r *remoteMessage, l *localMessage) {
 	}
 	m.add(op)
 	m.setFlags(Op{Folder: op.Folder, Row: row, UID: op.UID, Name: op.Name}, f)
+	if r.Due {
+		m.leaveMaildrop(op)
+	}
 }
 
 // --- Flags ---

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -90,7 +91,7 @@ func (s *Session) readListing() (*listing, error) {
 				sum.Write(line)
 				sum.Write([]byte{'\n'})
 				n, rest, ok := numbered(line)
-				if !ok || !isID(rest) {
+				if !ok || len(rest) == 0 {
 					l.Partial = true
 					return nil
 				}
@@ -99,7 +100,7 @@ func (s *Session) readListing() (*listing, error) {
 					return err
 				}
 				l.Partial = l.Partial || m.ID != ""
-				m.ID = string(rest)
+				m.ID = idOf(rest)
 				return nil
 			})
 			if err != nil {
@@ -107,6 +108,7 @@ func (s *Session) readListing() (*listing, error) {
 			}
 		}
 	}
+	l.Named = s.hasUIDL
 	l.Partial = l.Partial || sized != count || s.hasUIDL && named != count || len(l.Messages) != count
 	l.finish(sum.Sum(nil), s.hasUIDL)
 	s.traceIn(fmt.Sprintf("(%d messages)", len(l.Messages)))
@@ -174,6 +176,15 @@ func firstWord(b []byte) []byte {
 		return b[:i]
 	}
 	return b
+}
+
+// idOf is the server's name for a message or, where that can't be one, what it can be told by all the same.
+func idOf(name []byte) string {
+	if isID(name) {
+		return string(name)
+	}
+	sum := sha256.Sum256(name)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // isID reports whether a server's name for a message can be one: printable ASCII without spaces (RFC 1939, section 7). Longer ones

@@ -243,7 +243,9 @@ func TestListing(t *testing.T) {
 		{"STAT says more", popserver.Quirks{Stat: 1}, []popserver.Message{a, b}, true, false, []string{"a", "b", ""}},
 		{"STAT says less", popserver.Quirks{Stat: -1}, []popserver.Message{a, b}, true, false, []string{"a"}},
 		{"lists are cut short", popserver.Quirks{Listing: first}, []popserver.Message{a, b}, true, false, []string{"a", ""}},
-		{"a name that can't be one", popserver.Quirks{}, []popserver.Message{{ID: "a b", Body: letter(1)}, b}, true, false, []string{"", "b"}},
+		{"a name that can't be one", popserver.Quirks{}, []popserver.Message{{ID: "a b", Body: letter(1)}, b}, false, true,
+			[]string{"sha256:c8687a08aa5d6ed2044328fa6a697ab8e96dc34291e8c2034ae8c38e6fcc6d65", "b"}},
+		{"a name is missing", popserver.Quirks{}, []popserver.Message{{ID: " ", Body: letter(1)}, b}, true, false, []string{"", "b"}},
 		{"sizes are nonsense", popserver.Quirks{Size: func(popserver.Message) int { return -7 }}, []popserver.Message{a}, true, false, []string{"a"}},
 	} {
 		server := popserver.New(t, tt.mail...)

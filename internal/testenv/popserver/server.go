@@ -51,7 +51,7 @@ type Server struct {
 	mail     []Message
 	quirks   Quirks
 	sessions int
-	retrs    int // messages sent whole
+	retrs    int // messages that were asked for
 	commands []string
 }
 
@@ -104,7 +104,7 @@ func (s *Server) Mail() []Message {
 	return append([]Message(nil), s.mail...)
 }
 
-// Retrieved is how many messages were sent whole so far.
+// Retrieved is how many messages were asked for so far.
 func (s *Server) Retrieved() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,6 +246,9 @@ func (x *session) transaction(verb, arg string) bool {
 	case verb == "RETR" && x.mail[n-1].ID == x.q.Refuse:
 		x.say("-ERR it is damaged")
 	case verb == "RETR":
+		x.mu.Lock()
+		x.retrs++
+		x.mu.Unlock()
 		return x.text(x.mail[n-1].Body, x.q.CutRetr)
 	case verb == "TOP" && !x.q.NoTOP:
 		head, _, _ := strings.Cut(x.mail[n-1].Body, "\r\n\r\n")
@@ -290,9 +293,6 @@ func (x *session) text(body string, cut int) bool {
 	}
 	_, _ = x.w.Write(b.Bytes())
 	x.say(".")
-	x.mu.Lock()
-	x.retrs++
-	x.mu.Unlock()
 	return true
 }
 
