@@ -170,7 +170,7 @@ func TestSettings(t *testing.T) {
 		Name: "a", Maildir: "/m", Layout: config.MaildirPlus, Mode: config.Archive, Include: []string{"x"}, Exclude: []string{"y"},
 		Map: map[string]string{"s": "l"}, Subscribed: true, Create: config.CreateServer, MaxDelete: config.MaxDelete{IsShare: true, Percent: 25},
 		Trash: "Trash", Expunge: true, Undo: time.Hour, MaxMessageSize: 9, Connections: 3, StatePath: "/s",
-		IMAP: config.IMAP{Config: transport.Config{Host: "h"}, User: "u"},
+		IMAP: config.IMAP{Server: config.Server{Config: transport.Config{Host: "h"}, User: "u"}},
 	}
 	want := mailsync.Settings{
 		Account: "a", Owner: state.Owner{Kind: "imap", Host: "h", User: "u"}, Root: "/m", Layout: maildir.PlusPlus, StatePath: "/s",

@@ -48,10 +48,10 @@ func TestDefaults(t *testing.T) {
 		Name: "a", Maildir: "/mail/a", Layout: Nested, Mode: TwoWay, Include: []string{"*"}, Create: CreateBoth,
 		MaxDelete: MaxDelete{IsShare: true, Percent: 50}, Undo: 30 * 24 * time.Hour, Connections: 4, Compress: CompressAuto,
 		StatePath: "/mail/a/.satchel.db",
-		IMAP: IMAP{
+		IMAP: IMAP{Server{
 			Config: transport.Config{Host: "h.example", Port: 993, TLS: transport.Implicit},
 			User:   "u", Auth: auth.Auto,
-		},
+		}},
 	}
 	if d := cmp.Diff(want, a, cmp.Comparer(func(a, b Since) bool { return a == b })); d != "" {
 		t.Error(d)
@@ -95,10 +95,10 @@ password_command = ["printf", "s3cret\n"]
 		Map:        map[string]string{"[Gmail]/Sent Mail": "Sent", "a.b": "A/B"},
 		Subscribed: true, Create: CreateServer, MaxDelete: MaxDelete{Count: 100}, Trash: "Deleted/Items", Expunge: true,
 		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, Compress: CompressOn, StatePath: "/var/state/a.db",
-		IMAP: IMAP{
+		IMAP: IMAP{Server{
 			Config: transport.Config{Host: "127.0.0.1", Port: 1143, TLS: transport.Off, AllowPlaintext: true},
 			User:   "u@x", Auth: auth.ScramSHA256,
-		},
+		}},
 	}
 	if d := cmp.Diff(want, a, cmp.Comparer(func(a, b Since) bool { return a == b })); d != "" {
 		t.Error(d)
@@ -203,7 +203,7 @@ func TestErrors(t *testing.T) {
 func TestLaterKeysAreUnknown(t *testing.T) {
 	for _, key := range []string{
 		`daily_download = "0"`, `daily_upload = "0"`, `watch_connections = 2`, `poll = "5m"`, `on_new_mail = ""`,
-		"[account.a.pop3]\nhost = \"h\"", "[account.a.smtp]\nhost = \"h\"", "[watch]\nmetrics = \"\"",
+		"[account.a.smtp]\nhost = \"h\"", "[watch]\nmetrics = \"\"",
 	} {
 		text := minimal(key, "")
 		if strings.HasPrefix(key, "[") {
@@ -522,7 +522,12 @@ func TestExample(t *testing.T) {
 		t.Fatalf("with the comment signs taken away: %v", err)
 	}
 	for i := range plain.Accounts {
-		plain.Accounts[i].IMAP.Password, whole.Accounts[i].IMAP.Password = nil, nil
+		for _, a := range []*Account{&plain.Accounts[i], &whole.Accounts[i]} {
+			a.IMAP.Password = nil
+			if a.POP3 != nil {
+				a.POP3.Password = nil
+			}
+		}
 	}
 	for i := range whole.Accounts {
 		if len(whole.Accounts[i].Exclude) == 0 { // an empty list and none are the same
@@ -548,9 +553,16 @@ func TestExample(t *testing.T) {
 			t.Fatalf("only %d keys in %s: %v", len(tt.known), tt.path(), tt.known)
 		}
 		for _, key := range tt.known {
-			if !tt.has(key) {
+			if !tt.has(key) && key != "pop3" { // which another account has
 				t.Errorf("config.example.toml lacks %s", tt.path(key))
 			}
+		}
+	}
+	pt := root.table("account", "").table("old", "").table("pop3", "")
+	r.pop3(pt)
+	for _, key := range pt.known {
+		if !pt.has(key) && !it.has(key) {
+			t.Errorf("config.example.toml lacks %s", pt.path(key))
 		}
 	}
 }
@@ -559,6 +571,7 @@ func TestExample(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(minimal("", ""))
 	f.Add(minimal("mode = \"x\"\nmap = { a = \"b\" }", "port = 0"))
+	f.Add(strings.Replace(minimal("", "keep_on_server = \"30d\""), "imap", "pop3", 1))
 	f.Add("account.a.\"\".c = 1\n\"\" = 2\n[[account]]\n[watch]\nx = '''\n'''\n")
 	f.Add("\ufeff[account]\r\na = { imap = { host = 3 } }")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -582,7 +595,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if cfg != nil {
 			for _, a := range cfg.Accounts {
-				if a.Name == "" || !filepath.IsAbs(a.Maildir) || !filepath.IsAbs(a.StatePath) || a.IMAP.Host == "" || a.IMAP.Port == 0 {
+				if a.Name == "" || !filepath.IsAbs(a.Maildir) || !filepath.IsAbs(a.StatePath) || a.Server().Host == "" || a.Server().Port == 0 {
 					t.Fatalf("%+v", a)
 				}
 			}

@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/remote":           {"internal/mail"},
 	"internal/remote/transport": {"internal/remote", "internal/mail", "internal/shell"},
 	"internal/remote/imap":      {"internal/remote", "internal/remote/transport", "internal/auth", "internal/mail"},
+	"internal/remote/pop3":      {"internal/remote", "internal/remote/transport", "internal/auth", "internal/mail"},
 	"internal/demo":             {"sync", "internal/mail"},
 	"internal/testenv/...":      {"..."},
 	// The benchmark measures the program from outside and knows nothing of it.
@@ -46,7 +47,8 @@ var kept = map[string][]string{
 	"github.com/emersion/go-imap/":  {"internal/remote/imap", "internal/demo", "internal/testenv/..."},
 	"modernc.org/sqlite":            {"state"},
 	"github.com/klauspost/compress": {"internal/remote/imap"},
-	"github.com/emersion/go-sasl":   {"internal/auth", "internal/remote/imap"},
+	"github.com/emersion/go-sasl":   {"internal/auth", "internal/remote/imap", "internal/remote/pop3"},
+	"github.com/knadh/go-pop3":      {"internal/remote/pop3"},
 	"github.com/BurntSushi/toml":    {"internal/config"},
 	"github.com/spf13/cobra":        {"cmd/satchel"},
 	module + "internal/testenv":     {"internal/testenv/...", "bench/..."},
@@ -177,6 +179,8 @@ func TestComplaints(t *testing.T) {
 	}{
 		{"sync", module + "internal/config", 1},
 		{"sync", module + "internal/remote/imap", 1},
+		{"sync", module + "internal/remote/pop3", 1},
+		{"internal/remote/imap", "github.com/knadh/go-pop3", 1},
 		{"sync", module + "cmd/satchel", 2},
 		{"sync", "github.com/emersion/go-imap/v2", 1},
 		{"sync", "os", 0},
