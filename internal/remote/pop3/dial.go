@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gopop3 "github.com/knadh/go-pop3"
@@ -40,8 +41,9 @@ type Config struct {
 
 // Dialer opens sessions. It implements remote.Dialer and may be used concurrently.
 type Dialer struct {
-	cfg  Config
-	book book
+	cfg      Config
+	book     book
+	accepted atomic.Pointer[auth.Secret] // what the last session signed in with, nil before the first
 }
 
 var _ remote.Dialer = (*Dialer)(nil)
@@ -70,8 +72,23 @@ func NewDialer(cfg Config) *Dialer {
 
 const opSignIn = "signing in"
 
-// Dial connects and signs in. The session is a remote.Maildrop.
+// Dial connects and signs in. The session is a remote.Maildrop. When the server does not take any more what it took before it asks for
+// a new secret, and tries once more if there is one.
 func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
+	s, err := d.dial(ctx)
+	if old := d.accepted.Load(); old != nil && remote.ClassOf(err) == remote.Auth {
+		if source, ok := d.cfg.Secret.(auth.Renewer); ok && source.Renew(ctx, *old) {
+			s, err = d.dial(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.accepted.Store(s.secret)
+	return s, nil
+}
+
+func (d *Dialer) dial(ctx context.Context) (*Session, error) {
 	if ctx.Err() != nil {
 		return nil, notLost(lost(context.Cause(ctx)))
 	}
@@ -79,11 +96,7 @@ func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.open(ctx, nc)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return d.open(ctx, nc)
 }
 
 // open makes a session of a connection.

@@ -8,6 +8,7 @@ import (
 
 	gopop3 "github.com/knadh/go-pop3"
 
+	"github.com/satchel-mail/satchel/internal/auth"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
@@ -19,6 +20,8 @@ type Session struct {
 	pop    *gopop3.Conn
 	secure bool
 	book   *book
+
+	secret *auth.Secret // what it signed in with, nil if that took none
 
 	stamp   string // of the greeting, for APOP
 	caps    []string

@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -530,6 +531,33 @@ func TestSASL(t *testing.T) {
 			t.Error("it signed in")
 		}
 	})
+}
+
+// rotating gives another secret each time it is asked anew.
+type rotating struct{ n int }
+
+func (r *rotating) Secret(context.Context) (auth.Secret, error) {
+	r.n++
+	if r.n == 1 {
+		return auth.NewSecret("secret")
+	}
+	return auth.NewSecret("newer")
+}
+
+// TestSecretRunsOut: what was taken before and is not any more is asked for anew, once.
+func TestSecretRunsOut(t *testing.T) {
+	server := popserver.New(t)
+	d := dialer(server)
+	source := &rotating{}
+	d.cfg.Secret = auth.Once(source)
+	_ = open(t, d).Close()
+	server.Set(popserver.Quirks{SignIn: "-ERR [AUTH] expired"})
+	if _, err := d.Dial(t.Context()); remote.ClassOf(err) != remote.Auth || source.n != 2 {
+		t.Errorf("asked %d times, %v", source.n, err)
+	}
+	if c := server.Commands(); !slices.Contains(c, "PASS newer") {
+		t.Errorf("%q", c)
+	}
 }
 
 // TestUnsendable: no user name or password makes a command of its own.

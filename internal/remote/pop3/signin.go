@@ -37,6 +37,7 @@ func (s *Session) signIn(ctx context.Context) error {
 		if secret, err = s.cfg.Secret.Secret(ctx); err != nil {
 			return &remote.Error{Class: remote.Auth, Op: "getting the password", Err: err}
 		}
+		s.secret = &secret
 		s.wire.begin() // asking may have taken its time
 	}
 	switch {
