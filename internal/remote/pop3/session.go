@@ -108,7 +108,7 @@ func (s *Session) Capabilities() remote.Capabilities {
 	for _, c := range s.caps {
 		name, _, _ := strings.Cut(c, " ")
 		switch strings.ToUpper(name) {
-		case "PIPELINING", "UIDL", "TOP", "SASL", "USER", "RESP-CODES", "AUTH-RESP-CODE", "LOGIN-DELAY":
+		case "CAPA", "PIPELINING", "UIDL", "TOP", "SASL", "USER", "RESP-CODES", "AUTH-RESP-CODE", "LOGIN-DELAY":
 			out.Used = append(out.Used, c)
 		}
 	}

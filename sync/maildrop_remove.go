@@ -1,0 +1,146 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// removeFromMaildrop deletes messages on the server. It does so in one go, for all folders, because it ends the session. Each is looked
+// at once more: what is to stay in the Maildir must be there, and what the person has deleted must be gone. Nothing counts as
+// deleted before the server has confirmed all of it.
+func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
+	d := r.drop
+	if len(ops) == 0 || d == nil || d.f.failed != nil {
+		return nil
+	}
+	var leaving []leaver
+	var uids mail.UIDSet
+	for _, op := range ops {
+		f := r.byName[op.Folder]
+		var m state.Message
+		err := r.view(ctx, func(tx *state.Tx) (err error) {
+			if m, err = rowFor(tx, f, op); errors.Is(err, state.ErrNotFound) {
+				m, err = state.Message{}, nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		there, err := r.hasFile(ctx, f, m)
+		if err != nil {
+			return err
+		}
+		if m.ID == 0 || op.Kept != there {
+			// It was not delivered after all, or the person deleted it meanwhile or brought it back: the next look decides.
+			if m.ID != 0 || !op.Kept {
+				r.doubt(f)
+			}
+			r.soil(d.f)
+			continue
+		}
+		m.UID = op.UID
+		leaving = append(leaving, leaver{m, op.Kept})
+		uids.Add(op.UID)
+	}
+	if uids.IsEmpty() {
+		return nil
+	}
+	var pending mail.UIDSet
+	err := r.pool.with(ctx, func(s remote.Session) error {
+		found, err := s.Fetch(ctx, r.dropBox(), uids, remote.FetchItems{})
+		if err != nil {
+			return err
+		}
+		var present mail.UIDSet
+		for _, m := range found {
+			present.Add(m.UID)
+		}
+		if !uids.Minus(present).IsEmpty() {
+			r.soil(d.f)
+			uids = present
+		}
+		pending, err = s.Expunge(ctx, r.dropBox(), present)
+		return err
+	})
+	if err != nil {
+		r.soil(d.f)
+		if !r.ofFolder(ctx, err) {
+			return err
+		}
+		r.fail(d.f.name, fmt.Errorf("deleting on the server: %w", err))
+		return nil
+	}
+	if !pending.IsEmpty() {
+		r.soil(d.f)
+		r.fail(d.f.name, fmt.Errorf("the server refused to delete %d of %d messages; the next sync tries again", pending.Len(), uids.Len()))
+		uids = uids.Minus(pending)
+	}
+	if d.f.selected != nil {
+		d.f.selected.HighestModSeq = 0 // if the next listing is the same, the server has deleted nothing
+	}
+	return r.recordRemoved(ctx, leaving, uids)
+}
+
+// leaver is a message that is to leave the maildrop; kept says that it stays in the Maildir.
+type leaver struct {
+	state.Message
+	kept bool
+}
+
+// hasFile reports whether the file of a row is in the Maildir.
+func (r *run) hasFile(ctx context.Context, f *folder, m state.Message) (bool, error) {
+	if m.Name == "" || f.local == nil {
+		return false, nil
+	}
+	_, err := r.md.Stat(f.name, m.Name)
+	if errors.Is(err, maildir.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// recordRemoved records that the server has deleted messages.
+func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.UIDSet) error {
+	n := 0
+	err := r.update(ctx, func(tx *state.Tx) error {
+		for _, l := range leaving {
+			m := l.Message
+			if !removed.Contains(m.UID) {
+				continue
+			}
+			n++
+			if !l.kept {
+				m.Name = ""
+			}
+			if m.EmailID != "" {
+				if err := tx.PutDeparted(departure(m, r.now())); err != nil {
+					return err
+				}
+			}
+			if !l.kept {
+				if err := tx.DeleteMessage(m.ID); err != nil {
+					return err
+				}
+				continue
+			}
+			m.UID, m.Why, m.Text = 0, string(plan.OneWay), "deleted on the server once it was here"
+			m.RemoteFlags, m.RemoteHeld = mail.Flags{}, false
+			if err := tx.PutMessage(&m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		r.count(func(res *Result) { res.ToServer.Deleted += n })
+	}
+	return err
+}
