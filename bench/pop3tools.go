@@ -91,9 +91,9 @@ func (f fetchmail) command(a account) (meter.Command, error) {
 		return meter.Command{}, err
 	}
 	file, err := configure(a, "fetchmailrc", fmt.Sprintf(`poll %s service %d protocol pop3 uidl
-user "%s" password "%s" keep ssl sslcertck sslcertfile "%s"
+user "%s" password "%s" keep ssl no sslcertck
 mda "/bin/sh -c 'f=%s/tmp/$$; cat >$f && mv $f %s/new/'"
-`, dovecot.Host, a.Port, a.User, dovecot.Password, a.CAFile, dir, dir))
+`, dovecot.Host, a.Port, a.User, dovecot.Password, dir, dir)) // it does not find an address in a certificate
 	// It ends with 1 if there is nothing new.
 	script := `"$0" --fetchmailrc "$1" --silent --nosyslog --idfile "$2"; [ $? -le 1 ]`
 	return meter.Command{
@@ -115,6 +115,19 @@ func (g getmail6) command(a account) (meter.Command, error) {
 	if err != nil {
 		return meter.Command{}, err
 	}
+	deliverer := ""
+	if os.Geteuid() == 0 { // it does not deliver as root
+		owner, _, err := daemon.Names()
+		if err != nil {
+			return meter.Command{}, err
+		}
+		for _, d := range []string{dir, filepath.Join(dir, "cur"), filepath.Join(dir, "new"), filepath.Join(dir, "tmp")} {
+			if err := daemon.Give(d); err != nil {
+				return meter.Command{}, err
+			}
+		}
+		deliverer = "user = " + owner
+	}
 	file, err := configure(a, "getmailrc", fmt.Sprintf(`[retriever]
 type = SimplePOP3SSLRetriever
 server = %s
@@ -126,6 +139,7 @@ ca_certs = %s
 [destination]
 type = Maildir
 path = %s/
+%s
 
 [options]
 read_all = false
@@ -133,7 +147,7 @@ delete = false
 delivered_to = false
 received = false
 verbose = 0
-`, dovecot.Host, a.Port, a.User, dovecot.Password, a.CAFile, dir))
+`, dovecot.Host, a.Port, a.User, dovecot.Password, a.CAFile, dir, deliverer))
 	return meter.Command{
 		Argv: []string{"/usr/bin/python3", filepath.Join(g.root, "usr/bin/getmail"), "--rcfile", file, "--getmaildir", a.Home},
 		Env:  environment(a, "PYTHONPATH="+filepath.Join(g.root, "usr/lib/python3/dist-packages")),

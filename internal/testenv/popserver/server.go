@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,7 +63,7 @@ func New(t testing.TB, mail ...Message) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{l: l, mail: mail}
+	s := &Server{l: l, mail: slices.Clone(mail)}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -94,7 +95,7 @@ func (s *Server) Set(q Quirks) {
 func (s *Server) Put(mail ...Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mail = mail
+	s.mail = slices.Clone(mail)
 }
 
 // Mail is what is in the mailbox.
