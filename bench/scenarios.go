@@ -195,13 +195,13 @@ func scenarios() []scenario {
 		{
 			name: "pop3-pull-5k", title: "POP3: first pull, 5,000 messages of 2 KB", pop3: true, runs: 3, onePlace: true,
 			mailbox: unread("5k-unread", 5000), course: pull{},
-			tools: []string{subject, mpops, "fetchmail", "getmail6"},
+			tools:  []string{subject, mpops, "fetchmail", "getmail6"},
 			limits: []limit{{of: wall, factor: 0.7, than: []string{mpops}}},
 		},
 		{
 			name: "pop3-noop-5k", title: "POP3: nothing new, 5,000 messages kept on the server", pop3: true, often: 3,
 			mailbox: unread("5k-unread", 5000), course: idle{},
-			tools: []string{subject, mpops, "fetchmail", "getmail6"},
+			tools:  []string{subject, mpops, "fetchmail", "getmail6"},
 			limits: []limit{{of: wall, factor: 1.2, than: []string{mpops}}},
 		},
 		{
