@@ -65,9 +65,13 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		}
 		if !uids.Minus(present).IsEmpty() {
 			r.soil(d.f)
-			uids = present
 		}
-		pending, err = s.Expunge(ctx, r.dropBox(), present)
+		others, err := r.impostors(ctx, s, leaving, present)
+		if err != nil {
+			return err
+		}
+		uids = present.Minus(others)
+		pending, err = s.Expunge(ctx, r.dropBox(), uids)
 		return err
 	})
 	if err != nil {
@@ -87,6 +91,81 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		d.f.selected.HighestModSeq = 0 // if the next listing is the same, the server has deleted nothing
 	}
 	return r.recordRemoved(ctx, leaving, uids)
+}
+
+// impostors finds those of the messages that are not what their names say, because the server has given a name to another message of
+// the same size: that one is new. Nobody deletes it, nor what can't be read now. What was read in this session needs no second look.
+func (r *run) impostors(ctx context.Context, s remote.Session, leaving []leaver, uids mail.UIDSet) (mail.UIDSet, error) {
+	d := r.drop
+	var known, asked, same mail.UIDSet
+	for i, k := range d.match.Known {
+		if k >= 0 {
+			known.Add(d.uids[i])
+		}
+	}
+	rows := map[mail.UID]*state.Message{}
+	for i := range leaving {
+		if m := &leaving[i].Message; known.Contains(m.UID) && uids.Contains(m.UID) {
+			rows[m.UID] = m
+			asked.Add(m.UID)
+		}
+	}
+	if asked.IsEmpty() {
+		return asked, nil
+	}
+	heads, err := s.Fetch(ctx, r.dropBox(), asked, remote.FetchItems{Header: true})
+	if err != nil {
+		return asked, err
+	}
+	for _, h := range heads {
+		if h.Header != nil && h.Header.Header == rows[h.UID].Header {
+			same.Add(h.UID)
+		}
+	}
+	// A server may show another header by itself than it sends with the message.
+	unlike := asked.Minus(same)
+	found, err := bodiesOf(ctx, s, r.dropBox(), unlike)
+	if err != nil {
+		return unlike, err
+	}
+	var others []*state.Message
+	for uid := range unlike.All() {
+		switch c, read := found[uid]; {
+		case !read:
+			r.soil(d.f)
+		case c.Digest == rows[uid].Digest:
+			same.Add(uid)
+		default:
+			others = append(others, rows[uid])
+		}
+	}
+	return asked.Minus(same), r.unlink(ctx, others)
+}
+
+// unlink takes from rows what the server has under their names, which is another message's now: theirs are gone from there.
+func (r *run) unlink(ctx context.Context, rows []*state.Message) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	r.doubt(r.drop.f)
+	r.lookAgain() // for the new messages
+	return r.update(ctx, func(tx *state.Tx) error {
+		for _, row := range rows {
+			m := *row
+			r.log.Info("the server gave the name of a message to another one", "uidl", m.EmailID)
+			if m.Name == "" {
+				if err := tx.DeleteMessage(m.ID); err != nil {
+					return err
+				}
+				continue
+			}
+			m.UID, m.EmailID, m.Why, m.Text = 0, "", string(plan.OneWay), "gone from the server"
+			if err := tx.PutMessage(&m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // leaver is a message that is to leave the maildrop; kept says that it stays in the Maildir.

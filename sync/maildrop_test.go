@@ -189,6 +189,31 @@ func TestMaildropUIDLOfAnother(t *testing.T) {
 	w.brought(1, 0)
 }
 
+// TestMaildropDeletesNoOther: what a name meant when it was downloaded is looked at again before the message of that name is deleted.
+func TestMaildropDeletesNoOther(t *testing.T) {
+	for _, byPerson := range []bool{false, true} {
+		w := newPopWorld(t, 30*24*time.Hour, pop("1", 1), pop("2", 2), pop("3", 3))
+		w.set.Policy.UntilDeleted = byPerson
+		w.brought(3, 0)
+		other := pop("1", 7)
+		w.server.Put(other, pop("2", 2), pop("3", 3))
+		w.brought(0, 0)
+		if byPerson {
+			w.remove(pop("1", 1))
+			w.brought(1, 0)
+			w.has(other, pop("2", 2), pop("3", 3))
+			continue
+		}
+		w.now = w.now.Add(31 * 24 * time.Hour)
+		w.brought(1, 2)
+		w.has(pop("1", 1), pop("2", 2), pop("3", 3), other)
+		if left := w.server.Mail(); len(left) != 1 || left[0].Body != other.Body {
+			t.Errorf("the server has %v", left)
+		}
+		w.brought(0, 0)
+	}
+}
+
 // TestMaildropOtherUIDLs: all names are others, after an upgrade or in every session.
 func TestMaildropOtherUIDLs(t *testing.T) {
 	mail := pops(12)
