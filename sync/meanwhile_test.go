@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // checkMessages is check, but for folders without messages: one that is deleted while it is made may stay.
@@ -50,4 +51,92 @@ func TestMeanwhile(t *testing.T) {
 		h.settle()
 		h.checkMessages()
 	})
+}
+
+// TestUploadMovedAwayAtOnce: another client moves a message between its upload and the look at it.
+func TestUploadMovedAwayAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []bool{false, true} {
+		w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+		w.server.CreateMailbox("Rules")
+		w.put("INBOX", w.message("mine"), "S")
+		w.put("INBOX", w.message("other"), "S")
+		moved := false
+		w.server.SetFault(func(s model.Step) model.Action {
+			switch {
+			case s.Op == "append" && s.After && s.Index == 1:
+				w.server.Move("INBOX", "Rules", 1)
+				moved = true
+			case moved && cut:
+				cut = false
+				return model.Action{Kind: model.Drop}
+			}
+			return model.Action{}
+		})
+		w.try()
+		w.server.SetFault(nil)
+		w.sync()
+		if tree := w.serverTree(); len(tree["INBOX"]) != 1 || len(tree["Rules"]) != 1 {
+			t.Fatalf("lost or doubled\n%s", w)
+		}
+		w.same()
+		w.quiet()
+	}
+}
+
+// TestFlagRemovedWhileMoved: a mail reader takes a flag away between the reading of a folder and the move that follows
+// the server's.
+func TestFlagRemovedWhileMoved(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t, `\Answered`)
+	w.server.Move("A", "B", w.uid)
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "fetch" && s.After },
+		func() model.Action { w.reflag(w.file(), ""); return model.Action{} }))
+	w.sync()
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"m"}}))
+}
+
+// TestOvertakenMove: while the server carries a move out somebody else deletes one of the messages, and the server moves none of them.
+func TestOvertakenMove(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("B")
+	a, b := w.message("a"), w.message("b")
+	ua := w.arrive("INBOX", a)
+	w.arrive("INBOX", b)
+	w.sync()
+	w.move(w.file("INBOX", a), "B")
+	w.move(w.file("INBOX", b), "B")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "move" },
+		func() model.Action {
+			w.server.Expunge("INBOX", ua)
+			return model.Action{Kind: model.Refuse, Code: "EXPUNGEISSUED"}
+		}))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "B": {"a", "b"}}) // deleted here and moved there: it lives on
+	w.quiet()
+}
+
+// TestRestoredBesideACopy: a message is deleted on the server while a copy of it comes down elsewhere. Its own file, which is wanted
+// back, is not the copy's.
+func TestRestoredBesideACopy(t *testing.T) {
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("B")
+	a, d := w.message("a"), w.message("d")
+	ua, ud := w.arrive("INBOX", a), w.arrive("INBOX", d)
+	w.sync()
+	w.set.Policy.Guard = plan.Guard{ByCount: true}
+	w.opt.RestoreHeld = true
+	w.arrive("B", a)
+	w.move(w.file("INBOX", d), "C")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "body" && s.Mailbox == "B" && s.After },
+		func() model.Action {
+			w.server.Expunge("INBOX", ua)
+			w.server.Expunge("INBOX", ud) // so that the run looks again
+			return model.Action{}
+		}))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"a"}, "B": {"a"}, "C": {"d"}})
+	w.quiet()
 }
