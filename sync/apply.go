@@ -176,8 +176,8 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 	case plan.Pairing:
 		m := r.rowOf(f, op.UID, op.Name)
 		m.ID, m.RemoteFlags, m.LocalFlags = op.Row, op.RemoteSeen, op.LocalSeen
-		if r.isMaildrop() && op.Row == 0 {
-			m.Date = r.now() // when it was downloaded is not known, but it was before
+		if r.isMaildrop() {
+			m.Date = r.now() // when it was downloaded is not known for sure, but it was before
 		}
 		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
 			return err

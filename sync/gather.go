@@ -265,6 +265,15 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			if changed, known, err = seen.differing(tx, f.base.ID); err != nil {
 				return err
 			}
+			held, err := tx.Held()
+			if err != nil {
+				return err
+			}
+			for _, m := range held { // they may be back
+				if m.Folder == f.base.ID && m.UID != 0 {
+					changed.Add(m.UID)
+				}
+			}
 		}
 		rows, err := tx.ByUIDs(f.base.ID, changed)
 		if err != nil {

@@ -199,18 +199,22 @@ func (r *run) missMaildrop(ctx context.Context) error {
 		switch d.match.Remote[i] {
 		case plan.Gone:
 			f.pair(*m).Remote = r.missingRemote()
-			if m.EmailID != "" {
+			// One that was never transferred is no message that the person deleted: if it comes again it is new.
+			if m.EmailID != "" && leavesMaildrop(m) {
 				departed = append(departed, departure(*m, r.now()))
 			}
 		case plan.Lost: // if it is found, it is by its whole content
 			p := f.pair(*m)
 			p.Remote, p.Due = plan.Lost, leavesMaildrop(m) && r.isDue(m.Date) && !d.listing.Partial
 		default:
-			switch {
-			case !leavesMaildrop(m):
-			case r.isDue(m.Date) && !d.listing.Partial:
+			if !leavesMaildrop(m) {
+				break
+			}
+			if r.isDue(m.Date) && !d.listing.Partial {
 				f.pair(*m).Due = true
-			case d.oldest.IsZero() || m.Date.Before(d.oldest):
+			}
+			// One that is due counts until it has gone: that may fail, or the run may be about other folders.
+			if d.oldest.IsZero() || m.Date.Before(d.oldest) {
 				d.oldest = m.Date
 			}
 		}
@@ -448,7 +452,7 @@ func (r *run) returnFiles() {
 			p = f.pairs[b.row.ID]
 		}
 		if b.row.ID == 0 || f == nil || f.local == nil || p != nil && p.Local != plan.Present {
-			m.Park = plan.Dismissed
+			m.Park, m.Date = plan.Dismissed, r.now() // its time begins anew
 			continue
 		}
 		if p != nil {

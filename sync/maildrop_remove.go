@@ -75,7 +75,7 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		return err
 	})
 	if err != nil {
-		r.soil(d.f)
+		r.doubt(d.f)
 		if !r.ofFolder(ctx, err) {
 			return err
 		}
@@ -83,7 +83,7 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		return nil
 	}
 	if !pending.IsEmpty() {
-		r.soil(d.f)
+		r.doubt(d.f)
 		r.fail(d.f.name, fmt.Errorf("the server refused to delete %d of %d messages; the next sync tries again", pending.Len(), uids.Len()))
 		uids = uids.Minus(pending)
 	}
@@ -179,8 +179,12 @@ func (r *run) hasFile(ctx context.Context, f *folder, m state.Message) (bool, er
 	if m.Name == "" || f.local == nil {
 		return false, nil
 	}
-	_, err := r.md.Stat(f.name, m.Name)
-	if errors.Is(err, maildir.ErrNotFound) {
+	info, err := r.md.Stat(f.name, m.Name)
+	if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, maildir.ErrNoFolder) {
+		return false, nil
+	}
+	if err == nil && info.Size != m.FileSize {
+		r.fail(f.name, fmt.Errorf("message file %s has %d bytes, and was stored with %d: what the server has is not deleted", m.Name, info.Size, m.FileSize))
 		return false, nil
 	}
 	return err == nil, err

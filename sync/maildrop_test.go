@@ -214,6 +214,62 @@ func TestMaildropDeletesNoOther(t *testing.T) {
 	}
 }
 
+// TestMaildropTooLargeComesAgain: what was never transferred and was not listed once is not taken for what the person has deleted.
+func TestMaildropTooLargeComesAgain(t *testing.T) {
+	large := popserver.Message{ID: "L", Body: pop("", 9).Body + strings.Repeat("x", 500) + "\r\n"}
+	w := newPopWorld(t, 0, pop("1", 1), large)
+	w.set.MaxMessageSize = 400
+	w.brought(1, 1)
+	w.server.Put()
+	w.brought(0, 0)
+	w.server.Put(large)
+	for range 3 {
+		w.brought(0, 0)
+	}
+	if left := w.server.Mail(); len(left) != 1 {
+		t.Fatalf("the server has %v", left)
+	}
+	w.set.MaxMessageSize = 0
+	w.brought(1, 0)
+	w.brought(0, 1)
+}
+
+// TestMaildropTruncatedFile: a file that is not what was stored is no reason to delete the server's message.
+func TestMaildropTruncatedFile(t *testing.T) {
+	w := newPopWorld(t, 24*time.Hour, pop("1", 1))
+	w.brought(1, 0)
+	if err := os.Truncate(w.paths()[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(48 * time.Hour)
+	for range 2 {
+		if r := w.run(mailsync.Options{}); r.ToServer.Deleted != 0 || len(r.Errors) == 0 {
+			t.Errorf("deleted %d, errors %v", r.ToServer.Deleted, r.Errors)
+		}
+	}
+	if left := w.server.Mail(); len(left) != 1 {
+		t.Fatalf("the server has %v", left)
+	}
+}
+
+// TestMaildropDamagedFile: a file with the header and size of a message is not that message before all of it was compared.
+func TestMaildropDamagedFile(t *testing.T) {
+	m := pop("1", 1)
+	w := newPopWorld(t, 0, m)
+	cur := filepath.Join(w.set.Root, "INBOX", "cur")
+	for _, dir := range []string{cur, filepath.Join(w.set.Root, "INBOX", "new"), filepath.Join(w.set.Root, "INBOX", "tmp")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damaged := strings.ReplaceAll(strings.Replace(m.Body, "body 001", "\x00\x00\x00\x00\x00\x00\x00\x00", 1), "\r\n", "\n")
+	if err := os.WriteFile(filepath.Join(cur, "1.own.host:2,S"), []byte(damaged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.brought(1, 1)
+	w.has(m, popserver.Message{Body: strings.ReplaceAll(damaged, "\n", "\r\n")})
+}
+
 // TestMaildropOtherUIDLs: all names are others, after an upgrade or in every session.
 func TestMaildropOtherUIDLs(t *testing.T) {
 	mail := pops(12)

@@ -93,6 +93,8 @@ func (m *maker) planInMaildrop(x *row) {
 	switch {
 	case r.found != have && l.found != have:
 		m.forgetRow(x, "gone on both sides")
+	case r.found == none && l.found == have && l.folder == x.Folder:
+		// Its name does not tell whether the server still has it, and nothing there is the same: it may be again.
 	case r.found != have:
 		m.parkInMaildir(x, OneWay, "gone from the server: it stays in the Maildir")
 	case l.found == have:

@@ -92,7 +92,7 @@ func TestMaildropTable(t *testing.T) {
 		{"on both sides, its time is over", Present, Present, Agreed, true, false, "delete server kept"},
 		{"gone from the server", Gone, Present, Agreed, false, false, "park maildir one-way"},
 		{"gone from the server, which is to follow the Maildir", Gone, Present, Agreed, true, true, "park maildir one-way"},
-		{"lost on the server", Lost, Present, Agreed, true, false, "park maildir one-way"},
+		{"lost on the server, which says nothing", Lost, Present, Agreed, true, false, ""},
 		{"deleted in the Maildir", Present, Gone, Agreed, false, false, "park server dismissed"},
 		{"deleted in the Maildir, until-deleted", Present, Gone, Agreed, false, true, "delete server"},
 		{"deleted in the Maildir, its time is over", Present, Gone, Agreed, true, false, "delete server"},

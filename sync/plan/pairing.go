@@ -133,7 +133,9 @@ func (r *resolver) pairBySize(local, remote []int, size func(mail.Content) int64
 		r.undecidedKey(func(m *remoteMessage) int64 { return m.Size })) {
 		i, j := g.left[0], g.right[0]
 		l, m := &r.local[i], &r.remote[j]
-		if len(g.left) == 1 && len(g.right) == 1 && l.Content.HasMessageID && telling(m) && !l.Flags.Has(mail.Draft) {
+		// What leaves a maildrop later must be here to the last byte, unless it is known from before.
+		exact := r.policy.Maildrop && l.Row == 0
+		if len(g.left) == 1 && len(g.right) == 1 && l.Content.HasMessageID && telling(m) && !l.Flags.Has(mail.Draft) && !exact {
 			r.pair(i, j)
 			continue
 		}
