@@ -34,13 +34,6 @@ type Source interface {
 	Secret(ctx context.Context) (Secret, error)
 }
 
-// Renewer is a Source that can be asked anew, because the server does not take a secret any more that it took before: an access token ran
-// out. Renew reports whether there is another one now.
-type Renewer interface {
-	Source
-	Renew(ctx context.Context, old Secret) bool
-}
-
 // Literal is a secret that stands in the configuration. It fails as NewSecret does when asked.
 func Literal(value string) Source { return literal{&value} }
 
@@ -291,16 +284,4 @@ func (c *Cached) Forget() {
 	if c.call != nil {
 		c.call.outdated = true
 	}
-}
-
-// Renew implements Renewer. It asks only if that was not done since.
-func (c *Cached) Renew(ctx context.Context, old Secret) bool {
-	c.mu.Lock()
-	outdated := c.have != nil && c.have.Reveal() == old.Reveal()
-	c.mu.Unlock()
-	if outdated {
-		c.Forget()
-	}
-	secret, err := c.Secret(ctx)
-	return err == nil && secret.Reveal() != old.Reveal()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 const uploadChunk = 32 << 10
@@ -62,16 +63,16 @@ func (a *appending) stream(w io.Writer, size int64) error {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = changedWhileSent(size, size-left+int64(n))
 			}
-			return lost(err)
+			return transport.Lost(err)
 		}
 		left -= int64(len(chunk))
 		if left == 0 {
 			var more [1]byte
 			switch n, err := io.ReadFull(a.open, more[:]); {
 			case n > 0:
-				return lost(changedWhileSent(size, size+1))
+				return transport.Lost(changedWhileSent(size, size+1))
 			case !errors.Is(err, io.EOF):
-				return lost(err)
+				return transport.Lost(err)
 			}
 		}
 		if _, err := w.Write(chunk); err != nil {

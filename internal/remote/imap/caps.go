@@ -42,12 +42,12 @@ type capSet struct {
 func parseCaps(list string, hide []string) *capSet {
 	c := &capSet{known: map[goimap.Cap]bool{}}
 	for _, name := range strings.Fields(list) {
-		upper := strings.ToUpper(cleanText(name))
+		upper := strings.ToUpper(remote.CleanText(name))
 		base, value, _ := strings.Cut(upper, "=")
 		if isSet(hide, upper) || isSet(hide, base) || c.known[goimap.Cap(upper)] || len(c.names) == maxCaps {
 			continue
 		}
-		c.names = append(c.names, cleanText(name))
+		c.names = append(c.names, remote.CleanText(name))
 		c.known[goimap.Cap(upper)] = true
 		switch {
 		case strings.HasPrefix(upper, authPrefix):

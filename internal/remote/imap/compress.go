@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 // Compress says when a connection is compressed, if the server can do that (RFC 4978).
@@ -62,7 +63,7 @@ func (s *Session) compress(ctx context.Context) error {
 	}
 	out, err := newDeflater()
 	if err != nil {
-		return s.conn.fail(lost(err))
+		return s.conn.Fail(transport.Lost(err))
 	}
 	s.conn.deflate = out
 	l := s.in.in
@@ -114,12 +115,12 @@ func (i *inflater) Read(p []byte) (int, error) {
 		return n, nil // an error comes again
 	}
 	if e, ok := errors.AsType[*remote.Error](err); ok {
-		return 0, i.conn.fail(e) // the connection's own, or of a stream without an end
+		return 0, i.conn.Fail(e) // the connection's own, or of a stream without an end
 	}
 	if errors.Is(err, io.EOF) {
-		return 0, i.conn.fail(lost(fmt.Errorf("the server ended the compressed stream: %w", io.ErrUnexpectedEOF)))
+		return 0, i.conn.Fail(transport.Lost(fmt.Errorf("the server ended the compressed stream: %w", io.ErrUnexpectedEOF)))
 	}
-	return 0, i.conn.fail(protocolError("the compressed stream is damaged: %w", err))
+	return 0, i.conn.Fail(protocolError("the compressed stream is damaged: %w", err))
 }
 
 // deflater compresses what we send.

@@ -224,7 +224,7 @@ func (s *Session) idData(p *response) error {
 			return err
 		}
 		if isName && !isNil {
-			s.serverName = cleanText(string(value))
+			s.serverName = remote.CleanText(string(value))
 		}
 	}
 	return nil
@@ -306,7 +306,7 @@ func flagNames(list string) ([]string, error) {
 }
 
 func trimParens(s string) string {
-	return cleanText(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "("), ")"))
+	return remote.CleanText(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "("), ")"))
 }
 
 // equalFold compares what the server said with one of our words.

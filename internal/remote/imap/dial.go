@@ -48,8 +48,8 @@ type Config struct {
 // Dialer opens sessions. It implements remote.Dialer and may be used concurrently.
 type Dialer struct {
 	cfg      Config
-	memory   atomic.Pointer[learnt]      // what the last session learnt, nil before the first
-	accepted atomic.Pointer[auth.Secret] // what the last session signed in with, nil before the first
+	memory   atomic.Pointer[learnt] // what the last session learnt, nil before the first
+	accepted auth.Accepted
 	link     link
 }
 
@@ -69,22 +69,22 @@ func NewDialer(cfg Config) *Dialer {
 // Dial connects and signs in. When the server does not take any more what it took before it asks for a new secret, and tries once more if
 // there is one.
 func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
-	s, err := d.dial(ctx)
-	if old := d.accepted.Load(); old != nil && remote.ClassOf(err) == remote.Auth {
-		if source, ok := d.cfg.Secret.(auth.Renewer); ok && source.Renew(ctx, *old) {
-			s, err = d.dial(ctx)
+	var s *Session
+	err := d.accepted.SignIn(ctx, d.cfg.Secret, func(err error) bool { return remote.ClassOf(err) == remote.Auth }, func() (used *auth.Secret, err error) {
+		if s, err = d.dial(ctx); err == nil {
+			used = s.secret
 		}
-	}
+		return used, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	d.accepted.Store(s.secret)
 	return s, nil
 }
 
 func (d *Dialer) dial(ctx context.Context) (*Session, error) {
 	if ctx.Err() != nil {
-		return nil, notLost(&remote.Error{Class: remote.Lost, Op: opSignIn, Err: context.Cause(ctx)})
+		return nil, transport.NotLost(&remote.Error{Class: remote.Lost, Op: opSignIn, Err: context.Cause(ctx)})
 	}
 	nc, err := transport.Dial(ctx, d.cfg.Transport, startTLS)
 	if err != nil {
@@ -101,37 +101,17 @@ func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) 
 	if d.cfg.Trace != nil {
 		s.in.trace = s.traceIn
 	}
-	defer c.watch(ctx)()
+	defer c.Watch(ctx)()
 	known := d.memory.Load()
 	err := s.signIn(ctx, nc, known)
 	if err != nil {
 		if known != nil {
 			d.memory.CompareAndSwap(known, nil) // perhaps it misled us: the next session asks again
 		}
-		c.fail(err)
-		return nil, notLost(err)
+		c.Fail(err)
+		return nil, transport.NotLost(err)
 	}
 	return s, nil
-}
-
-// notLost makes of a connection that broke before the session began one that could not be had: Dial
-// knows no Lost.
-func notLost(err error) error {
-	e, ok := errors.AsType[*remote.Error](err)
-	if !ok {
-		return &remote.Error{Class: remote.Unavailable, Op: opSignIn, Err: err}
-	}
-	switch e.Class {
-	case remote.Lost:
-		out := *e
-		out.Class = remote.Unavailable
-		return &out
-	case remote.Refused:
-		out := *e
-		out.Class = remote.Protocol
-		return &out
-	}
-	return e
 }
 
 const opSignIn = "signing in"

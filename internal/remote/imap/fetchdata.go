@@ -11,6 +11,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 // fetched is what one FETCH response says of a message.
@@ -234,7 +235,7 @@ func (s *Session) headerItem(p *response, f *fetched, c *command) error {
 		}
 		r := &bodyReader{p: p, left: p.lit}
 		if _, err := io.Copy(surveyor, r); err != nil {
-			return s.conn.failure()
+			return s.conn.Failure()
 		}
 		if err := p.resume(); err != nil {
 			return err
@@ -366,7 +367,7 @@ func (r *bodyReader) end() error {
 // drain skips what was not read.
 func (r *bodyReader) drain() error {
 	if r.lost == nil && r.p != nil && r.left > maxDrain {
-		r.lost = lost(fmt.Errorf("%d bytes of a message were yet to come, and nobody wants them", r.left))
+		r.lost = transport.Lost(fmt.Errorf("%d bytes of a message were yet to come, and nobody wants them", r.left))
 	}
 	if r.lost == nil && r.p != nil && r.left > 0 {
 		r.lost = r.p.in.discard(r.left)

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	goimap "github.com/emersion/go-imap/v2"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 // flight is a group of commands that are written without waiting for each other's answers. The
@@ -44,7 +45,7 @@ func (s *Session) run(ctx context.Context, op string, cmds ...*command) error {
 }
 
 func (s *Session) fly(ctx context.Context, op string, f *flight) error {
-	if err := s.conn.failure(); err != nil {
+	if err := s.conn.Failure(); err != nil {
 		return s.during(op, err)
 	}
 	for _, c := range f.cmds {
@@ -54,7 +55,7 @@ func (s *Session) fly(ctx context.Context, op string, f *flight) error {
 	}
 	if ctx.Err() != nil {
 		// As if it had ended a moment later; watch alone may be too late to keep anything from being sent.
-		return s.during(op, s.conn.fail(ended(ctx)))
+		return s.during(op, s.conn.Fail(transport.Lost(context.Cause(ctx))))
 	}
 	if f.isLarge() {
 		if err := s.mayCompress(ctx); err != nil {
@@ -94,13 +95,13 @@ func (f *flight) leg(ctx context.Context) error {
 	s.flight = f
 	defer func() { s.flight = nil }()
 
-	defer s.conn.watch(ctx)()
+	defer s.conn.Watch(ctx)()
 	s.conn.begin()
 	var writer sync.WaitGroup
 	writer.Go(f.write)
 	err := f.read()
 	if err != nil {
-		err = s.conn.fail(err)
+		err = s.conn.Fail(err)
 	}
 	f.mu.Lock()
 	f.dead = err != nil
@@ -108,7 +109,7 @@ func (f *flight) leg(ctx context.Context) error {
 	f.mu.Unlock()
 	writer.Wait()
 	if err == nil {
-		err = s.conn.failure()
+		err = s.conn.Failure()
 	}
 	return err
 }
@@ -120,7 +121,7 @@ func (f *flight) read() error {
 			return err
 		}
 	}
-	return f.s.conn.failure()
+	return f.s.conn.Failure()
 }
 
 // more waits until there is an answer to wait for. While there is none the writer is busy, or done.
@@ -253,7 +254,7 @@ func (w *flightWriter) flush(last bool) error {
 		if last {
 			conn.quiet.Store(true)
 		}
-		return conn.failure()
+		return conn.Failure()
 	}
 	err := conn.write(w.buf.Bytes(), last)
 	w.buf.Reset()
@@ -320,7 +321,7 @@ func (w *flightWriter) send(c *command) bool {
 		}
 		if p.stream != nil {
 			if err := p.stream(w); err != nil {
-				f.s.conn.fail(err)
+				f.s.conn.Fail(err)
 				return false
 			}
 		}

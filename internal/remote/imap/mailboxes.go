@@ -151,7 +151,7 @@ func (l *lister) take(ctx context.Context, r *reading) error {
 	if err == nil {
 		l.read = &ch
 	}
-	return l.s.conn.failure()
+	return l.s.conn.Failure()
 }
 
 // firstRefused returns the first refusal that matters.

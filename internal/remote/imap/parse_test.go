@@ -102,19 +102,19 @@ func TestInternalDates(t *testing.T) {
 
 func TestStatusResponses(t *testing.T) {
 	for line, want := range map[string]status{
-		"OK done":                             {kind: "OK", text: "done"},
-		"ok [ReadOnly] x":                     {kind: "OK", code: "READONLY", text: "x"},
-		"NO [A b c] d":                        {kind: "NO", code: "A", arg: "b c", text: "d"},
-		`OK [X "]" y] z`:                      {kind: "OK", code: "X", arg: `"]" y`, text: "z"},
-		`OK [X "a\"]" y] z`:                   {kind: "OK", code: "X", arg: `"a\"]" y`, text: "z"},
-		`OK [PERMANENTFLAGS (a] \*)] b`:       {kind: "OK", code: "PERMANENTFLAGS", arg: `(a] \*)`, text: "b"},
-		"OK [X ( ] z":                         {kind: "OK", code: "X", arg: "(", text: "z"},
-		"OK [X z":                             {kind: "OK", text: "[X z"},
-		"OK [] z":                             {kind: "OK", text: "z"},
-		"BAD":                                 {kind: "BAD"},
-		"OK a\x1b[2Jb\x00c\xffd":              {kind: "OK", text: "a [2Jb c?d"},
-		"NO ends in {5}":                      {kind: "NO", text: "ends in {5}"},
-		"BYE " + strings.Repeat("ä", maxText): {kind: "BYE", text: strings.Repeat("ä", maxText/2) + "…"},
+		"OK done":                       {kind: "OK", text: "done"},
+		"ok [ReadOnly] x":               {kind: "OK", code: "READONLY", text: "x"},
+		"NO [A b c] d":                  {kind: "NO", code: "A", arg: "b c", text: "d"},
+		`OK [X "]" y] z`:                {kind: "OK", code: "X", arg: `"]" y`, text: "z"},
+		`OK [X "a\"]" y] z`:             {kind: "OK", code: "X", arg: `"a\"]" y`, text: "z"},
+		`OK [PERMANENTFLAGS (a] \*)] b`: {kind: "OK", code: "PERMANENTFLAGS", arg: `(a] \*)`, text: "b"},
+		"OK [X ( ] z":                   {kind: "OK", code: "X", arg: "(", text: "z"},
+		"OK [X z":                       {kind: "OK", text: "[X z"},
+		"OK [] z":                       {kind: "OK", text: "z"},
+		"BAD":                           {kind: "BAD"},
+		"OK a\x1b[2Jb\x00c\xffd":        {kind: "OK", text: "a [2Jb c?d"},
+		"NO ends in {5}":                {kind: "NO", text: "ends in {5}"},
+		"BYE " + strings.Repeat("ä", remote.MaxText): {kind: "BYE", text: strings.Repeat("ä", remote.MaxText/2) + "…"},
 	} {
 		got, ok := parseStatus([]byte(line))
 		if !ok || got != want {

@@ -87,8 +87,8 @@ func connect(t *testing.T, d *Dialer, as transport.Conn, settled bool, play func
 	s, err := d.open(t.Context(), as)
 	if err == nil && settled {
 		s.settleNow(t.Context())
-		if broken := s.conn.failure(); broken != nil {
-			err = notLost(broken)
+		if broken := s.conn.Failure(); broken != nil {
+			err = transport.NotLost(broken)
 		}
 	}
 	t.Cleanup(func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/auth"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 const (
@@ -91,7 +92,7 @@ type selection struct {
 func (s *Session) Warnings() []string { return s.warnings }
 
 func (s *Session) warn(format string, args ...any) {
-	text := cleanText(fmt.Sprintf(format, args...))
+	text := remote.CleanText(fmt.Sprintf(format, args...))
 	if len(s.warnings) < maxWarnings {
 		s.warnings = append(s.warnings, text)
 	}
@@ -106,13 +107,13 @@ func (s *Session) Traffic() remote.Traffic { return s.conn.traffic() }
 // Close signs off if the session is alive, and closes the connection. The server's farewell is not waited for: all
 // that was asked of it has been answered.
 func (s *Session) Close() error {
-	if s.conn.failure() == nil {
+	if s.conn.Failure() == nil {
 		c := newCommand("signing off", "LOGOUT")
 		c.tag = tagOf(s.lastTag + 1)
 		s.traceOut(c)
 		s.conn.farewell([]byte(c.tag + " LOGOUT\r\n"))
 	}
-	s.conn.fail(lost(errors.New("the session is closed")))
+	s.conn.Fail(transport.Lost(errors.New("the session is closed")))
 	return nil
 }
 

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -37,9 +35,9 @@ func parseStatus(line []byte) (status, bool) {
 	rest = bytes.TrimLeft(rest, " ")
 	if code, after, ok := cutCode(rest); ok {
 		name, arg, _ := strings.Cut(strings.TrimSpace(string(code)), " ")
-		s.code, s.arg, rest = cleanText(strings.ToUpper(name)), strings.TrimSpace(arg), after
+		s.code, s.arg, rest = remote.CleanText(strings.ToUpper(name)), strings.TrimSpace(arg), after
 	}
-	s.text = cleanText(string(rest))
+	s.text = remote.CleanText(string(rest))
 	return s, true
 }
 
@@ -70,29 +68,6 @@ func cutCode(text []byte) (code, rest []byte, ok bool) {
 		return text[1:i], text[i+1:], true
 	}
 	return nil, text, false
-}
-
-// maxText bounds what of a server's words is kept.
-const maxText = 500
-
-// cleanText makes the server's words fit to be shown: no control characters (a terminal would obey them),
-// valid UTF-8, of bounded length.
-func cleanText(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	s = strings.TrimSpace(s)
-	if len(s) > maxText {
-		cut := maxText
-		for !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return s
 }
 
 // advice is what a response code (RFC 5530 and others) means to us.

@@ -58,7 +58,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) fill() {
 	line, err := b.w.r.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		b.err = b.w.fail(b.w.explain(err))
+		b.err = b.w.Broke(err)
 		return
 	}
 	if len(line) == 0 {

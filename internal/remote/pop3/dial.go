@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	gopop3 "github.com/knadh/go-pop3"
@@ -43,7 +42,7 @@ type Config struct {
 type Dialer struct {
 	cfg      Config
 	book     book
-	accepted atomic.Pointer[auth.Secret] // what the last session signed in with, nil before the first
+	accepted auth.Accepted
 }
 
 var _ remote.Dialer = (*Dialer)(nil)
@@ -75,22 +74,22 @@ const opSignIn = "signing in"
 // Dial connects and signs in. The session is a remote.Maildrop. When the server does not take any more what it took before it asks for
 // a new secret, and tries once more if there is one.
 func (d *Dialer) Dial(ctx context.Context) (remote.Session, error) {
-	s, err := d.dial(ctx)
-	if old := d.accepted.Load(); old != nil && remote.ClassOf(err) == remote.Auth {
-		if source, ok := d.cfg.Secret.(auth.Renewer); ok && source.Renew(ctx, *old) {
-			s, err = d.dial(ctx)
+	var s *Session
+	err := d.accepted.SignIn(ctx, d.cfg.Secret, func(err error) bool { return remote.ClassOf(err) == remote.Auth }, func() (used *auth.Secret, err error) {
+		if s, err = d.dial(ctx); err == nil {
+			used = s.secret
 		}
-	}
+		return used, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	d.accepted.Store(s.secret)
 	return s, nil
 }
 
 func (d *Dialer) dial(ctx context.Context) (*Session, error) {
 	if ctx.Err() != nil {
-		return nil, notLost(lost(context.Cause(ctx)))
+		return nil, transport.NotLost(transport.Lost(context.Cause(ctx)))
 	}
 	nc, err := transport.Dial(ctx, d.cfg.Transport, stls)
 	if err != nil {
@@ -103,7 +102,7 @@ func (d *Dialer) dial(ctx context.Context) (*Session, error) {
 func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) {
 	w := newWire(nc.Conn, d.cfg.Patience)
 	s := &Session{cfg: d.cfg, wire: w, secure: nc.Secure, book: &d.book}
-	defer w.watch(ctx)()
+	defer w.Watch(ctx)()
 	if nc.Greeted {
 		w.greeting = []byte("+OK\r\n") // the real one was said in plain text, by anybody
 	}
@@ -112,8 +111,8 @@ func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) 
 		err = s.signIn(ctx)
 	}
 	if err != nil {
-		w.fail(err)
-		return nil, notLost(err)
+		w.Fail(err)
+		return nil, transport.NotLost(err)
 	}
 	return s, nil
 }
@@ -123,7 +122,7 @@ func (s *Session) greet() error {
 	const op = "waiting for the server's greeting"
 	t := s.cfg.Transport
 	pop, err := gopop3.New(gopop3.Opt{Host: t.Host, Port: t.Port, Dialer: given{s.wire}}).NewConn()
-	if broken := s.wire.failure(); broken != nil {
+	if broken := s.wire.Failure(); broken != nil {
 		return during(op, broken)
 	}
 	st, ok := parseStatus(s.wire.last)
@@ -145,22 +144,6 @@ type given struct{ w *wire }
 
 // Dial implements the library's Dialer.
 func (g given) Dial(string, string) (net.Conn, error) { return g.w, nil }
-
-// notLost makes of a connection that broke before the session began one that could not be had: Dial knows no Lost.
-func notLost(err error) error {
-	e, ok := errors.AsType[*remote.Error](err)
-	if !ok {
-		return &remote.Error{Class: remote.Unavailable, Op: opSignIn, Err: err}
-	}
-	out := *e
-	switch e.Class {
-	case remote.Lost:
-		out.Class = remote.Unavailable
-	case remote.Refused:
-		out.Class = remote.Protocol
-	}
-	return &out
-}
 
 // during words a failure of the connection as one of what was being done.
 func during(op string, err error) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
 const (
@@ -88,13 +89,13 @@ func (s *Session) pipelined(op string, messages []wanted, command func(wanted) s
 		}
 		if failed != nil {
 			if st.ok && !newBody(s.wire).drain(maxDrain) {
-				s.wire.fail(lost(errors.New("given up")))
+				s.wire.Fail(transport.Lost(errors.New("given up")))
 				return failed
 			}
 			continue
 		}
 		if err := take(m, st); err != nil {
-			if s.wire.failure() != nil {
+			if s.wire.Failure() != nil {
 				return err
 			}
 			failed = err
@@ -110,7 +111,7 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 	if err != nil {
 		return nil, err
 	}
-	defer s.wire.watch(ctx)()
+	defer s.wire.Watch(ctx)()
 	missing := make(map[mail.UID]error, len(gone))
 	for _, uid := range gone {
 		missing[uid] = remote.ErrGone
@@ -132,12 +133,12 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 		}
 		if err := deliver(remote.Message{UID: m.uid, Size: size}, b); err != nil {
 			if !b.drain(maxDrain) {
-				s.wire.fail(lost(errors.New("given up")))
+				s.wire.Fail(transport.Lost(errors.New("given up")))
 			}
 			return err
 		}
 		if !b.done || len(b.rest) > 0 {
-			return s.wire.fail(protocolError("message %d was not read to its end", m.number))
+			return s.wire.Fail(protocolError("message %d was not read to its end", m.number))
 		}
 		s.traceIn(fmt.Sprintf("(%d bytes)", b.n))
 		return nil
@@ -160,7 +161,7 @@ func (s *Session) Fetch(ctx context.Context, _ remote.Box, uids mail.UIDSet, wan
 		}
 		return out, nil
 	}
-	defer s.wire.watch(ctx)()
+	defer s.wire.Watch(ctx)()
 	read := func(m wanted, st status) error {
 		head := headReader{r: newBody(s.wire)}
 		c, err := mail.Survey(&head)
@@ -225,7 +226,7 @@ func (s *Session) Expunge(ctx context.Context, _ remote.Box, uids mail.UIDSet) (
 	if len(messages) == 0 {
 		return pending, nil
 	}
-	defer s.wire.watch(ctx)()
+	defer s.wire.Watch(ctx)()
 	err = s.pipelined(op, messages, func(m wanted) string { return fmt.Sprintf("DELE %d", m.number) }, func(m wanted, st status) error {
 		if !st.ok {
 			pending.Add(m.uid)
@@ -239,7 +240,7 @@ func (s *Session) Expunge(ctx context.Context, _ remote.Box, uids mail.UIDSet) (
 	if err != nil {
 		return pending, err
 	}
-	s.wire.fail(lost(errors.New("the session is over: deleting ended it")))
+	s.wire.Fail(transport.Lost(errors.New("the session is over: deleting ended it")))
 	if !st.ok {
 		e := refusal(op, st)
 		e.Hint = "some of the messages may still be there; the next run looks"

@@ -47,7 +47,7 @@ func (s *Session) readListing() (*listing, error) {
 	}
 	count, err := parseStat(st.text)
 	if err != nil {
-		return nil, s.wire.fail(err)
+		return nil, s.wire.Fail(err)
 	}
 	if st, err = next(1); err != nil {
 		return nil, err
@@ -214,10 +214,10 @@ func (s *Session) readLines(op string, take func(line []byte) error) (int, error
 			return n, nil
 		}
 		if n == maxMessages {
-			return n, s.wire.fail(protocolAt(op, errEndless, ""))
+			return n, s.wire.Fail(protocolAt(op, errEndless, ""))
 		}
 		if err := take(bytes.TrimPrefix(line, []byte{'.'})); err != nil {
-			return n, s.wire.fail(err)
+			return n, s.wire.Fail(err)
 		}
 	}
 }

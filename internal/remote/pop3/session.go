@@ -75,12 +75,12 @@ func (s *Session) exchangeSecretly(op, command, show string) (status, error) {
 // answer reads the line that answers a command. The library reads it; what it means is judged by the line itself.
 func (s *Session) answer(op string) (status, error) {
 	_, _ = s.pop.ReadOne() // its error is the server's text, or the connection's, which is known
-	if err := s.wire.failure(); err != nil {
+	if err := s.wire.Failure(); err != nil {
 		return status{}, during(op, err)
 	}
 	st, ok := parseStatus(s.wire.last)
 	if !ok {
-		return status{}, s.wire.fail(protocolAt(op, errors.New("the server's answer is neither +OK nor -ERR: "+cleanText(string(s.wire.last))), ""))
+		return status{}, s.wire.Fail(protocolAt(op, errors.New("the server's answer is neither +OK nor -ERR: "+remote.CleanText(string(s.wire.last))), ""))
 	}
 	if st.asks {
 		s.traceIn("+ ***")
@@ -145,7 +145,7 @@ const validity = 1
 // Status implements remote.Session.
 func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, error) {
 	if mailbox != string(mail.Inbox) {
-		return remote.Status{}, &remote.Error{Class: remote.Refused, Op: "looking at mailbox " + cleanText(mailbox), Code: "NONEXISTENT",
+		return remote.Status{}, &remote.Error{Class: remote.Refused, Op: "looking at mailbox " + remote.CleanText(mailbox), Code: "NONEXISTENT",
 			Err: errors.New("POP3 has the INBOX only")}
 	}
 	l, err := s.Listing(ctx)
@@ -170,13 +170,13 @@ func (s *Session) Listing(ctx context.Context) (remote.Listing, error) {
 }
 
 func (s *Session) load(ctx context.Context) error {
-	if err := s.wire.failure(); err != nil {
+	if err := s.wire.Failure(); err != nil {
 		return err
 	}
 	if s.list != nil {
 		return nil
 	}
-	defer s.wire.watch(ctx)()
+	defer s.wire.Watch(ctx)()
 	l, err := s.readListing()
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (s *Session) Traffic() remote.Traffic { return s.wire.traffic() }
 
 // Close implements remote.Session. What was marked as deleted and not confirmed by Expunge is not deleted: nothing ever is.
 func (s *Session) Close() error {
-	if s.wire.failure() == nil {
+	if s.wire.Failure() == nil {
 		s.traceOut("QUIT")
 	}
 	s.wire.farewell("QUIT\r\n")

@@ -71,11 +71,11 @@ func (s *Session) askCapabilities() error {
 			s.traceIn("(" + strings.Join(s.caps, ", ") + ")")
 			return nil
 		}
-		if c := cleanText(string(line)); c != "" && !s.disabled(c) {
+		if c := remote.CleanText(string(line)); c != "" && !s.disabled(c) {
 			s.caps = append(s.caps, c)
 		}
 	}
-	return s.wire.fail(protocolAt(op, errors.New("the list does not end"), ""))
+	return s.wire.Fail(protocolAt(op, errors.New("the list does not end"), ""))
 }
 
 func (s *Session) disabled(capability string) bool {
@@ -226,7 +226,7 @@ func (s *Session) sasl(client sasl.Client) error {
 		}
 		line = base64.StdEncoding.EncodeToString(reply)
 	}
-	return s.wire.fail(protocolAt(opSignIn, errors.New("the server asks without end"), ""))
+	return s.wire.Fail(protocolAt(opSignIn, errors.New("the server asks without end"), ""))
 }
 
 // encodeInitial spells an initial response; an empty one is "=".

@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/satchel-mail/satchel/internal/remote"
 )
@@ -24,16 +22,16 @@ type status struct {
 // parseStatus reads a line without its end.
 func parseStatus(line []byte) (status, bool) {
 	if rest, ok := cutWord(line, "+OK"); ok {
-		return status{ok: true, text: cleanText(string(rest))}, true
+		return status{ok: true, text: remote.CleanText(string(rest))}, true
 	}
 	if rest, ok := cutWord(line, "-ERR"); ok {
 		st := status{}
 		if len(rest) > 0 && rest[0] == '[' {
 			if code, after, ok := bytes.Cut(rest[1:], []byte{']'}); ok {
-				st.code, rest = strings.ToUpper(cleanText(string(code))), after
+				st.code, rest = strings.ToUpper(remote.CleanText(string(code))), after
 			}
 		}
-		st.text = cleanText(string(rest))
+		st.text = remote.CleanText(string(rest))
 		return st, true
 	}
 	if len(line) > 0 && line[0] == '+' && (len(line) == 1 || line[1] == ' ') {
@@ -52,29 +50,6 @@ func cutWord(line []byte, word string) ([]byte, bool) {
 		return nil, false
 	}
 	return bytes.TrimLeft(rest, " \t"), true
-}
-
-// maxText bounds what of a server's words is kept.
-const maxText = 500
-
-// cleanText makes the server's words fit to be shown: no control characters (a terminal would obey them), valid UTF-8, of bounded
-// length.
-func cleanText(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	s = strings.TrimSpace(s)
-	if len(s) > maxText {
-		cut := maxText
-		for !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return s
 }
 
 // refusal is the error for a -ERR.
