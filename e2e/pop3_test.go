@@ -382,11 +382,14 @@ func TestPOP3CutBeforeQuit(t *testing.T) {
 	a.sync(0)
 	noop := relay.Count().Up - before.Up // with QUIT at its end
 	a.setIMAP("keep_on_server", `"never"`)
-	// All of "DELE n", and nothing of QUIT.
+	// The look at the headers and all of "DELE n", and nothing of QUIT.
 	relay.SetScript(func(int) proxy.Script {
-		return proxy.Script{Linger: true, CutAfterUp: noop - int64(len("QUIT\r\n")) + 9*int64(len("DELE 1\r\n")) + 11*int64(len("DELE 10\r\n"))}
+		return proxy.Script{Linger: true, CutAfterUp: noop - int64(len("QUIT\r\n")) + 9*int64(len("TOP 1 0\r\nDELE 1\r\n")) + 11*int64(len("TOP 10 0\r\nDELE 10\r\n"))}
 	})
-	o := a.run("sync", "--json")
+	o := a.run("sync", "--json", "-vv")
+	if !strings.Contains(o.Stderr, "DELE 20") {
+		t.Error("the line was cut before the last DELE: the test proves nothing")
+	}
 	if o.Code == 0 || strings.Contains(o.Stdout, `"to_server":{"new":0,"flags":0,"moved":0,"deleted":20}`) {
 		t.Fatal(o)
 	}

@@ -22,7 +22,21 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		in.Policy.RestoreHeld = true
 	}
 	var agreed map[int64]int
-	if err := r.view(ctx, func(tx *state.Tx) (err error) { agreed, err = tx.AgreedAll(); return err }); err != nil {
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if agreed, err = tx.AgreedAll(); err != nil || !r.isMaildrop() {
+			return err
+		}
+		// What the person deleted is still on the server until its time is over: that a day's worth of it goes is not many of all.
+		for _, f := range r.folders {
+			c, err := tx.Counts(f.base.ID)
+			if err != nil {
+				return err
+			}
+			agreed[f.base.ID] += c.Why[string(plan.Dismissed)]
+		}
+		return nil
+	})
+	if err != nil {
 		return in, err
 	}
 	changed := 0

@@ -94,7 +94,7 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 }
 
 // impostors finds those of the messages that are not what their names say, because the server has given a name to another message of
-// the same size: that one is new. Nobody deletes it, nor what can't be read now. What was read in this session needs no second look.
+// the same size: that one is new. Nobody deletes it, nor what can't be read now. What was read in this run needs no second look.
 func (r *run) impostors(ctx context.Context, s remote.Session, leaving []leaver, uids mail.UIDSet) (mail.UIDSet, error) {
 	d := r.drop
 	var known, asked, same mail.UIDSet

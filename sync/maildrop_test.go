@@ -469,6 +469,78 @@ func TestMaildropCutRetr(t *testing.T) {
 	w.has(mail...)
 }
 
+// TestMaildropExpiry: what the person deletes day by day leaves the server day by day, and the guard lets it.
+func TestMaildropExpiry(t *testing.T) {
+	const days, daily = 10, 12
+	w := newPopWorld(t, days*24*time.Hour)
+	for day := range 3 * days {
+		fresh := make([]popserver.Message, daily)
+		for i := range fresh {
+			n := day*daily + i
+			fresh[i] = pop(fmt.Sprint("id", n), n)
+		}
+		w.server.Put(append(w.server.Mail(), fresh...)...)
+		if r := w.sync(); r.HeldBack != 0 {
+			t.Fatalf("day %d: %d are held back: %s", day, r.HeldBack, r.HeldWhy)
+		}
+		for _, m := range fresh {
+			w.remove(m)
+		}
+		w.now = w.now.Add(24 * time.Hour)
+	}
+	if n := len(w.server.Mail()); n > (days+1)*daily {
+		t.Errorf("the server has %d messages", n)
+	}
+}
+
+// TestMaildropThatDeletesWhatWasRead: from a server that says so nothing goes but what is meant to.
+func TestMaildropThatDeletesWhatWasRead(t *testing.T) {
+	mail := pops(5)
+	w := newPopWorld(t, forever, mail...)
+	w.server.Set(popserver.Quirks{DeletesRead: true, Capabilities: []string{"EXPIRE 0"}})
+	w.brought(5, 0)
+	if n := len(w.server.Mail()); n != 5 {
+		t.Errorf("%d messages are left", n)
+	}
+	w.set.LeaveFor = 0
+	w.brought(0, 5)
+}
+
+// TestMaildropNumbersAfterALostSession: where names are numbers, and the numbers are others after the connection broke, nothing is deleted
+// that was not downloaded.
+func TestMaildropNumbersAfterALostSession(t *testing.T) {
+	numbered := func(mail ...popserver.Message) []popserver.Message {
+		for i := range mail {
+			mail[i].ID = fmt.Sprint(i + 1)
+		}
+		return mail
+	}
+	w := newPopWorld(t, 0, numbered(pops(3)...)...)
+	lost := false
+	w.server.Set(popserver.Quirks{Refuse: "3", NoPipelining: true, Lose: func(command string) bool {
+		if lost || command != "RETR 1" {
+			return false
+		}
+		lost = true
+		w.server.Put(numbered(pops(3)[1:]...)...) // somebody else deleted the first
+		return true
+	}})
+	w.run(mailsync.Options{})
+	w.server.Set(popserver.Quirks{})
+	for range 3 {
+		w.run(mailsync.Options{})
+	}
+	if !lost {
+		t.Error("the session was not lost")
+	}
+	for _, file := range w.paths() {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "body 002") {
+			return
+		}
+	}
+	t.Errorf("the message that could not be read at first is nowhere; the server has %v", w.server.Mail())
+}
+
 // TestMaildropDurableFirst: DELE is sent only for what is recorded, all of it after the last RETR.
 func TestMaildropDurableFirst(t *testing.T) {
 	w := newPopWorld(t, 0, pops(50)...)

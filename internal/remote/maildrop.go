@@ -18,7 +18,8 @@ type Maildrop interface {
 	Listing(ctx context.Context) (Listing, error)
 
 	// Name gives the listed messages their UIDs, in the order of Listing; of one whose UID is 0 nobody will speak.
-	// Later sessions of the same Dialer recognise the messages by their IDs, if each is one message's only.
+	// Later sessions of the same Dialer recognise the messages, if each has an ID of its own and all that were listed still are, in
+	// the same places; else these UIDs mean nothing there.
 	Name(uids []mail.UID)
 }
 

@@ -191,7 +191,7 @@ type Folder struct {
 	CanCreate bool
 	// RemoteReadOnly: nothing in it can be changed on the server.
 	RemoteReadOnly bool
-	// Agreed counts the base rows that are on both sides (for the guard).
+	// Agreed counts the base rows that are on both sides, and in a maildrop those that are dismissed (for the guard).
 	Agreed int
 	// Target is false if this run was not asked to work on this folder; it is here because messages
 	// may have moved from or to it. No operation changes a folder that is no target, except

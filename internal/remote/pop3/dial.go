@@ -49,13 +49,9 @@ var _ remote.Dialer = (*Dialer)(nil)
 
 // book remembers from session to session which UIDs messages were given.
 type book struct {
-	mu  sync.Mutex
-	ids map[string]named
-}
-
-type named struct {
-	uid  mail.UID
-	size int64
+	mu      sync.Mutex
+	listing listing          // of the session in which they were
+	numbers map[mail.UID]int // only read, once it is here
 }
 
 // NewDialer returns a Dialer for one account.

@@ -117,6 +117,7 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 		missing[uid] = remote.ErrGone
 	}
 	slices.Reverse(messages) // the newest are waited for
+	s.read = s.read || len(messages) > 0
 	err = s.pipelined(op, messages, func(m wanted) string { return fmt.Sprintf("RETR %d", m.number) }, func(m wanted, st status) error {
 		what := fmt.Sprintf("fetching message %d", m.number)
 		if !st.ok {
@@ -132,6 +133,7 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 			return nil
 		}
 		if err := deliver(remote.Message{UID: m.uid, Size: size}, b); err != nil {
+			s.spilled = true
 			if !b.drain(maxDrain) {
 				s.wire.Fail(transport.Lost(errors.New("given up")))
 			}
@@ -190,6 +192,7 @@ func (s *Session) Fetch(ctx context.Context, _ remote.Box, uids mail.UIDSet, wan
 	if err != nil || len(refused) == 0 {
 		return out, err
 	}
+	s.read = true
 	err = s.pipelined(op, refused, func(m wanted) string { return fmt.Sprintf("RETR %d", m.number) }, func(m wanted, st status) error {
 		if !st.ok {
 			return nil // it is left out of the answer
@@ -222,6 +225,10 @@ func (s *Session) Expunge(ctx context.Context, _ remote.Box, uids mail.UIDSet) (
 	if s.list.Partial {
 		return pending, &remote.Error{Class: remote.Refused, Op: op,
 			Err: errors.New("the server's lists of messages contradict each other, so nothing is deleted in this run")}
+	}
+	if s.spilled && s.expires() {
+		return pending, &remote.Error{Class: remote.Refused, Op: op, Hint: "the next sync tries again",
+			Err: errors.New("the server would delete all that was read, and some of it could not be stored")}
 	}
 	if len(messages) == 0 {
 		return pending, nil

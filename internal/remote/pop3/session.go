@@ -30,6 +30,9 @@ type Session struct {
 
 	list    *listing
 	numbers map[mail.UID]int // message numbers, nil until they are needed
+
+	read    bool // a whole message was asked for
+	spilled bool // one that came was not taken
 }
 
 var _ remote.Maildrop = (*Session)(nil)
@@ -188,21 +191,18 @@ func (s *Session) load(ctx context.Context) error {
 // Name implements remote.Maildrop.
 func (s *Session) Name(uids []mail.UID) {
 	s.numbers = make(map[mail.UID]int, len(uids))
-	s.book.mu.Lock()
-	defer s.book.mu.Unlock()
-	s.book.ids = make(map[string]named, len(uids))
 	for i, uid := range uids {
-		if uid == 0 || i >= len(s.list.Messages) {
-			continue
-		}
-		s.numbers[uid] = i + 1
-		if s.list.unique[i] {
-			s.book.ids[s.list.Messages[i].ID] = named{uid, s.list.Messages[i].Size}
+		if uid != 0 && i < len(s.list.Messages) {
+			s.numbers[uid] = i + 1
 		}
 	}
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	s.book.listing, s.book.numbers = *s.list, s.numbers
 }
 
-// resolve finds out which messages UIDs that an earlier session was told mean here.
+// resolve finds out which messages UIDs that an earlier session was told mean here: the same as there, if all that were listed still
+// are, under the same names, in the same places and as large. Where names are numbers, nothing else would tell.
 func (s *Session) resolve(ctx context.Context) error {
 	if err := s.load(ctx); err != nil || s.numbers != nil {
 		return err
@@ -210,12 +210,13 @@ func (s *Session) resolve(ctx context.Context) error {
 	s.numbers = map[mail.UID]int{}
 	s.book.mu.Lock()
 	defer s.book.mu.Unlock()
-	for i, m := range s.list.Messages {
-		if !s.list.unique[i] {
-			continue
-		}
-		if n, ok := s.book.ids[m.ID]; ok && n.size == m.Size {
-			s.numbers[n.uid] = i + 1
+	old := s.book.listing
+	if n := len(old.Messages); n > len(s.list.Messages) || !slices.Equal(old.Messages, s.list.Messages[:n]) {
+		return nil
+	}
+	for uid, n := range s.book.numbers {
+		if old.unique[n-1] && s.list.unique[n-1] {
+			s.numbers[uid] = n
 		}
 	}
 	return nil
@@ -224,11 +225,21 @@ func (s *Session) resolve(ctx context.Context) error {
 // Traffic implements remote.Session.
 func (s *Session) Traffic() remote.Traffic { return s.wire.traffic() }
 
-// Close implements remote.Session. What was marked as deleted and not confirmed by Expunge is not deleted: nothing ever is.
+// Close implements remote.Session. What was marked as deleted and not confirmed by Expunge is not deleted: nothing ever is. A server
+// that deletes what was read does so at QUIT, which it is not told then.
 func (s *Session) Close() error {
-	if s.wire.Failure() == nil {
+	farewell := "QUIT\r\n"
+	if s.read && (s.expires() || s.spilled) {
+		farewell = ""
+	} else if s.wire.Failure() == nil {
 		s.traceOut("QUIT")
 	}
-	s.wire.farewell("QUIT\r\n")
+	s.wire.farewell(farewell)
 	return nil
+}
+
+// expires reports whether the server deletes messages once they were read (RFC 2449, section 6.7).
+func (s *Session) expires() bool {
+	args, _ := s.capability("EXPIRE")
+	return len(args) > 0 && args[0] == "0"
 }

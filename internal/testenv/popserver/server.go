@@ -39,6 +39,10 @@ type Quirks struct {
 	Quit                   string
 	// HangUpAtQuit closes the connection without an answer, and deletes nothing.
 	HangUpAtQuit bool
+	// Lose, if set, is asked for every command whether the session is lost at it.
+	Lose func(command string) bool
+	// DeletesRead has QUIT delete all that was asked for with RETR.
+	DeletesRead bool
 	// Stamp is the timestamp of the greeting, for APOP; Capabilities are more of them.
 	Stamp        string
 	Capabilities []string
@@ -225,8 +229,10 @@ func (x *session) transaction(verb, arg string) bool {
 	if len(words) > 0 {
 		n, _ = strconv.Atoi(words[0])
 	}
-	known := n >= 1 && n <= len(x.mail) && !x.deleted[n]
+	known := n >= 1 && n <= len(x.mail) && (!x.deleted[n] || x.q.DeletesRead)
 	switch {
+	case x.q.Lose != nil && x.q.Lose(verb+" "+arg):
+		return false
 	case verb == "STAT":
 		x.say(fmt.Sprintf("+OK %d %d", len(x.mail)+x.q.Stat, 1000*len(x.mail)))
 	case verb == "LIST":
@@ -250,6 +256,9 @@ func (x *session) transaction(verb, arg string) bool {
 		x.mu.Lock()
 		x.retrs++
 		x.mu.Unlock()
+		if x.q.DeletesRead {
+			x.deleted[n] = true
+		}
 		return x.text(x.mail[n-1].Body, x.q.CutRetr)
 	case verb == "TOP" && !x.q.NoTOP:
 		head, _, _ := strings.Cut(x.mail[n-1].Body, "\r\n\r\n")
