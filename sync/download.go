@@ -282,7 +282,11 @@ func (r *run) notDownloaded(ctx context.Context, f *folder, op plan.Op, why erro
 		r.doubt(f)
 		return nil // it was removed while we looked
 	}
-	r.fail(f.name, fmt.Errorf("downloading message %d: %w", op.UID, why))
+	what := fmt.Sprintf("downloading message %d", op.UID)
+	if r.isMaildrop() {
+		what = "downloading a message" // the UID is our own
+	}
+	r.fail(f.name, fmt.Errorf("%s: %w", what, why))
 	return r.update(ctx, func(tx *state.Tx) error {
 		op.Why, op.Side, op.Reason = plan.Refused, plan.Server, why.Error()
 		if op.Row != 0 {

@@ -120,6 +120,9 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 	s.read = s.read || len(messages) > 0
 	err = s.pipelined(op, messages, func(m wanted) string { return fmt.Sprintf("RETR %d", m.number) }, func(m wanted, st status) error {
 		what := fmt.Sprintf("fetching message %d", m.number)
+		if id := s.list.Messages[m.number-1].ID; id != "" {
+			what = fmt.Sprintf("fetching the message with UIDL %q", id) // numbers are others in the next session
+		}
 		if !st.ok {
 			missing[m.uid] = refusal(what, st)
 			return nil
