@@ -46,9 +46,8 @@ func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 
 // once is one run with the state that there is.
 func (r *run) once(ctx context.Context) {
-	start := r.now()
-	r.started = start
-	defer func() { r.res.Duration = r.now().Sub(start) }()
+	r.started = r.now()
+	defer func() { r.res.Duration = r.now().Sub(r.started) }()
 	if err := r.open(ctx); err != nil {
 		r.res.Fatal = err
 		return
@@ -58,7 +57,7 @@ func (r *run) once(ctx context.Context) {
 		r.res.Fatal = err
 	}
 	r.res.Traffic = r.pool.close()
-	r.record(ctx, start)
+	r.record(ctx)
 	r.damaged = errors.Is(r.res.Fatal, state.ErrCorrupt) && !r.blank && ctx.Err() == nil
 }
 
@@ -286,7 +285,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
 			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
 	}
-	if err := r.dropUnsureUploads(ctx, &p); err != nil {
+	if err := r.dropUnsureFiles(ctx, &p); err != nil {
 		return err
 	}
 	r.dropUnsure(ctx, &p)
@@ -310,9 +309,6 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		if !stable {
 			r.log.Debug("something changed while looking, or could not be looked at: what follows from something missing waits")
 			r.dropPresumed(&p)
-			for _, f := range r.folders {
-				f.dirty = true
-			}
 		}
 	}
 	r.link(p.Ops)

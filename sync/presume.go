@@ -22,7 +22,15 @@ func (r *run) presumes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, r.p
 // dropPresumed leaves out of a plan what presumes that a missing message is nowhere. Rows are not forgotten either: those
 // that would have to make room do so when they are in the way.
 func (r *run) dropPresumed(p *plan.Plan) {
-	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool { return r.presumed(op) || op.Kind == plan.Forget })
+	r.postpone(p, func(op plan.Op) bool { return r.presumed(op) || op.Kind == plan.Forget })
+}
+
+// postpone leaves operations out of a plan. Which folders they hang together with is not known: none of them counts as read.
+func (r *run) postpone(p *plan.Plan, which func(plan.Op) bool) {
+	p.Ops = slices.DeleteFunc(p.Ops, which)
+	for _, f := range r.folders {
+		f.dirty = true
+	}
 }
 
 func (r *run) presumed(op plan.Op) bool {
@@ -108,10 +116,10 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 	return true, nil
 }
 
-// dropUnsureUploads leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
+// dropUnsureFiles leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
 // folder may have come from another that was read before it went. Nor is it taken for the server's new message that is the same, for
 // that reason, and because that may have come from another mailbox. If it never rests, it is done all the same.
-func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
+func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 	isNew := func(op plan.Op) bool { return (op.Kind == plan.Upload || op.Kind == plan.Pairing) && op.Row == 0 }
 	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
@@ -123,12 +131,9 @@ func (r *run) dropUnsureUploads(ctx context.Context, p *plan.Plan) error {
 	if same, err := r.sameLocals(ctx, local); same || err != nil {
 		return err
 	}
-	r.log.Debug("the Maildir changed while it was read: uploads wait for another look")
-	p.Ops = slices.DeleteFunc(p.Ops, isNew)
+	r.log.Debug("the Maildir changed while it was read: new files wait for another look")
 	r.again = true
-	for _, f := range r.folders {
-		f.dirty = true
-	}
+	r.postpone(p, isNew)
 	return nil
 }
 
@@ -149,11 +154,8 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 		return
 	}
 	r.log.Debug("something can't be read: new messages wait for another look")
-	p.Ops = slices.DeleteFunc(p.Ops, isNew)
 	r.again = true
-	for _, f := range r.folders {
-		f.dirty = true
-	}
+	r.postpone(p, isNew)
 }
 
 // endLateMoves finds messages that left a mailbox after that was read, and came to another one before that was: they were delivered as

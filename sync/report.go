@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -176,11 +175,11 @@ func (r *run) count(change func(*Result)) {
 }
 
 // record keeps for `status` how the run went.
-func (r *run) record(ctx context.Context, start time.Time) {
+func (r *run) record(ctx context.Context) {
 	if r.opt.DryRun {
 		return
 	}
-	run := state.Run{Start: start, End: r.now()}
+	run := state.Run{Start: r.started, End: r.now()}
 	if r.res.Fatal != nil {
 		run.Error = r.res.Fatal.Error()
 	} else if len(r.res.Errors) > 0 {

@@ -89,7 +89,7 @@ func Undo(ctx context.Context, set Settings, w World, opt UndoOptions) *Undone {
 		out.Fatal, out.Errors = err, r.res.Errors
 		return out
 	}
-	start := r.now()
+	r.started = r.now()
 	if err := r.open(ctx); err != nil {
 		out.Fatal, out.Errors = err, r.res.Errors
 		return out
@@ -103,8 +103,8 @@ func Undo(ctx context.Context, set Settings, w World, opt UndoOptions) *Undone {
 	out.Sync = r.res
 	r.res.Fatal = r.all(ctx)
 	r.res.Traffic = r.pool.close()
-	r.record(ctx, start)
-	r.res.Duration = r.now().Sub(start)
+	r.record(ctx)
+	r.res.Duration = r.now().Sub(r.started)
 	return out
 }
 
