@@ -146,7 +146,7 @@ func (s *stage) honest(f tracer.Fault, code int, said string) error {
 		return errors.New("it was killed")
 	case code == 0 || f.Kind == tracer.Wire:
 		return nil
-	case strings.Contains(said, f.Errno.Error()), strings.Contains(said, "the disk is full"), strings.Contains(said, "look at the disk"),
+	case strings.Contains(said, f.Errno.Error()), strings.Contains(said, "look at the disk"),
 		strings.Contains(said, "can't be opened for writing"):
 		return nil // the database tells no more than that
 	}

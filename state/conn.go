@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -245,7 +246,7 @@ func (c *conn) inWords(err error) error {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
 		return c.damaged(err)
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("state database %s: the disk is full; nothing of this step was recorded, make room and run again (%w)", c.path, err)
+		return fmt.Errorf("state database %s: %w; nothing of this step was recorded, make room and run again (%w)", c.path, syscall.ENOSPC, err)
 	case sqlite3.SQLITE_IOERR:
 		if c.ioErr == nil {
 			c.ioErr = fmt.Errorf("state database %s: reading or writing failed; look at the disk and run again (%w)", c.path, err)

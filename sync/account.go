@@ -452,7 +452,7 @@ func (r *run) ofFolder(ctx context.Context, err error) bool {
 // stateError marks a failure of the state database, after which nothing may go on.
 type stateError struct{ err error }
 
-func (e *stateError) Error() string { return "state database: " + e.err.Error() }
+func (e *stateError) Error() string { return e.err.Error() }
 
 func (e *stateError) Unwrap() error { return e.err }
 
