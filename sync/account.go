@@ -92,7 +92,8 @@ type run struct {
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
 	again   bool                     // this pass made something that the next one must look at
 
-	passes int // the number of this pass, from 1
+	passes int                   // the number of this pass, from 1
+	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
 	started time.Time
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
@@ -187,6 +188,9 @@ func (r *run) all(ctx context.Context) error {
 			break
 		}
 		r.log.Debug("looking again", "pass", pass+1)
+		if err := r.commitMarks(ctx); err != nil {
+			return err
+		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -272,7 +276,7 @@ func (r *run) pass(ctx context.Context) error {
 	if err := r.commitMaildrop(ctx); err != nil {
 		return err
 	}
-	return r.commitMarks(ctx)
+	return r.markFolders(ctx)
 }
 
 // carryOut carries a plan out, less what must wait because one of the sides changed while it was looked at.

@@ -65,14 +65,15 @@ func (r *run) vouched(ctx context.Context) (map[*folder]maildir.Mark, error) {
 	return marks, nil
 }
 
-// commitMarks records up to where each folder was read, if all that was read has been dealt with.
-func (r *run) commitMarks(ctx context.Context) error {
+// markFolders prepares the record of up to where each folder was read, if all that was read has been dealt with. That of the last pass
+// is committed together with how the run went.
+func (r *run) markFolders(ctx context.Context) error {
 	filter := r.filter()
 	vouched, err := r.vouched(ctx)
 	if err != nil {
 		return err
 	}
-	return r.update(ctx, func(tx *state.Tx) error {
+	r.marks = func(tx *state.Tx) error {
 		for _, f := range r.folders {
 			if f.failed != nil || f.base.ID == 0 {
 				continue
@@ -130,7 +131,15 @@ func (r *run) commitMarks(ctx context.Context) error {
 			f.base = base
 		}
 		return nil
-	})
+	}
+	return nil
+}
+
+// commitMarks commits what markFolders has prepared.
+func (r *run) commitMarks(ctx context.Context) error {
+	marks := r.marks
+	r.marks = nil
+	return r.update(ctx, marks)
 }
 
 // localMark is what the folder's mark becomes: with no reading it stays as it was, and with one it is of the time before that, unless

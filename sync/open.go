@@ -278,6 +278,9 @@ func (r *run) adoptPlace(ctx context.Context) error {
 		return nil
 	}
 	if r.merge {
+		if err := r.commitMarks(ctx); err != nil {
+			return err
+		}
 		if err := r.db.Adopt(ctx); err != nil {
 			return &stateError{err}
 		}

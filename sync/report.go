@@ -186,6 +186,11 @@ func (r *run) record(ctx context.Context) {
 		run.Error = r.res.Errors[0].Error()
 	}
 	err := r.update(ctx, func(tx *state.Tx) error {
+		if r.marks != nil {
+			if err := r.marks(tx); err != nil {
+				return err
+			}
+		}
 		byFolder := map[mail.FolderName]string{}
 		for _, e := range slices.Backward(r.res.Errors) {
 			byFolder[e.Folder] = e.Err.Error()
