@@ -171,7 +171,7 @@ func newRun(set Settings, w World, opt Options) *run {
 	}
 	r.log = r.log.With("account", set.Account)
 	r.set.Policy.AllowDeletes, r.set.Policy.RestoreHeld = opt.AllowDeletes, opt.RestoreHeld
-	r.pool = newSessions(w.Dialer, set.Connections)
+	r.pool = newSessions(w.Dialer, w.Keep, set.Connections)
 	r.listers = make(chan struct{}, runtime.GOMAXPROCS(0))
 	r.progress.Account = set.Account
 	return r

@@ -17,7 +17,7 @@ import (
 
 // input makes the planner's input of all that was gathered, and answers its questions.
 func (r *run) input(ctx context.Context) (plan.Input, error) {
-	in := plan.Input{Policy: r.set.Policy}
+	in := plan.Input{Policy: r.set.Policy, Removed: slices.Concat(r.opt.Removed, r.res.Removed)}
 	if r.merge {
 		in.Policy.RestoreHeld = true
 	}

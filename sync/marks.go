@@ -58,7 +58,7 @@ func (r *run) vouched(ctx context.Context) (map[*folder]maildir.Mark, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m, ok := r.md.Vouch(ctx, f.name, c.Agreed > manyRows); ok {
+		if m, ok := r.md.Vouch(ctx, f.name, r.opt.Patient || c.Agreed > manyRows); ok {
 			marks[f] = m
 		}
 	}

@@ -450,6 +450,7 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 		r.lookAgain() // the trash has new messages for the Maildir
 	}
 	r.count(func(res *Result) { res.ToServer.Moved += done; res.ToServer.Deleted += deleted })
+	r.removed(plan.Server, from.name, deleted)
 	return err
 }
 

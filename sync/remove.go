@@ -100,6 +100,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 		return parkPending(tx, f.base.ID, pending)
 	})
 	r.count(func(res *Result) { res.ToServer.Deleted += n })
+	r.removed(plan.Server, f.name, n)
 	return err
 }
 
@@ -193,6 +194,7 @@ func (r *run) removeLocal(ctx context.Context, f *folder, ops []plan.Op) error {
 		return nil
 	})
 	r.count(func(res *Result) { res.ToMaildir.Deleted += len(gone) })
+	r.removed(plan.Maildir, f.name, len(gone))
 	return err
 }
 

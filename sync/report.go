@@ -174,6 +174,13 @@ func (r *run) count(change func(*Result)) {
 	change(r.res)
 }
 
+// removed notes messages of a folder that were removed on a side, which the guard goes on counting.
+func (r *run) removed(side plan.Side, f mail.FolderName, n int) {
+	if n > 0 {
+		r.count(func(res *Result) { res.Removed = append(res.Removed, plan.Removed{Side: side, Folder: f, Messages: n}) })
+	}
+}
+
 // record keeps for `status` how the run went.
 func (r *run) record(ctx context.Context) {
 	if r.opt.DryRun {
@@ -215,5 +222,11 @@ func (r *run) record(ctx context.Context) {
 	})
 	if err != nil && r.res.Fatal == nil {
 		r.res.Fatal = err
+	}
+	r.res.Marks = map[string]remote.Status{}
+	for _, f := range r.folders {
+		if b := f.base; b.Mailbox != "" {
+			r.res.Marks[b.Mailbox] = remote.Status{UIDValidity: b.UIDValidity, UIDNext: b.UIDNext, Messages: b.Exists, HighestModSeq: b.HighestModSeq}
+		}
 	}
 }

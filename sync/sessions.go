@@ -12,7 +12,8 @@ import (
 // for them, never more than the limit.
 type sessions struct {
 	dialer remote.Dialer
-	slots  chan struct{} // one token for each session in use
+	keep   func(remote.Session) // takes what is in order at the end, nil: it is closed
+	slots  chan struct{}        // one token for each session in use
 
 	mu      sync.Mutex
 	idle    []remote.Session
@@ -30,9 +31,9 @@ type dialing struct {
 	err    error
 }
 
-func newSessions(d remote.Dialer, limit int) *sessions {
+func newSessions(d remote.Dialer, keep func(remote.Session), limit int) *sessions {
 	limit = max(limit, 1)
-	return &sessions{dialer: d, slots: make(chan struct{}, limit), limit: limit}
+	return &sessions{dialer: d, keep: keep, slots: make(chan struct{}, limit), limit: limit}
 }
 
 // with runs f with a session. A session that f's error killed is closed, others are kept. When the
@@ -137,6 +138,11 @@ func (p *sessions) put(s remote.Session, err error) {
 // drop closes a session and keeps its counts. The caller holds mu.
 func (p *sessions) drop(s remote.Session) {
 	_ = s.Close() // it is dead or no longer needed
+	p.release(s)
+}
+
+// release keeps the counts of a session that is no longer ours. The caller holds mu.
+func (p *sessions) release(s remote.Session) {
 	t := s.Traffic()
 	p.traffic.BytesIn += t.BytesIn
 	p.traffic.BytesOut += t.BytesOut
@@ -158,7 +164,12 @@ func (p *sessions) close() remote.Traffic {
 	}
 	defer p.mu.Unlock()
 	for _, s := range p.idle {
-		p.drop(s)
+		if p.keep == nil {
+			p.drop(s)
+			continue
+		}
+		p.release(s)
+		p.keep(s)
 	}
 	p.idle = nil
 	return p.traffic

@@ -62,6 +62,9 @@ type World struct {
 	Progress func(Progress)
 	// Commit is called with every commit to the state, see state.Options.
 	Commit func(commit func() error) error
+	// Keep, if it is set, takes the sessions that are in order when a run ends, instead of their being closed. The Dialer may give them out again;
+	// their Traffic must then begin at zero.
+	Keep func(remote.Session)
 	// Serial has the engine do one thing after the other, so that a test can repeat a run step by step.
 	Serial bool
 }
@@ -73,6 +76,11 @@ type Options struct {
 	DryRun  bool
 	// AllowDeletes, RestoreHeld and Rebind are the flags of `satchel sync`.
 	AllowDeletes, RestoreHeld, Rebind bool
+	// Removed is what runs before this one removed and the guard counts as if this one did.
+	Removed []plan.Removed
+	// Patient has the run wait at its end, some ten milliseconds, until the times of the directories that it changed are telling, so that
+	// nothing need be read again because of its own changes.
+	Patient bool
 }
 
 // Progress says how far a run is. Totals grow while the plan is made.
@@ -114,8 +122,12 @@ type Result struct {
 	Folders, FoldersChanged       int
 	HeldBack, Deferred            int
 	HeldWhy                       string
-	Traffic                       remote.Traffic
-	Duration                      time.Duration
+	// Marks are the server's numbers up to which everything was seen and dealt with, by the server's name of the mailbox.
+	Marks map[string]remote.Status
+	// Removed is what this run removed.
+	Removed  []plan.Removed
+	Traffic  remote.Traffic
+	Duration time.Duration
 	// Errors are failures that did not stop the rest.
 	Errors []FolderError
 	// Fatal stopped the account: ErrLocked, a *SetupError, a *remote.Error or ctx's error.

@@ -133,7 +133,7 @@ func (m *maker) restore(d deletion) {
 }
 
 // guard says which deletions are held back. Those of each side are counted on their own, per folder
-// and over the account.
+// and over the account, together with what was removed before.
 func (m *maker) guard(in Input) []bool {
 	held := make([]bool, len(m.deletions))
 	g := m.policy.Guard
@@ -145,6 +145,13 @@ func (m *maker) guard(in Input) []bool {
 		account += f.Agreed
 	}
 	for _, side := range []Side{Server, Maildir} {
+		before, perFolderBefore := 0, map[mail.FolderName]int{}
+		for _, r := range in.Removed {
+			if r.Side == side {
+				before += r.Messages
+				perFolderBefore[r.Folder] += r.Messages
+			}
+		}
 		var counted []int
 		perFolder := map[mail.FolderName]int{}
 		for i, d := range m.deletions {
@@ -153,14 +160,16 @@ func (m *maker) guard(in Input) []bool {
 				perFolder[d.row.Folder]++
 			}
 		}
-		all := g.tooMany(len(counted), account)
+		n, of := before+len(counted), before+account
+		all := g.tooMany(n, of)
 		if all {
-			m.heldWhy(g, len(counted), account, "the account", side)
+			m.heldWhy(g, n, of, "the account", side)
 		}
 		for _, i := range counted {
 			f := m.deletions[i].row.Folder
-			if !all && g.tooMany(perFolder[f], m.folder(f).Agreed) {
-				m.heldWhy(g, perFolder[f], m.folder(f).Agreed, string(f), side)
+			n, of := perFolderBefore[f]+perFolder[f], perFolderBefore[f]+m.folder(f).Agreed
+			if !all && g.tooMany(n, of) {
+				m.heldWhy(g, n, of, string(f), side)
 				held[i] = true
 			}
 			held[i] = held[i] || all

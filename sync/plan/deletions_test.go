@@ -167,6 +167,24 @@ func TestGuard(t *testing.T) {
 		})
 	}
 
+	t.Run("what was removed before counts, on its side", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			for before, wantHeld := range map[int]int{5: 0, 10: 1} {
+				s := newScene(t, TwoWay, "A")
+				s.w.policy.Guard = share
+				s.many(8, "A") // of 8 and those before, one more goes
+				s.delete(one, "A0")
+				in, err := s.w.answer(s.w.input())
+				if err != nil {
+					t.Fatal(err)
+				}
+				in.Removed = []Removed{{Side: other, Folder: "A", Messages: before}, {Side: one, Folder: "A", Messages: 100}}
+				if p := Make(in); p.Held["A"] != wantHeld {
+					t.Errorf("after %d removals: held %v (%s), want %d", before, p.Held, p.HeldWhy, wantHeld)
+				}
+			}
+		})
+	})
 	t.Run("over the account", func(t *testing.T) {
 		s := newScene(t, TwoWay, "A", "B", "C")
 		s.w.policy.Guard = Guard{ByShare: true, Share: 0.3}

@@ -206,6 +206,15 @@ type Input struct {
 	Pairs   []Pair
 	Remote  []RemoteMessage
 	Local   []LocalMessage
+	// Removed is what was removed before and the guard counts as if it were to be removed now.
+	Removed []Removed
+}
+
+// Removed are messages of one folder that were removed on one side.
+type Removed struct {
+	Side     Side
+	Folder   mail.FolderName
+	Messages int
 }
 
 // Question asks for one fact: the header or the whole content's digest of a message.
