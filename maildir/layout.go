@@ -160,13 +160,7 @@ func plusPlusPath(dir string) ([]string, bool) {
 // be used. A folder that a Problem names is not gone, nor is any below it: nobody could look.
 func (s *Store) Folders() ([]Folder, []Problem, error) {
 	w := &walker{s: s, seen: map[mail.FolderName]string{}}
-	var err error
-	if s.layout == PlusPlus {
-		err = w.plusPlus()
-	} else {
-		err = w.nested(".", nil)
-	}
-	if err != nil {
+	if err := w.all(); err != nil {
 		return nil, nil, fmt.Errorf("reading the folders of %s: %w", s.root, err)
 	}
 	slices.SortFunc(w.folders, func(a, b Folder) int { return compareFolders(a.Name, b.Name) })
@@ -191,6 +185,13 @@ type walker struct {
 	folders  []Folder
 	problems []Problem
 	seen     map[mail.FolderName]string // the directory that is the folder
+}
+
+func (w *walker) all() error {
+	if w.s.layout == PlusPlus {
+		return w.plusPlus()
+	}
+	return w.nested(".", nil)
 }
 
 func (w *walker) problem(f mail.FolderName, dir string, err error) {

@@ -106,6 +106,8 @@ type Capabilities struct {
 	CondStore bool // HIGHESTMODSEQ can be trusted as a mark
 	Move      bool // Move is atomic
 	UIDPlus   bool // Append and Move tell the new UIDs, Expunge takes UIDs
+	Idle      bool // Waiter can wait for one mailbox
+	Notify    bool // Waiter can wait for all mailboxes at once
 	// AppendLimit is the largest message the server takes, 0 if it does not say.
 	AppendLimit int64
 	// EqualEmailIDs: messages with the same bytes have the same EmailID, whoever made them. Else only copies of one message have.

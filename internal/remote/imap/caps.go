@@ -12,7 +12,10 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-const capGmail goimap.Cap = "X-GM-EXT-1"
+const (
+	capGmail  goimap.Cap = "X-GM-EXT-1"
+	capNotify goimap.Cap = "NOTIFY"
+)
 
 const (
 	authPrefix  = "AUTH="
@@ -21,10 +24,10 @@ const (
 
 // usedCaps are the capabilities that change what this package does.
 var usedCaps = [...]goimap.Cap{
-	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID,
+	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID, goimap.CapIdle,
 	goimap.CapListExtended, goimap.CapListStatus, goimap.CapLiteralMinus, goimap.CapLiteralPlus,
 	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapMultiAppend, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
-	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail,
+	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail, capNotify,
 }
 
 // maxCaps bounds how many capabilities are remembered.
@@ -82,12 +85,21 @@ func (c *capSet) clone() *capSet {
 // it was enabled, which we don't, so that mailbox names are always modified UTF-7 (RFC 9051, appendix E).
 func (c *capSet) has(name goimap.Cap) bool { return c != nil && c.known[name] }
 
+// idles reports whether the server can tell of one mailbox, notifies whether it can of all. The latter takes UNSELECT: with a mailbox open it
+// would tell of the others only.
+func (s *Session) idles() bool { return s.caps.has(goimap.CapIdle) }
+
+func (s *Session) notifies() bool {
+	return s.caps.has(capNotify) && s.idles() && s.caps.has(goimap.CapUnselect)
+}
+
 // Capabilities says what the server can do, as used by the engine. The hierarchy delimiter is asked for if nothing was
 // asked before.
 func (s *Session) Capabilities() remote.Capabilities {
 	s.settleNow(context.Background())
 	out := remote.Capabilities{
 		CondStore: s.caps.has(goimap.CapCondStore), Move: s.caps.has(goimap.CapMove), UIDPlus: s.caps.has(goimap.CapUIDPlus),
+		Idle: s.idles(), Notify: s.notifies(),
 		AppendLimit: s.caps.maxBytes, EqualEmailIDs: s.isMade("cyrus"), Names: slices.Clone(s.caps.names),
 	}
 	if s.delim != 0 {

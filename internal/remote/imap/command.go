@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strconv"
@@ -50,18 +51,23 @@ type command struct {
 	vanished func(set mail.UIDSet, earlier bool)
 	code     func(status)
 
+	// confirmed is called when the server asks for what waits.
+	confirmed func()
+
 	granted bool // the server asked for the literal
 	done    bool
 	unsent  error  // prepare failed
 	result  status // if done and not unsent
 }
 
-// part is a piece of a command: text, or what a stream writes. If wait is set the server must ask for it first.
+// part is a piece of a command: text, or what a stream writes. If wait is set the server must ask for it first. If until is set
+// it is held back until that ends, and the server may be silent.
 type part struct {
 	text   string
 	stream func(w io.Writer) error
 	size   int64
 	wait   bool
+	until  context.Context
 }
 
 // newCommand starts a command. Every piece of verb is ours.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,10 @@ type conn struct {
 	asked          atomic.Bool  // something was sent since the last answer
 	quiet          atomic.Bool  // the writer has nothing more to send before it hears something
 	start          time.Time
+
+	pace    sync.Mutex // guards resting, and the measure of slowness while both sides use the connection
+	resting bool       // the server need not say anything
+	rested  bool       // or need not have during the Read that is under way
 
 	gauge   gauge     // the reader's
 	deflate *deflater // the writer's, nil in plain text
@@ -53,6 +58,43 @@ func (c *conn) begin() {
 	c.gauge.begin()
 }
 
+// rest says whether the server may be silent from now on, also for the Read that is under way.
+func (c *conn) rest(on bool) {
+	c.pace.Lock()
+	defer c.pace.Unlock()
+	c.resting, c.rested = on, true
+	if !on {
+		c.touch()
+		c.Begin(c.in.Load() + c.out.Load())
+	}
+	c.arm()
+}
+
+// arm sets the deadline of a Read. The caller holds pace.
+func (c *conn) arm() {
+	until := time.Time{}
+	if !c.resting {
+		until = time.Now().Add(c.Patience)
+	}
+	_ = c.Conn.SetReadDeadline(until) // a closed socket says so in Read
+}
+
+// paced tells the gauge about a Read, and fails the connection if it is too slow; neither if the server might be silent.
+func (c *conn) paced(n int, took time.Duration) error {
+	c.pace.Lock()
+	defer c.pace.Unlock()
+	if c.rested {
+		c.gauge.pause()
+		c.rested = c.resting
+	}
+	c.gauge.read(n, took)
+	c.in.Add(int64(n))
+	if c.resting {
+		return nil
+	}
+	return c.TooSlow(c.in.Load() + c.out.Load())
+}
+
 func (c *conn) compressed() bool { return c.deflate != nil }
 
 // Read waits for bytes until there is no progress in either direction.
@@ -62,17 +104,18 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		from := time.Now()
-		_ = c.Conn.SetReadDeadline(from.Add(c.Patience)) // a closed socket says so in Read
+		c.pace.Lock()
+		c.arm()
+		c.pace.Unlock()
 		n, err := c.Conn.Read(p)
 		if n > 0 {
 			c.touch()
-			c.gauge.read(n, time.Since(from))
-			c.in.Add(int64(n))
+			err := c.paced(n, time.Since(from))
 			// A turn: something was asked, all of it was out, and this is the answer.
 			if c.quiet.Load() && c.asked.Swap(false) {
 				c.trips.Add(1)
 			}
-			if err := c.TooSlow(c.in.Load() + c.out.Load()); err != nil {
+			if err != nil {
 				return 0, err
 			}
 			return n, nil

@@ -46,6 +46,9 @@ func (s *Session) listData(p *response) error {
 		return err
 	}
 	l.name = string(name)
+	if s.waiting != nil {
+		s.waiting.listed()
+	}
 	for c := range s.flight.each() {
 		if c.root != nil {
 			c.root(l.delim)
@@ -73,6 +76,7 @@ func (s *Session) statusData(p *response) error {
 		return bad("STATUS without items")
 	}
 	var st remote.Status
+	empty := false
 	for !p.take(')') {
 		item := strings.ToUpper(string(p.word()))
 		switch item {
@@ -84,6 +88,7 @@ func (s *Session) statusData(p *response) error {
 				return err
 			}
 			setNumber(&st, item, n)
+			empty = empty || item == "MESSAGES" && n == 0
 		case "MAILBOXID", "X-GUID":
 			if st.MailboxID, err = p.objectID(); err != nil {
 				return err
@@ -93,6 +98,9 @@ func (s *Session) statusData(p *response) error {
 				return err
 			}
 		}
+	}
+	if s.waiting != nil {
+		s.waiting.status(name, st, empty)
 	}
 	for c := range s.flight.each() {
 		if c.status != nil {
@@ -195,7 +203,10 @@ func (s *Session) vanishedData(p *response) error {
 		return bad("VANISHED: %v", err)
 	}
 	if box := s.mailbox(); box != nil && !earlier {
-		box.exists -= uint32(min(int64(box.exists), set.Len()))
+		box.lose(set.Len())
+	}
+	if s.waiting != nil && !earlier {
+		s.waiting.changed()
 	}
 	for c := range s.flight.each() {
 		if c.vanished != nil {

@@ -59,6 +59,9 @@ func (s *Session) fetchData(p *response) error {
 	if err := s.fetchItems(p, f, c); err != nil {
 		return err
 	}
+	if s.waiting != nil {
+		s.waiting.fetched(f.msg.ModSeq)
+	}
 	if f.msg.UID == 0 {
 		return nil
 	}

@@ -31,7 +31,7 @@ type flight struct {
 	sent    int // commands whose sending began
 	open    int // of them, those without an answer
 	weight  int64
-	waiting *command // whose literal the writer holds back
+	waiting *command // of which the writer holds something back until the server asks for it
 	halted  bool     // no further command is sent
 	cut     bool     // no further command is sent before the connection is compressed
 	dead    bool
@@ -119,6 +119,9 @@ func (f *flight) read() error {
 	for f.more() {
 		if err := f.s.receive(); err != nil {
 			return err
+		}
+		if f.s.waiting != nil {
+			f.s.waiting.gather()
 		}
 	}
 	return f.s.conn.Failure()
@@ -215,16 +218,16 @@ func (f *flight) answer(c *command, result status) {
 	}
 }
 
-// grant lets the writer go on with a literal. It reports false if no one waits.
-func (f *flight) grant() bool {
+// grant lets the writer go on with a command that waits, and returns it, nil if none does.
+func (f *flight) grant() *command {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.waiting == nil || f.waiting.granted {
-		return false
+		return nil
 	}
 	f.waiting.granted = true
 	f.change.Broadcast()
-	return true
+	return f.waiting
 }
 
 // flightWriter is the writing half of a flight. Its errors are sticky in the connection; it only
@@ -319,6 +322,14 @@ func (w *flightWriter) send(c *command) bool {
 				return true // refused before the literal: the command has its answer
 			}
 		}
+		if p.until != nil {
+			if !w.linger(c, p.until) {
+				return true // it has its answer, or the connection is lost
+			}
+			if f.s.cfg.Trace != nil {
+				f.s.trace('>', p.text)
+			}
+		}
 		if p.stream != nil {
 			if err := p.stream(w); err != nil {
 				f.s.conn.Fail(err)
@@ -362,6 +373,24 @@ func (w *flightWriter) await(c *command) (granted, alive bool) {
 	granted = c.granted && !c.done
 	c.granted = false // there may be another literal
 	return granted, err == nil && !f.dead
+}
+
+// linger holds a command back. It reports false if that is over because the command has its answer.
+func (w *flightWriter) linger(c *command, until context.Context) bool {
+	f := w.f
+	defer context.AfterFunc(until, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.change.Broadcast()
+	})()
+	f.s.conn.rest(true)
+	defer f.s.conn.rest(false)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !c.done && !f.dead && until.Err() == nil {
+		f.change.Wait()
+	}
+	return !c.done && !f.dead
 }
 
 const tagLetter = 'S'

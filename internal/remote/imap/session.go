@@ -74,9 +74,10 @@ type Session struct {
 	warnings          []string
 	flags             map[string]mail.Flags
 	fetched           fetched // the FETCH response that is being read
+	waiting           *wait   // for changes, nil otherwise
 }
 
-var _ remote.Session = (*Session)(nil)
+var _ remote.Waiter = (*Session)(nil)
 
 // selection is an open mailbox.
 type selection struct {
@@ -84,6 +85,7 @@ type selection struct {
 	info   remote.Selected // as the SELECT said
 	before remote.Status   // as STATUS said right before it, if it was asked
 	exists uint32          // as of now
+	unsure bool            // more was said to be gone than there was
 	named  mail.UID        // the highest UID that the server named
 }
 
@@ -205,8 +207,12 @@ func (s *Session) continuation(line []byte) error {
 		}
 		return s.conn.write(append(reply, "\r\n"...), true)
 	}
-	if !s.flight.grant() {
+	c := s.flight.grant()
+	if c == nil {
 		return bad("a request to go on that nobody waits for")
+	}
+	if c.confirmed != nil {
+		c.confirmed()
 	}
 	return nil
 }
@@ -228,6 +234,11 @@ func (s *Session) tagged(p *response, tag []byte) error {
 	if !result.ok() && notConnected.MatchString(result.text) {
 		return &remote.Error{Class: remote.Auth, Code: result.code, Text: result.text,
 			Hint: adviceFor(string(goimap.ResponseCodeAuthenticationFailed)).hint}
+	}
+	if result.throttles() {
+		e := refusal("", result)
+		e.Class = remote.Unavailable
+		return e
 	}
 	s.in.answered()
 	s.note(result)
@@ -323,7 +334,13 @@ func (s *Session) status(st status) error {
 	s.note(st)
 	if st.kind == goimap.StatusResponseTypeBye {
 		s.bye = st
+		if s.waiting != nil {
+			return transport.Lost(errors.New("the server ended the session")) // it may be long in closing it
+		}
 		return nil
+	}
+	if s.waiting != nil {
+		s.waiting.code(st)
 	}
 	if st.code == "" || s.flight == nil {
 		return nil
@@ -394,6 +411,14 @@ func (o *selection) fill() {
 	}
 }
 
+// lose takes messages off the count.
+func (o *selection) lose(n int64) {
+	if n > int64(o.exists) {
+		o.unsure, n = true, int64(o.exists)
+	}
+	o.exists -= uint32(n)
+}
+
 // setNumber sets a field of a mailbox's status by its IMAP name. Numbers that can't be right are unknown.
 func setNumber(st *remote.Status, name string, n uint64) {
 	switch name {
@@ -437,6 +462,9 @@ func (s *Session) numbered(p *response, n uint64) error {
 	if equalFold(what, "FETCH") || equalFold(what, "UIDFETCH") {
 		return s.fetchData(p)
 	}
+	if s.waiting != nil && (equalFold(what, "EXISTS") || equalFold(what, "EXPUNGE")) {
+		s.waiting.changed()
+	}
 	box := s.mailbox()
 	switch {
 	case box == nil:
@@ -445,12 +473,12 @@ func (s *Session) numbered(p *response, n uint64) error {
 		if err := p.hear(existsWeight-1, 0); err != nil {
 			return err
 		}
-		box.exists = uint32(min(n, uint64(^uint32(0))))
+		box.exists, box.unsure = uint32(min(n, uint64(^uint32(0)))), false
 		if box != s.sel {
 			box.info.Messages = box.exists
 		}
 	case equalFold(what, "EXPUNGE"):
-		box.exists -= min(box.exists, 1)
+		box.lose(1)
 	}
 	return nil
 }

@@ -115,6 +115,8 @@ func adviceFor(code string) advice {
 		return advice{hint: "it does not exist on the server"}
 	case goimap.ResponseCodeCannot:
 		return advice{hint: "the server can't do this, now or ever"}
+	case "THROTTLED": // Gmail, Yahoo
+		return advice{remote.Unavailable, "the server wants to be asked less; try again later"}
 	case "WEBALERT": // Gmail
 		return advice{remote.Auth, "the provider wants a sign-in with a web browser first"}
 	}
@@ -137,6 +139,11 @@ func retryAfter(text string) time.Duration {
 		return 0
 	}
 	return min(time.Duration(ms)*time.Millisecond, maxRetryAfter)
+}
+
+// throttles reports whether a refusal means all that might be asked next: more of it would only make it worse.
+func (s status) throttles() bool {
+	return !s.ok() && (s.code == "THROTTLED" || retryAfter(s.text) > 0)
 }
 
 // refusal is the error for a NO or BAD to one command.

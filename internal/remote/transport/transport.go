@@ -26,10 +26,10 @@ const (
 	// dialTimeout bounds Dial: name look-up, connection, upgrade and handshake together.
 	dialTimeout = 30 * time.Second
 
-	// Keep-alive probes find a peer that vanished while nothing was being said.
-	keepAliveIdle     = 60 * time.Second
-	keepAliveInterval = 20 * time.Second
-	keepAliveCount    = 4
+	// Keep-alive probes find a peer that vanished while nothing was being said, within a minute.
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 3
 
 	// upgradeBytes bounds what a server may say before it agrees to start TLS.
 	upgradeBytes = 64 << 10

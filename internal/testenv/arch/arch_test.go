@@ -51,6 +51,7 @@ var kept = map[string][]string{
 	"github.com/knadh/go-pop3":      {"internal/remote/pop3"},
 	"github.com/BurntSushi/toml":    {"internal/config"},
 	"github.com/spf13/cobra":        {"cmd/satchel"},
+	"github.com/fsnotify/fsnotify":  {"maildir"},
 	module + "internal/testenv":     {"internal/testenv/...", "bench/..."},
 	module + "cmd":                  nil,
 	module + "bench":                {"bench/..."},
