@@ -1,0 +1,116 @@
+package watch
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/remote"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+const (
+	// settleServer and settleLocal are how long it must have been quiet before what happened is looked at: whoever changes one
+	// message often changes more. A mail client that marks 5,000 of them takes a second or two, and that is one run.
+	settleServer = 15 * time.Millisecond
+	settleLocal  = 25 * time.Millisecond
+	// settleMost bounds how long a run waits for that.
+	settleMost = 3 * time.Second
+
+	// firstRetry and lastRetry are the bounds of how long a failed run waits before it is tried again, twice as long each time.
+	firstRetry = 2 * time.Second
+	lastRetry  = 15 * time.Minute
+	// lockedRetry is how long a run waits for another Satchel to end its own.
+	lockedRetry = time.Second
+)
+
+// pace decides when the next run begins. It knows no clock but the times that it is given.
+type pace struct {
+	poll time.Duration // a run begins so long after the last one even if nothing was told
+	// jitter spreads a wait, so that many clients of a server that was away don't come back at the same moment.
+	jitter func(time.Duration) time.Duration
+
+	first, due time.Time // when the first of the changes was told that no run looked at, and when they are to be; zero if there are none
+	polled     time.Time // when the last run ended
+	failures   int       // runs that failed, one after the other
+	notBefore  time.Time // no run begins earlier on its own
+	asked      bool      // it was the server who asked us to stay away till then
+	refused    bool      // the server refused to let us in: no run begins on its own
+}
+
+func newPace(poll time.Duration) *pace { return &pace{poll: poll, jitter: spread} }
+
+// spread makes a wait up to a fifth shorter or longer.
+func spread(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.4*float64(d))
+}
+
+// changed: something may have changed; it is looked at once it was quiet for so long.
+func (p *pace) changed(now time.Time, settle time.Duration) {
+	if p.first.IsZero() {
+		p.first = now
+	}
+	p.due = now.Add(settle)
+	if most := p.first.Add(settleMost); p.due.After(most) {
+		p.due = most
+	}
+}
+
+// wake: the machine slept or the network came back, so what failed before may work now.
+func (p *pace) wake(now time.Time) {
+	if !p.asked {
+		p.notBefore = time.Time{}
+	}
+	p.changed(now, 0)
+}
+
+// next is when a run begins if nothing else happens, false if none does.
+func (p *pace) next() (time.Time, bool) {
+	if p.refused {
+		return time.Time{}, false
+	}
+	at := p.polled.Add(p.poll)
+	if !p.due.IsZero() && p.due.Before(at) {
+		at = p.due
+	}
+	if at.Before(p.notBefore) {
+		at = p.notBefore
+	}
+	return at, true
+}
+
+// began: a run looks at everything that was told until now.
+func (p *pace) began() { p.first, p.due = time.Time{}, time.Time{} }
+
+// ended: a run ended so.
+func (p *pace) ended(now time.Time, res *mailsync.Result) {
+	p.polled, p.notBefore, p.asked, p.refused = now, time.Time{}, false, false
+	err := res.Fatal
+	switch {
+	case err == nil:
+		p.failures = 0
+		return
+	case errors.Is(err, mailsync.ErrLocked):
+		p.changed(now, lockedRetry)
+		return
+	case remote.ClassOf(err) == remote.Auth:
+		p.refused = true
+		return
+	}
+	p.failed(now, err)
+	p.changed(now, 0)
+}
+
+// failed: what was tried is not tried again for some time, longer each time.
+func (p *pace) failed(now time.Time, err error) {
+	p.failures++
+	wait := firstRetry << min(p.failures-1, 20)
+	if wait > lastRetry {
+		wait = lastRetry
+	}
+	wait, p.asked = p.jitter(wait), false
+	if e, ok := errors.AsType[*remote.Error](err); ok && e.RetryAfter > 0 {
+		wait, p.asked = max(e.RetryAfter, wait), true
+	}
+	p.notBefore = now.Add(wait)
+}

@@ -1,0 +1,319 @@
+package watch
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
+)
+
+// rig is a watcher whose engine, server and file system are the test's.
+type rig struct {
+	*Watcher
+	t      *testing.T
+	events chan maildir.Notice
+	server *fakeServer
+	end    func()
+
+	mu     sync.Mutex
+	runs   []time.Duration // when they began, since the start
+	asked  []mailsync.Options
+	quiet  bool
+	result *mailsync.Result
+	takes  time.Duration
+}
+
+// C and Close make the rig the Maildir's events.
+func (r *rig) C() <-chan maildir.Notice { return r.events }
+func (r *rig) Close() error             { return nil }
+
+// newRig starts a watcher within a synctest bubble.
+func newRig(t *testing.T, server *fakeServer, change func(*Account)) *rig {
+	r := &rig{t: t, events: make(chan maildir.Notice), server: server, result: &mailsync.Result{}}
+	acc := Account{Settings: mailsync.Settings{Account: "a"}, World: mailsync.World{Dialer: server}, Poll: 5 * time.Minute, Idle: 2}
+	if change != nil {
+		change(&acc)
+	}
+	r.Watcher = New(acc)
+	r.pace.jitter = func(d time.Duration) time.Duration { return d }
+	began := time.Now()
+	r.doors = doors{
+		sync: func(_ context.Context, _ mailsync.Settings, _ mailsync.World, opt mailsync.Options) *mailsync.Result {
+			r.mu.Lock()
+			r.runs, r.asked = append(r.runs, time.Since(began)), append(r.asked, opt)
+			res, takes := *r.result, r.takes
+			r.mu.Unlock()
+			time.Sleep(takes)
+			return &res
+		},
+		localQuiet: func(context.Context, mailsync.Settings, mailsync.World) (bool, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.quiet, nil
+		},
+		events: func(string, maildir.Layout) (localEvents, error) { return r, nil },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	r.end = func() { cancel(); <-done }
+	synctest.Wait()
+	return r
+}
+
+// answers has later runs end so.
+func (r *rig) answers(res *mailsync.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result = res
+}
+
+func (r *rig) isQuiet(quiet bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quiet = quiet
+}
+
+// ran returns how many runs began since it was last called.
+func (r *rig) ran() int {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.runs)
+	r.runs, r.asked = nil, nil
+	return n
+}
+
+// want fails the test unless so many runs began within that time.
+func (r *rig) want(n int, within time.Duration, why string) {
+	r.t.Helper()
+	time.Sleep(within)
+	if got := r.ran(); got != n {
+		r.t.Errorf("%s: %d runs within %v, want %d", why, got, within, n)
+	}
+}
+
+func (r *rig) touch() { r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}} }
+
+func TestWatchPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.want(1, 0, "at the start")
+		r.want(0, 5*time.Minute-time.Second, "before it is time to poll")
+		r.want(1, time.Second, "then")
+		r.want(12, time.Hour, "in an hour")
+	})
+}
+
+func TestWatchMaildir(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.want(1, 0, "at the start")
+		r.touch()
+		r.want(1, settleLocal, "a change")
+		r.isQuiet(true)
+		for range 10 {
+			r.touch()
+		}
+		r.want(0, time.Minute, "what the run did itself")
+		r.isQuiet(false)
+		r.touch()
+		r.want(1, settleLocal, "a change after that")
+	})
+}
+
+func TestWatchGathersABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.want(1, 0, "at the start")
+		for range 5000 { // a mail client marks 5,000 messages in 2 s
+			r.touch()
+			time.Sleep(400 * time.Microsecond)
+		}
+		r.want(1, time.Second, "a burst")
+	})
+}
+
+func TestWatchServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{caps: remote.Capabilities{Notify: true}}
+		mark := remote.Status{UIDValidity: 1, UIDNext: 10, Messages: 9, HighestModSeq: 70}
+		r := newRig(t, s, nil)
+		defer r.end()
+		r.answers(&mailsync.Result{Marks: map[string]remote.Status{"INBOX": mark, "Other": {}}})
+		time.Sleep(time.Second)
+		r.ran() // the first, and perhaps one since the server began to tell
+		s.tell(remote.Notice{Mailbox: "INBOX", Known: true, Status: remote.Status{UIDNext: 11, Messages: 10, HighestModSeq: 71}})
+		r.want(1, settleServer, "a new message")
+		s.tell(remote.Notice{Mailbox: "INBOX", Known: true, Status: mark})
+		s.tell(remote.Notice{Mailbox: "INBOX", Known: true, Status: remote.Status{UIDValidity: 1, HighestModSeq: 70}})
+		s.tell(remote.Notice{Mailbox: "Excluded", Known: true, Status: remote.Status{UIDNext: 2, Messages: 1}})
+		r.want(0, time.Minute, "what the last run saw, and what is left out")
+		s.tell(remote.Notice{Mailbox: "INBOX", Known: true, Status: remote.Status{UIDNext: 10, Messages: 0, HighestModSeq: 70}})
+		r.want(1, settleServer, "all messages expunged")
+		s.tell(remote.Notice{Mailbox: "INBOX"})
+		r.want(1, settleServer, "something that only a look tells")
+		s.tell(remote.Notice{Folders: true})
+		r.want(1, settleServer, "folders")
+		if got := r.Status().Listening; len(got) != 1 || got[0] != "" {
+			t.Errorf("the status says that the server tells of %q", got)
+		}
+	})
+}
+
+func TestWatchHearsOfManyMailboxes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{caps: remote.Capabilities{Idle: true}}
+		r := newRig(t, s, func(a *Account) { a.Idle = 3 })
+		defer r.end()
+		marks := map[string]remote.Status{"INBOX": {UIDNext: 1}, "A": {UIDNext: 1}, "B": {UIDNext: 1}, "C": {UIDNext: 1}, "D": {UIDNext: 1}}
+		r.answers(&mailsync.Result{Marks: marks})
+		time.Sleep(6 * time.Minute)
+		s.waitsFor(t, "INBOX", "A", "B")
+		changed := map[string]remote.Status{"INBOX": {UIDNext: 1}, "A": {UIDNext: 1}, "B": {UIDNext: 1}, "C": {UIDNext: 1}, "D": {UIDNext: 2}}
+		r.answers(&mailsync.Result{Marks: changed})
+		time.Sleep(5 * time.Minute)
+		s.waitsFor(t, "INBOX", "A", "D")
+		if got := r.Status().Listening; len(got) != 3 {
+			t.Errorf("the status says that the server tells of %q", got)
+		}
+	})
+}
+
+// TestWatchLosesTheServer: what listens is opened again, at growing intervals, and what happened meanwhile is looked at.
+func TestWatchLosesTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{caps: remote.Capabilities{Notify: true}}
+		r := newRig(t, s, nil)
+		defer r.end()
+		time.Sleep(2 * time.Minute)
+		r.ran()
+		s.down(&remote.Error{Class: remote.Unreachable})
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Unreachable}})
+		time.Sleep(14 * time.Minute)
+		if n := s.dialled(); n < 8 || n > 12 {
+			t.Errorf("within 14 minutes %d connections were tried", n)
+		}
+		if n := r.ran(); n < 6 || n > 12 {
+			t.Errorf("and %d runs", n)
+		}
+		if st := r.Status(); st.State != Retrying || st.NextTry.Before(time.Now()) || st.Error == nil {
+			t.Errorf("the status is %+v", st)
+		}
+		s.up()
+		r.answers(&mailsync.Result{})
+		r.Wake()
+		r.want(2, time.Second, "once it is back") // the second since the server tells
+		if got := r.Status(); got.State != Waiting || len(got.Listening) != 1 {
+			t.Errorf("the status is %+v", got)
+		}
+	})
+}
+
+func TestWatchIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{}
+		s.down(&remote.Error{Class: remote.Auth})
+		r := newRig(t, s, nil)
+		defer r.end()
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth}})
+		time.Sleep(10 * time.Minute)
+		r.ran()
+		dialled := s.dialled()
+		r.touch()
+		r.Wake()
+		r.want(0, 24*time.Hour, "after a wrong password")
+		if n := s.dialled() - dialled; n > 1 {
+			t.Errorf("a server that refuses the password is asked %d more times in a day", n)
+		}
+		if got := r.Status().State; got != Refused {
+			t.Errorf("the state is %q", got)
+		}
+		r.answers(&mailsync.Result{})
+		if res, err := r.Sync(t.Context(), mailsync.Options{}); err != nil || res.Fatal != nil {
+			t.Errorf("asked for, it ran with %v, %v", res, err)
+		}
+		r.want(2, 6*time.Minute, "asked for, and a poll")
+	})
+}
+
+func TestWatchDoesWhatIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		time.Sleep(time.Second)
+		r.ran()
+		r.answers(&mailsync.Result{HeldBack: 3})
+		res, err := r.Sync(t.Context(), mailsync.Options{AllowDeletes: true, Targets: []mail.FolderName{"A"}})
+		if err != nil || res.HeldBack != 3 {
+			t.Errorf("the outcome is %v, %v", res, err)
+		}
+		r.mu.Lock()
+		if got := r.asked[0]; !got.AllowDeletes || len(got.Targets) != 1 || !got.Patient {
+			t.Errorf("the engine was asked for %+v", got)
+		}
+		r.mu.Unlock()
+		r.end()
+		if _, err := r.Sync(t.Context(), mailsync.Options{}); err == nil {
+			t.Error("a watch that has ended does what it is asked")
+		}
+	})
+}
+
+// TestWatchRemembersDeletions: those of the last ten minutes count for the guard, unless they were allowed.
+func TestWatchRemembersDeletions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		time.Sleep(time.Second)
+		removed := []plan.Removed{{Side: plan.Server, Folder: "INBOX", Messages: 9}}
+		r.answers(&mailsync.Result{Removed: removed})
+		_, _ = r.Sync(t.Context(), mailsync.Options{})
+		_, _ = r.Sync(t.Context(), mailsync.Options{AllowDeletes: true})
+		r.answers(&mailsync.Result{})
+		r.ran()
+		counted := func(want int) {
+			t.Helper()
+			_, _ = r.Sync(t.Context(), mailsync.Options{})
+			r.mu.Lock()
+			got := r.asked[len(r.asked)-1].Removed
+			r.mu.Unlock()
+			if len(got) != want || want > 0 && got[0] != removed[0] {
+				t.Errorf("the engine is told of %v", got)
+			}
+		}
+		counted(1)
+		time.Sleep(guardFor - time.Second)
+		counted(1)
+		time.Sleep(time.Second)
+		counted(0)
+	})
+}
+
+func TestOrder(t *testing.T) {
+	st := func(n mail.UID) remote.Status { return remote.Status{UIDNext: n} }
+	before := map[string]remote.Status{"A": st(1), "B": st(1), "INBOX": st(1), "C": st(1)}
+	first := order(nil, nil, before)
+	second := order(first, before, map[string]remote.Status{"A": st(1), "B": st(2), "INBOX": st(1), "C": st(1)})
+	for _, c := range []struct {
+		got  []string
+		want string
+	}{{first, "INBOX A B C"}, {second, "INBOX B A C"}} {
+		var s string
+		for _, n := range c.got {
+			s += " " + n
+		}
+		if s != " "+c.want {
+			t.Errorf("the order is%s, want %s", s, c.want)
+		}
+	}
+}
