@@ -146,7 +146,8 @@ type jsonStatus struct {
 	Folders   int        `json:"folders"`
 	LastRun   *time.Time `json:"last_run"` // when it ended; null: never
 	LastError string     `json:"last_error"`
-	Error     string     `json:"error"` // why the status could not be read
+	Error     string     `json:"error"`           // why the status could not be read
+	Watch     *jsonWatch `json:"watch,omitempty"` // nil: nobody watches the account
 }
 
 // jsonRemoved is one message that `undo` found.

@@ -30,7 +30,8 @@ type display struct {
 	now    func() time.Time
 
 	mu     sync.Mutex
-	tracks []*track // in the order in which the accounts began
+	tracks []*track                                      // in the order in which the accounts began
+	idle   func(busy func(account string) bool) []string // see rest
 
 	quit, gone chan struct{} // nil where nothing is drawn
 }
@@ -102,6 +103,13 @@ func (d *display) update(p mailsync.Progress) {
 	d.tracks = append(d.tracks, &track{Progress: p})
 }
 
+// rest shows lines of accounts that nothing is going on in below the others.
+func (d *display) rest(lines func(busy func(account string) bool) []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.idle = lines
+}
+
 // done takes an account off the display.
 func (d *display) done(account string) {
 	d.mu.Lock()
@@ -125,7 +133,17 @@ func (d *display) draw() {
 			lines = append(lines, t.line(min(width-1, maxWidth)))
 		}
 	}
+	idle, tracks := d.idle, slices.Clone(d.tracks)
 	d.mu.Unlock()
+	if idle != nil {
+		for _, l := range idle(func(account string) bool {
+			return slices.ContainsFunc(tracks, func(t *track) bool { return t.Account == account })
+		}) {
+			if len(lines) < height-1 {
+				lines = append(lines, fit(l, min(width-1, maxWidth)))
+			}
+		}
+	}
 	d.screen.draw(lines)
 }
 

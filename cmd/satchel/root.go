@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,14 @@ func newApp(s streams) *app {
 	return &app{ui: newUI(s.out, s.err, s.env), env: s.env}
 }
 
+// on returns an app with the same secrets that prints elsewhere.
+func (a *app) on(out, err io.Writer) *app {
+	b := newApp(streams{out, err, a.env})
+	b.ui.secrets = a.ui.secrets
+	b.ui.msg.filter = a.ui.secrets.text
+	return b
+}
+
 func newRoot(a *app) *cobra.Command {
 	var version bool
 	root := &cobra.Command{
@@ -37,6 +46,7 @@ See it at work, without any configuration:   satchel demo
 Then write a configuration (see README.md):  ~/.config/satchel/config.toml
 Look whether it works:                       satchel check
 Synchronise:                                 satchel sync
+Stay, and synchronise whatever changes:      satchel watch
 
 The configuration is looked for at $SATCHEL_CONFIG, else at
 $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
@@ -67,7 +77,7 @@ $XDG_CONFIG_HOME/satchel/config.toml, else at ~/.config/satchel/config.toml.`,
 	root.Flags().BoolVar(&version, "version", false, "print the version, as \"satchel version\" does")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newSync(a), newStatus(a), newCheck(a), newVerify(a), newUndo(a), newDemo(a), newVersion(a), newCompletion(a))
+	root.AddCommand(newSync(a), newWatch(a), newStatus(a), newCheck(a), newVerify(a), newUndo(a), newDemo(a), newVersion(a), newCompletion(a))
 	return root
 }
 

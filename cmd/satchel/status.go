@@ -37,7 +37,8 @@ the server's side is as the last sync saw it.` +
 // statusOf is one account's status, or why there is none.
 type statusOf struct {
 	*mailsync.AccountStatus
-	err error
+	watch *jsonWatch // nil: nobody watches it
+	err   error
 }
 
 func (a *app) status(ctx context.Context, args []string) error {
@@ -48,26 +49,34 @@ func (a *app) status(ctx context.Context, args []string) error {
 	code := exitOK
 	sideBySide(ctx, jobs, func(ctx context.Context, j job) statusOf {
 		s, err := mailsync.Status(ctx, settings(j.Account), a.world(j.Account, nil))
-		return statusOf{s, err}
+		return statusOf{s, a.watchOn(ctx, j), err}
 	}, func(j job, s statusOf) {
 		if s.err != nil {
 			a.showErrors(j.Name, nil, s.err)
-			a.ui.object(jsonStatus{Type: "status", Account: j.Name, Exit: exitOf(s.err), Error: clean(s.err.Error())})
+			a.ui.object(jsonStatus{Type: "status", Account: j.Name, Exit: exitOf(s.err), Error: clean(s.err.Error()), Watch: s.watch})
 		} else {
-			a.showStatus(j, s.AccountStatus, time.Now())
+			a.showStatus(j, s, time.Now())
 		}
 		code = first(code, exitOf(s.err))
 	})
 	return outcome(code)
 }
 
-func (a *app) showStatus(j job, s *mailsync.AccountStatus, now time.Time) {
+func (a *app) showStatus(j job, of statusOf, now time.Time) {
+	s := of.AccountStatus
 	for _, f := range s.Folders {
 		a.ui.object(folderLine(s.Account, f))
 	}
-	a.ui.object(statusLine(s))
+	line := statusLine(s)
+	line.Watch = of.watch
+	a.ui.object(line)
 
 	a.ui.result("%s", cleanLine(statusHead(j, s, now)))
+	if of.watch != nil {
+		for _, remark := range watchRemarks(of.watch, now) {
+			a.ui.result("  %s", remark)
+		}
+	}
 	if len(s.Folders) > 0 {
 		a.ui.result("%s", statusTable(s, now))
 	}

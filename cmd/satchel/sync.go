@@ -18,7 +18,8 @@ func newSync(a *app) *cobra.Command {
 		Short: "Synchronise once, then exit",
 		Long: `Makes the server and the Maildir the same, once. Without arguments every account
 is synchronised; FOLDER is a local folder name, as in personal/INBOX. Several
-accounts are worked on side by side, and one's failure does not stop the others.` +
+accounts are worked on side by side, and one's failure does not stop the others.
+While "satchel watch" runs on an account, it does the work when asked by this.` +
 			exitHelp("everything named was synchronised",
 				"something failed; what could be done was done, the rest is reported, and\n       running again is safe",
 				exitUsage, exitHeld, exitLocked, exitUnreachable, exitInterrupted),
@@ -43,13 +44,21 @@ accounts are worked on side by side, and one's failure does not stop the others.
 
 // sync is the command's work.
 func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) error {
-	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) *mailsync.Result {
+	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) answered {
+		if by, ok := a.askWatch(ctx, j, opt); ok {
+			return by
+		}
 		mine := opt
 		mine.Targets = j.targets
-		return mailsync.Sync(ctx, settings(j.Account), w, mine)
-	}, func(r *mailsync.Result) int {
-		a.showSync(r, opt.DryRun)
-		return exitOfResult(r)
+		res := mailsync.Sync(ctx, settings(j.Account), w, mine)
+		return answered{result: res, exit: exitOfResult(res)}
+	}, func(r answered) int {
+		if r.result == nil {
+			a.showReplies(r.replies)
+		} else {
+			a.showSync(r.result, opt.DryRun)
+		}
+		return r.exit
 	})
 }
 

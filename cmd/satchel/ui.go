@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -28,7 +29,7 @@ type ui struct {
 	msg *screen
 	// json and quiet are flags on every command.
 	json, quiet bool
-	secrets     redactor
+	secrets     *redactor
 	// terminal is standard error if it is a terminal that can move its cursor, else nil.
 	terminal *os.File
 
@@ -37,7 +38,7 @@ type ui struct {
 }
 
 func newUI(out, err io.Writer, env func(string) string) *ui {
-	u := &ui{out: out}
+	u := &ui{out: out, secrets: &redactor{}}
 	u.msg = &screen{w: err, filter: u.secrets.text}
 	if f, ok := err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && env("TERM") != "dumb" {
 		u.terminal = f
@@ -157,7 +158,9 @@ func (s *screen) above(f func()) {
 func (s *screen) draw(lines []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replace(lines)
+	if !slices.Equal(lines, s.lines) {
+		s.replace(lines)
+	}
 }
 
 func (s *screen) replace(lines []string) {

@@ -52,12 +52,13 @@ func parse(src source) (*Config, error) {
 			}
 		}
 	}
+	watch := r.watch(root)
 	root.unknown()
 	r.compare()
 	if err := doc.err(); err != nil {
 		return nil, err
 	}
-	cfg := &Config{Path: src.path}
+	cfg := &Config{Path: src.path, Watch: watch}
 	for _, a := range r.accounts {
 		cfg.Accounts = append(cfg.Accounts, a.Account)
 	}
@@ -100,7 +101,10 @@ func (r *reader) account(name string, t *table) Account {
 		Since:          parsed(t, "since", "", sinceAllowed, parseSince),
 		Connections:    t.integer("connections", 4, 1, 20),
 		Compress:       oneOf(t, "compress", CompressAuto, CompressAuto, CompressOn, CompressOff),
+		Poll:           parsed(t, "poll", "5m", pollAllowed, parsePoll),
 		StatePath:      r.path(t, "state"),
+
+		WatchConnections: t.integer("watch_connections", 2, 1, 20),
 	}
 	if a.Maildir == "" && !t.has("maildir") {
 		t.failHere(`maildir is missing; it is required, such as maildir = "~/Mail/%s"`, strings.Map(printable, name))

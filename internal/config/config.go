@@ -25,6 +25,7 @@ const maxBytes = 1 << 20
 type Config struct {
 	Path     string    // of the file that it was read from
 	Accounts []Account // at least one, in the file's order
+	Watch    Watch
 }
 
 // Layout says how folders lie in a Maildir.
@@ -84,9 +85,11 @@ type Account struct {
 	Since            Since
 	Connections      int // 1 to 20
 	Compress         Compress
-	StatePath        string // absolute, clean path of the state database
-	IMAP             IMAP   // zero if POP3 is set
-	POP3             *POP3  // nil with IMAP
+	Poll             time.Duration // how often `watch` looks at the account though nothing was told
+	WatchConnections int           // mailboxes that `watch` waits for at once, 1 to 20
+	StatePath        string        // absolute, clean path of the state database
+	IMAP             IMAP          // zero if POP3 is set
+	POP3             *POP3         // nil with IMAP
 }
 
 // Server is how to reach and sign in to the account's server, whichever its protocol.

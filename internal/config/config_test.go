@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	a.IMAP.Password = nil
 	want := Account{
 		Name: "a", Maildir: "/mail/a", Layout: Nested, Mode: TwoWay, Include: []string{"*"}, Create: CreateBoth,
-		MaxDelete: MaxDelete{IsShare: true, Percent: 50}, Undo: 30 * 24 * time.Hour, Connections: 4, Compress: CompressAuto,
+		MaxDelete: MaxDelete{IsShare: true, Percent: 50}, Undo: 30 * 24 * time.Hour, Connections: 4, Compress: CompressAuto, Poll: 5 * time.Minute, WatchConnections: 2,
 		StatePath: "/mail/a/.satchel.db",
 		IMAP: IMAP{Server{
 			Config: transport.Config{Host: "h.example", Port: 993, TLS: transport.Implicit},
@@ -77,6 +77,8 @@ max_message_size = "50MB"
 since = "2024-02-29"
 connections = 20
 compress = "on"
+poll = "90s"
+watch_connections = 5
 state = "/var/state/a.db"
 [account.a.imap]
 host = "127.0.0.1"
@@ -94,7 +96,7 @@ password_command = ["printf", "s3cret\n"]
 		Include: []string{"INBOX", "Lists/%", `\Sent`}, Exclude: []string{"[Gmail]/All Mail"},
 		Map:        map[string]string{"[Gmail]/Sent Mail": "Sent", "a.b": "A/B"},
 		Subscribed: true, Create: CreateServer, MaxDelete: MaxDelete{Count: 100}, Trash: "Deleted/Items", Expunge: true,
-		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, Compress: CompressOn, StatePath: "/var/state/a.db",
+		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, Compress: CompressOn, Poll: 90 * time.Second, WatchConnections: 5, StatePath: "/var/state/a.db",
 		IMAP: IMAP{Server{
 			Config: transport.Config{Host: "127.0.0.1", Port: 1143, TLS: transport.Off, AllowPlaintext: true},
 			User:   "u@x", Auth: auth.ScramSHA256,
@@ -202,8 +204,8 @@ func TestErrors(t *testing.T) {
 // TestLaterKeysAreUnknown: what this version does not implement must not be accepted silently.
 func TestLaterKeysAreUnknown(t *testing.T) {
 	for _, key := range []string{
-		`daily_download = "0"`, `daily_upload = "0"`, `watch_connections = 2`, `poll = "5m"`, `on_new_mail = ""`,
-		"[account.a.smtp]\nhost = \"h\"", "[watch]\nmetrics = \"\"",
+		`daily_download = "0"`, `daily_upload = "0"`, `on_new_mail = ""`,
+		"[account.a.smtp]\nhost = \"h\"",
 	} {
 		text := minimal(key, "")
 		if strings.HasPrefix(key, "[") {
@@ -211,6 +213,24 @@ func TestLaterKeysAreUnknown(t *testing.T) {
 		}
 		if _, err := parseText(text); err == nil || !strings.Contains(err.Error(), "unknown key") {
 			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	for poll, ok := range map[string]bool{"10s": true, "5m": true, "24h": true, "9s": false, "25h": false, "": false, "m": false, "0": false, "5": false, "-5m": false, "1d": false} {
+		if _, err := parseText(minimal("poll = \""+poll+"\"", "")); (err == nil) != ok {
+			t.Errorf("poll = %q: %v", poll, err)
+		}
+	}
+	for metrics, want := range map[string]string{"": "", "127.0.0.1:9464": "127.0.0.1:9464", ":9464": "127.0.0.1:9464", "[::1]:1": "[::1]:1", "0.0.0.0:9464": "0.0.0.0:9464",
+		"9464": "-", "h:0": "-", "h:70000": "-", "h:": "-"} {
+		cfg, err := parseText(minimal("", "[watch]\nmetrics = \""+metrics+"\""))
+		switch {
+		case (err != nil) != (want == "-"):
+			t.Errorf("metrics = %q: %v", metrics, err)
+		case err == nil && cfg.Watch.Metrics != want:
+			t.Errorf("metrics = %q is read as %q, want %q", metrics, cfg.Watch.Metrics, want)
 		}
 	}
 }

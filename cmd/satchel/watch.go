@@ -1,0 +1,358 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/satchel-mail/satchel/internal/config"
+	"github.com/satchel-mail/satchel/internal/control"
+	"github.com/satchel-mail/satchel/internal/mail"
+	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/watch"
+)
+
+func newWatch(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch [ACCOUNT | ACCOUNT/FOLDER]...",
+		Short: "Stay, and synchronise whatever changes",
+		Long: `Stays running, and brings over what changes on the server or in the Maildir,
+within a second where the server tells of changes by itself (NOTIFY, or IDLE on
+as many folders as watch_connections says), else every poll. Without arguments
+every account is watched.
+
+While it runs, "satchel sync" on such an account asks it to do the work, and
+"satchel status" says how it is. SIGHUP has it read the configuration again, and
+try again to sign in where the password was refused.` +
+			exitHelp("never; a watch ends when it is interrupted", "something failed that keeps every account from being watched",
+				exitUsage, exitLocked, exitInterrupted),
+		Example: `  satchel watch
+  systemctl --user enable --now satchel-watch   (see contrib/systemd)`,
+		ValidArgsFunction: a.completeAccounts,
+		RunE:              a.runs(a.watch),
+	}
+}
+
+// watch is the command's work: one round with the configuration as it is, and another one each time that it is to be read again.
+func (a *app) watch(ctx context.Context, args []string) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	r, err := a.newRound(args)
+	if err != nil {
+		return err
+	}
+	var sd supervisor
+	for {
+		roundCtx, end := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() { done <- r.run(roundCtx, sd) }()
+		next := r
+		for next == r && ctx.Err() == nil {
+			select {
+			case err := <-done:
+				end()
+				return err
+			case <-hangups:
+				sd.reloading()
+				if n, err := a.newRound(args); err != nil {
+					a.ui.fail("the configuration was not read again, and the watch goes on as before: %v", err)
+					sd.ready()
+				} else {
+					next = n
+				}
+			case <-ctx.Done():
+			}
+		}
+		end()
+		if err := <-done; ctx.Err() != nil || err != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		r = next
+		a.ui.say("the configuration was read again")
+	}
+}
+
+// round is a watch with one reading of the configuration.
+type round struct {
+	a        *app
+	cfg      *config.Config
+	watchers []*watching
+	display  *display
+}
+
+// watching is one account of a round.
+type watching struct {
+	*watch.Watcher
+	job
+	mu    sync.Mutex
+	said  string // what was last said to be wrong
+	first sync.Once
+	began chan struct{} // closed when the first run has ended
+}
+
+func (a *app) newRound(args []string) (*round, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := pick(cfg.Accounts, args, true)
+	if err != nil {
+		return nil, err
+	}
+	r := &round{a: a, cfg: cfg}
+	for _, j := range jobs {
+		r.watchers = append(r.watchers, &watching{job: j, began: make(chan struct{})})
+	}
+	return r, nil
+}
+
+// run watches until ctx ends. Accounts that somebody else watches already are left out; if that are all, it fails.
+func (r *round) run(ctx context.Context, sd supervisor) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	r.display = r.a.progress()
+	defer r.display.stop()
+	var sockets []net.Listener
+	var left []*watching
+	for _, w := range r.watchers {
+		l, err := r.listen(w)
+		if err != nil {
+			r.a.ui.fail("%s: %v", w.Name, err)
+			continue
+		}
+		sockets, left = append(sockets, l), append(left, w)
+	}
+	if r.watchers = left; len(left) == 0 {
+		return &reported{exitLocked}
+	}
+	service, err := r.serveMetrics(ctx)
+	if err != nil {
+		for _, l := range sockets {
+			closeAll(l)
+		}
+		return err
+	}
+	defer service()
+	for _, w := range r.watchers {
+		r.prepare(w)
+	}
+	r.display.rest(r.resting)
+	var all sync.WaitGroup
+	for i, w := range r.watchers {
+		all.Go(func() { w.Run(ctx) })
+		all.Go(func() { r.serve(ctx, w, sockets[i]) })
+	}
+	all.Go(func() {
+		watch.Awakenings(ctx, func() {
+			for _, w := range r.watchers {
+				w.Wake()
+			}
+		})
+	})
+	all.Go(func() { sd.attend(ctx, r.watchers) })
+	all.Wait()
+	return nil
+}
+
+// listen makes the account's socket. It is nil where there is no directory for it yet.
+func (r *round) listen(w *watching) (net.Listener, error) {
+	l, err := control.Listen(control.Path(w.StatePath))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return l, err
+}
+
+func closeAll(l net.Listener) {
+	if l != nil {
+		_ = l.Close()
+	}
+}
+
+// socketEvery is how often it is looked whether the directory of the socket is there.
+const socketEvery = time.Second
+
+// serve answers those who ask about the account.
+func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
+	for l == nil {
+		select {
+		case <-time.After(socketEvery):
+		case <-ctx.Done():
+			return
+		}
+		var err error
+		if l, err = r.listen(w); err != nil {
+			r.a.ui.fail("%s: %v; `satchel sync` can't ask this watch to do the work", w.Name, err)
+			return
+		}
+	}
+	control.Serve(ctx, l, func(ctx context.Context, req control.Request, reply func(control.Reply)) int {
+		return r.answer(ctx, w, req, reply)
+	})
+}
+
+// prepare makes the account's watcher.
+func (r *round) prepare(w *watching) {
+	w.Watcher = watch.New(watch.Account{
+		Settings: settings(w.Account),
+		World:    r.a.world(w.Account, r.display.update),
+		Targets:  w.targets,
+		Poll:     w.Poll,
+		Idle:     w.WatchConnections,
+		Ran:      func(res *mailsync.Result) { r.ran(w, res) },
+	})
+}
+
+// ran tells what a run did, if it did anything, and what went wrong, once.
+func (r *round) ran(w *watching, res *mailsync.Result) {
+	r.display.done(w.Name)
+	w.first.Do(func() { close(w.began) })
+	trouble := trouble(res)
+	w.mu.Lock()
+	again := trouble == w.said
+	w.said = trouble
+	w.mu.Unlock()
+	if again && !didSomething(res) {
+		return
+	}
+	shown := *res
+	if again {
+		shown.Errors, shown.HeldBack = nil, 0 // they were said
+	}
+	r.a.showSync(&shown, false)
+}
+
+// trouble is all that is wrong after a run, to compare it with the time before.
+func trouble(res *mailsync.Result) string {
+	var b strings.Builder
+	if res.Fatal != nil && !errors.Is(res.Fatal, mailsync.ErrLocked) {
+		fmt.Fprintln(&b, res.Fatal)
+	}
+	for _, e := range res.Errors {
+		fmt.Fprintln(&b, e)
+	}
+	fmt.Fprintln(&b, res.Warnings, res.HeldBack, res.HeldWhy)
+	return b.String()
+}
+
+func didSomething(res *mailsync.Result) bool {
+	return res.ToMaildir != mailsync.Count{} || res.ToServer != mailsync.Count{} ||
+		res.MaildirFolders != mailsync.FolderCount{} || res.ServerFolders != mailsync.FolderCount{}
+}
+
+// answer does what another Satchel asks for.
+func (r *round) answer(ctx context.Context, w *watching, req control.Request, reply func(control.Reply)) int {
+	if req.Account != "" && req.Account != w.Name {
+		reply(control.Reply{Err: fmt.Sprintf("satchel: the watch knows this Maildir's account as %q, not as %q; restart it\n", w.Name, req.Account)})
+		return exitFailed
+	}
+	switch req.Do {
+	case control.Status:
+		reply(control.Reply{Status: marshal(watchLine(w.Status()))})
+		return exitOK
+	case control.Sync:
+		return r.answerSync(ctx, w, req, reply)
+	}
+	reply(control.Reply{Err: "satchel: the running watch is of another version; restart it\n"})
+	return exitFailed
+}
+
+func (r *round) answerSync(ctx context.Context, w *watching, req control.Request, reply func(control.Reply)) int {
+	targets, ok := targetsWithin(req.Targets, w.targets)
+	if !ok {
+		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the running watch was started for %s only\n", w.Name, folderNames(w.targets))})
+		return exitLocked
+	}
+	res, err := w.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
+	if err != nil {
+		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: %v\n", w.Name, err)})
+		return exitFailed
+	}
+	asker := r.a.on(writer(func(s string) { reply(control.Reply{Out: s}) }), writer(func(s string) { reply(control.Reply{Err: s}) }))
+	asker.ui.json, asker.ui.quiet = req.JSON, req.Quiet
+	asker.showSync(res, req.DryRun)
+	return exitOfResult(res)
+}
+
+// targetsWithin returns the folders to work on for somebody who asks for some, none for all, where a watch works on some.
+func targetsWithin(asked []string, watched []mail.FolderName) ([]mail.FolderName, bool) {
+	if len(asked) == 0 {
+		return watched, true
+	}
+	var out []mail.FolderName
+	for _, f := range asked {
+		if name := mail.FolderName(f); len(watched) == 0 || slices.Contains(watched, name) {
+			out = append(out, name)
+		}
+	}
+	return out, len(out) == len(asked)
+}
+
+func folderNames(folders []mail.FolderName) string {
+	quoted := make([]string, len(folders))
+	for i, f := range folders {
+		quoted[i] = fmt.Sprintf("%q", f)
+	}
+	return list(quoted, "and")
+}
+
+// writer hands on what is written.
+type writer func(string)
+
+// Write implements io.Writer.
+func (w writer) Write(p []byte) (int, error) {
+	w(string(p))
+	return len(p), nil
+}
+
+// askWatch has the watch on an account, if there is one, do what `sync` was asked for. false: there is none.
+func (a *app) askWatch(ctx context.Context, j job, opt mailsync.Options) (answered, bool) {
+	req := control.Request{
+		Do: control.Sync, Account: j.Name, DryRun: opt.DryRun, AllowDeletes: opt.AllowDeletes, RestoreHeld: opt.RestoreHeld, Rebind: opt.Rebind,
+		JSON: a.ui.json, Quiet: a.ui.quiet,
+	}
+	for _, f := range j.targets {
+		req.Targets = append(req.Targets, string(f))
+	}
+	var out answered
+	exit, err := control.Ask(ctx, control.Path(j.StatePath), req, func(r control.Reply) { out.replies = append(out.replies, r) })
+	if errors.Is(err, control.ErrNobody) {
+		return out, false
+	}
+	out.exit = exit
+	if err != nil {
+		out.exit = exitOf(err)
+	}
+	return out, true
+}
+
+// answered is what came of a sync: its result, or what the watch replied that did it.
+type answered struct {
+	result  *mailsync.Result // nil: a watch did it
+	replies []control.Reply
+	exit    int
+}
+
+// showReplies prints what a watch replied.
+func (a *app) showReplies(replies []control.Reply) {
+	for _, r := range replies {
+		if r.Out != "" {
+			a.ui.raw(r.Out)
+		}
+		if r.Err != "" {
+			a.ui.note("%s", strings.TrimSuffix(r.Err, "\n"))
+		}
+	}
+}

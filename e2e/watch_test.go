@@ -1,0 +1,282 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/testenv/proxy"
+	"github.com/satchel-mail/satchel/internal/testenv/servers"
+)
+
+// watching is a `satchel watch` that runs beside the test.
+type watching struct {
+	t       testing.TB
+	cmd     *exec.Cmd
+	done    chan error
+	mu      sync.Mutex
+	printed bytes.Buffer
+}
+
+// Write takes what the program prints.
+func (w *watching) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.printed.Write(p)
+}
+
+func (w *watching) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.printed.String()
+}
+
+// startWatch starts it. It is killed when the test ends before it does.
+func startWatch(t testing.TB, cmd *exec.Cmd) *watching {
+	t.Helper()
+	w := &watching{t: t, cmd: cmd, done: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.done <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("the watch printed:\n%s", w)
+		}
+	})
+	return w
+}
+
+func (a *account) watch(args ...string) *watching {
+	a.t.Helper()
+	return startWatch(a.t, a.command(context.Background(), append([]string{"watch"}, args...)...))
+}
+
+// interrupt ends it as Ctrl-C does.
+func (w *watching) interrupt() {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		w.t.Fatal(err)
+	}
+	select {
+	case <-w.done:
+		if code := w.cmd.ProcessState.ExitCode(); code != 130 {
+			w.t.Errorf("an interrupted watch exits with %d", code)
+		}
+	case <-time.After(30 * time.Second):
+		w.t.Error("an interrupted watch does not end")
+	}
+}
+
+// watchPatience bounds how long a change may take on a busy machine.
+const watchPatience = 30 * time.Second
+
+// eventually waits until something holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(watchPatience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// watchState is what `status --json` says of a watch.
+type watchState struct {
+	State, Listening, Error string
+	Mailboxes               []string
+}
+
+// watched returns how the watch on the account is, nil if there is none.
+func (a *account) watchState() *watchState {
+	a.t.Helper()
+	o := a.run("status", "--json")
+	for line := range strings.Lines(o.Stdout) {
+		var s struct {
+			Type  string
+			Watch *watchState
+		}
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			a.t.Fatal(err)
+		}
+		if s.Type == "status" {
+			return s.Watch
+		}
+	}
+	a.t.Fatalf("no status: %v", o)
+	return nil
+}
+
+func (a *account) has(folder, subject string) bool {
+	for _, f := range a.files(folder) {
+		if a.subject(f) == subject {
+			return true
+		}
+	}
+	return false
+}
+
+// TestWatch: what changes on either side is soon on the other; sync and status find the watch; it ends when it is told to.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	a.set("poll", `"24h"`)
+	a.client().Create("Other")
+	a.send("INBOX", flags(), "first")
+	w := a.watch()
+	eventually(t, "the first sync", func() bool { return a.has("INBOX", "first") })
+	eventually(t, "the server tells of changes", func() bool { s := a.watchState(); return s != nil && s.State == "waiting" && s.Listening == "notify" })
+
+	a.send("INBOX", flags(), "second")
+	eventually(t, "a new message on the server", func() bool { return a.has("INBOX", "second") })
+	a.send("Other", flags(), "third")
+	eventually(t, "a new message in another folder", func() bool { return a.has("Other", "third") })
+	a.flag("INBOX", "second", "FS")
+	eventually(t, "flags in the Maildir", func() bool { return letters(a.at("INBOX", "second").Flags) == "FS" })
+	c := a.client()
+	c.Store("INBOX", true, flags(`\Answered`), a.uid("INBOX", "first"))
+	eventually(t, "a flag on the server", func() bool { return strings.Contains(a.find("INBOX", "first").Flags, "R") })
+	c.Expunge("INBOX", a.uid("INBOX", "first"))
+	eventually(t, "a message expunged", func() bool { return !a.has("INBOX", "first") })
+	a.move("INBOX", "Other", "second")
+	eventually(t, "a move in the Maildir", func() bool { server, _ := a.subjects("Other"); return len(server) == 2 })
+	a.client().Create(a.mailbox("From/There"))
+	eventually(t, "a folder on the server", func() bool { _, err := os.Stat(filepath.Join(a.dir("From/There"), "cur")); return err == nil })
+	a.mkdir("From/Here")
+	a.file("From/Here", "", "fourth")
+	eventually(t, "a folder in the Maildir", func() bool { return slices.Contains(a.client().Folders(), a.mailbox("From/Here")) })
+	eventually(t, "and what is in it", func() bool { server, _ := a.subjects("From/Here"); return len(server) == 1 })
+
+	r := a.sync(0)
+	if r.Folders != 4 {
+		t.Errorf("a sync done by the watch says: %v", r.Outcome)
+	}
+	if o := a.run("watch"); o.Code != 4 {
+		t.Errorf("a second watch: %v", o)
+	}
+	if o := a.run("status"); o.Code != 0 || !strings.Contains(o.Stdout, "watched since") || !strings.Contains(o.Stdout, "the server tells of all folders") {
+		t.Errorf("status: %v", o)
+	}
+	a.verify()
+	w.interrupt()
+	if s := a.watchState(); s != nil {
+		t.Errorf("after the end of the watch the status says %+v", s)
+	}
+	a.settled()
+}
+
+// TestWatchIdle: without NOTIFY the watch waits with IDLE for as many folders as it may, and polls the others.
+func TestWatchIdle(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{Without: []string{"NOTIFY"}}))
+	a.overTLS()
+	a.set("poll", `"10s"`)
+	for _, f := range []string{"A", "B"} {
+		a.client().Create(f)
+		a.send(f, flags(), "at."+f)
+	}
+	a.watch()
+	eventually(t, "the server tells of two folders", func() bool {
+		s := a.watchState()
+		return s != nil && s.State == "waiting" && s.Listening == "idle" && strings.Join(s.Mailboxes, " ") == "A INBOX"
+	})
+	a.send("INBOX", flags(), "one")
+	eventually(t, "a message in INBOX", func() bool { return a.has("INBOX", "one") })
+	a.send("B", flags(), "two")
+	eventually(t, "a message in a folder that is polled", func() bool { return a.has("B", "two") })
+	eventually(t, "the folder that changed last is waited for", func() bool { return strings.Join(a.watchState().Mailboxes, " ") == "B INBOX" })
+	a.send("B", flags(), "three")
+	eventually(t, "another one there", func() bool { return a.has("B", "three") })
+}
+
+// TestWatchOutage: the server is away, comes back, and falls silent; nothing of it ends the watch, and nothing is lost.
+func TestWatchOutage(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", a.Server.Port), nil)
+	a.setIMAP("port", fmt.Sprint(relay.Port()))
+	a.setIMAP("tls", `"off"`)
+	a.set("poll", `"10s"`)
+	a.send("INBOX", flags(), "one")
+	w := a.watch()
+	eventually(t, "the first sync", func() bool { return a.has("INBOX", "one") })
+	eventually(t, "the server tells of changes", func() bool { s := a.watchState(); return s != nil && s.Listening == "notify" })
+
+	relay.SetScript(func(int) proxy.Script { return proxy.Script{CutAtLine: 1} })
+	relay.CutAll()
+	a.send("INBOX", flags(), "two")
+	a.file("INBOX", "", "here")
+	eventually(t, "the trouble shows", func() bool { s := a.watchState(); return s.State == "retrying" && s.Error != "" })
+	if o := a.run("sync"); o.Code == 0 {
+		t.Errorf("a sync while the server is away: %v", o)
+	}
+	relay.SetScript(nil)
+	eventually(t, "what happened meanwhile", func() bool { server, _ := a.subjects("INBOX"); return a.has("INBOX", "two") && len(server) == 3 })
+	eventually(t, "the server tells of changes again", func() bool { s := a.watchState(); return s.State == "waiting" && s.Listening == "notify" })
+	a.send("INBOX", flags(), "three")
+	eventually(t, "a message after that", func() bool { return a.has("INBOX", "three") })
+	w.interrupt()
+	a.settled()
+}
+
+// TestWatchedTogether: people work on both sides, connections break and the watch is killed now and then; in the end
+// nothing is lost and nothing doubled. SATCHEL_WATCHED is how many times they act.
+func TestWatchedTogether(t *testing.T) {
+	t.Parallel()
+	server := servers.Dovecot(t, servers.Options{})
+	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
+	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", server.Port), nil)
+	r.plainly(relay.Port())
+	r.systemOnly = !sweepAll()
+	r.fill(60, 5)
+	none := func() error { return nil }
+	r.settle("the start", none)
+	r.movesThere = sweepAll()
+	w := startWatch(t, r.command("watch"))
+	acts := 0
+	for n := amount(t, "SATCHEL_WATCHED", 300); acts < n; {
+		here, there := 1+r.rng.IntN(6), 1+r.rng.IntN(4)
+		r.localActs(here)
+		r.remoteActs(there)
+		acts += here + there
+		time.Sleep(time.Duration(r.rng.IntN(60)) * time.Millisecond)
+		switch r.rng.IntN(40) {
+		case 0:
+			r.note("the connections break")
+			relay.CutAll()
+		case 1:
+			r.note("the server falls silent")
+			relay.SetScript(func(int) proxy.Script { return proxy.Script{SwallowFrom: 1 + r.rng.IntN(30), Linger: true} })
+			relay.CutAll()
+			time.Sleep(200 * time.Millisecond)
+			relay.SetScript(nil)
+			relay.CutAll()
+		case 2:
+			r.note("the watch is killed")
+			_ = w.cmd.Process.Kill()
+			<-w.done
+			w = startWatch(t, r.command("watch"))
+		}
+	}
+	for i := 0; !r.quietly(); i++ {
+		if i == 2*recoveries {
+			r.fatalf("the watch does not come to rest")
+		}
+	}
+	w.interrupt()
+	r.settle("all were at work", none)
+}

@@ -1,0 +1,191 @@
+// Package control is how one Satchel asks another, which watches an account, to synchronise it or to say how it is: over a socket
+// beside the account's state, which only its owner can open.
+//
+// A connection carries one Request and then Replies, each a line of JSON. The last Reply has Done set.
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Request is what is asked for.
+type Request struct {
+	Do string `json:"do"` // Sync or Status
+	// Account is whom the asker means.
+	Account string `json:"account"`
+
+	// What `satchel sync` was asked for.
+	Targets      []string `json:"targets,omitempty"`
+	DryRun       bool     `json:"dry_run,omitempty"`
+	AllowDeletes bool     `json:"allow_deletes,omitempty"`
+	RestoreHeld  bool     `json:"restore_held,omitempty"`
+	Rebind       bool     `json:"rebind,omitempty"`
+	// JSON and Quiet say how the answer is to be spelled.
+	JSON  bool `json:"json,omitempty"`
+	Quiet bool `json:"quiet,omitempty"`
+}
+
+// What can be asked for.
+const (
+	Sync   = "sync"
+	Status = "status"
+)
+
+// Reply is a part of the answer.
+type Reply struct {
+	// Out and Err are for the asker's standard output and standard error.
+	Out string `json:"out,omitempty"`
+	Err string `json:"err,omitempty"`
+	// Status answers Status.
+	Status json.RawMessage `json:"status,omitempty"`
+	Done   bool            `json:"done,omitempty"`
+	Exit   int             `json:"exit,omitempty"` // with Done: the exit code
+}
+
+const (
+	// maxLine bounds a request or a reply.
+	maxLine = 16 << 20
+	// askWithin is how long the asker may take to say what it wants, and a watch to take a connection.
+	askWithin = 5 * time.Second
+)
+
+// Path is where the socket lies of a watch on the account with that state database.
+func Path(state string) string { return state + ".sock" }
+
+// ErrNobody: nobody watches the account.
+var ErrNobody = errors.New("nobody watches this account")
+
+// ErrWatched: another Satchel watches the account already.
+var ErrWatched = errors.New("another satchel watch is at work on this account")
+
+// Listen makes the socket at path. It fails with ErrWatched if somebody listens there.
+func Listen(path string) (net.Listener, error) {
+	if c, err := dial(path); err == nil {
+		_ = c.Close()
+		return nil, ErrWatched
+	}
+	// What is left of a watch that was killed is replaced. Nobody can connect before the permissions are right.
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("making the socket %s: %w", path, err)
+	}
+	l, err := listen(temp)
+	if err != nil {
+		return nil, fmt.Errorf("making the socket %s: %w", path, err)
+	}
+	if err = os.Chmod(temp, 0o600); err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		_ = l.Close()
+		_ = os.Remove(temp)
+		return nil, fmt.Errorf("making the socket %s: %w", path, err)
+	}
+	return &listener{l, path}, nil
+}
+
+// listener removes the socket when it is closed.
+type listener struct {
+	net.Listener
+	path string
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() error {
+	return errors.Join(os.Remove(l.path), l.Listener.Close())
+}
+
+// Serve answers requests until ctx ends, each as answer does; the last reply's Done is set here.
+func Serve(ctx context.Context, l net.Listener, answer func(ctx context.Context, req Request, reply func(Reply)) (exit int)) {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond) // out of file descriptors, say
+			continue
+		}
+		go serve(ctx, c, answer)
+	}
+}
+
+func serve(ctx context.Context, c net.Conn, answer func(context.Context, Request, func(Reply)) int) {
+	defer c.Close()
+	var req Request
+	_ = c.SetReadDeadline(time.Now().Add(askWithin))
+	if err := read(bufio.NewReader(c), &req); err != nil {
+		return // who can't say what is wanted gets nothing
+	}
+	enc := json.NewEncoder(c)
+	reply := func(r Reply) {
+		_ = c.SetWriteDeadline(time.Now().Add(askWithin))
+		_ = enc.Encode(r) // who does not listen any more gets nothing
+	}
+	exit := answer(ctx, req, reply)
+	reply(Reply{Done: true, Exit: exit})
+}
+
+// Ask sends a request to the watch at path and gives its replies to take. The error is ErrNobody if there is none, or if it
+// ended before it had answered.
+func Ask(ctx context.Context, path string, req Request, take func(Reply)) (exit int, err error) {
+	c, err := dial(path)
+	if err != nil {
+		return 0, ErrNobody
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	_ = c.SetWriteDeadline(time.Now().Add(askWithin))
+	if err := json.NewEncoder(c).Encode(req); err != nil {
+		return 0, ended(ctx)
+	}
+	for in := bufio.NewReader(c); ; {
+		var r Reply
+		if err := read(in, &r); err != nil {
+			return 0, ended(ctx)
+		}
+		if r.Done {
+			return r.Exit, nil
+		}
+		take(r)
+	}
+}
+
+func ended(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return ErrNobody
+}
+
+// read reads one line of JSON.
+func read(in *bufio.Reader, v any) error {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line)+len(part) > maxLine {
+			return errors.New("a line is too long")
+		}
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return json.Unmarshal(line, v)
+		case !errors.Is(err, bufio.ErrBufferFull):
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+}
