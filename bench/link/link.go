@@ -53,6 +53,13 @@ func New(target string, rtt time.Duration) (*Link, error) {
 // Port is where it listens, on 127.0.0.1.
 func (l *Link) Port() int { return l.listener.Addr().(*net.TCPAddr).Port }
 
+// Count returns the traffic so far.
+func (l *Link) Count() Count {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
 // Close cuts all connections and returns the traffic.
 func (l *Link) Close() Count {
 	_ = l.listener.Close()
