@@ -52,16 +52,16 @@ type scratch struct {
 	in     []byte // for ReadFrom, nil until it is needed
 }
 
-func newScratch() *scratch {
+func newScratch(survey *mail.Surveyor) *scratch {
 	// One byte more: a CR held back before a block.
-	return &scratch{survey: mail.NewSurveyor(), buf: make([]byte, 0, writeBuffer+writeBlock+1)}
+	return &scratch{survey: survey, buf: make([]byte, 0, writeBuffer+writeBlock+1)}
 }
 
 func (s *Store) takeScratch() *scratch {
 	if w, ok := s.scratches.Get().(*scratch); ok {
 		return w
 	}
-	return newScratch()
+	return newScratch(s.surveyor())
 }
 
 func (s *Store) giveBack(w *scratch) {

@@ -38,7 +38,7 @@ func (m *memFile) Stat() (FileInfo, error)        { return FileInfo{Size: int64(
 // stored writes chunks through a Delivery and returns what lies on disk and what was found in it.
 func stored(t interface{ Fatal(...any) }, chunks ...[]byte) ([]byte, mail.Content) {
 	m := &memFile{}
-	d := &Delivery{folder: &batchFolder{}, scratch: newScratch(), file: m, lf: true}
+	d := &Delivery{folder: &batchFolder{}, scratch: newScratch(mail.NewSurveyor()), file: m, lf: true}
 	for _, c := range chunks {
 		keep := bytes.Clone(c)
 		if n, err := d.Write(c); err != nil || n != len(c) {

@@ -87,6 +87,8 @@ type Options struct {
 	// ReadOnly: nothing below the root is created, renamed, touched or removed
 	// (dry runs, status, verify). Methods that would have to fail with ErrReadOnly.
 	ReadOnly bool
+	// Maildrop: what is said of messages is what mail.NewMaildropSurveyor says.
+	Maildrop bool
 }
 
 // Folder is one folder that exists.

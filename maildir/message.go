@@ -75,7 +75,7 @@ func (s *Store) Survey(ctx context.Context, f mail.FolderName, base string) (mai
 		return mail.Content{}, Info{}, err
 	}
 	defer file.Close()
-	content, err := mail.Survey(contextReader{ctx, file})
+	content, err := s.survey(contextReader{ctx, file})
 	if err == nil {
 		err = unchanged(file, info)
 	}
@@ -86,6 +86,20 @@ func (s *Store) Survey(ctx context.Context, f mail.FolderName, base string) (mai
 		return mail.Content{}, Info{}, fmt.Errorf("reading %s in %s: %w", base, f, err)
 	}
 	return content, info, nil
+}
+
+func (s *Store) surveyor() *mail.Surveyor {
+	if s.maildrop {
+		return mail.NewMaildropSurveyor()
+	}
+	return mail.NewSurveyor()
+}
+
+func (s *Store) survey(r io.Reader) (mail.Content, error) {
+	if s.maildrop {
+		return mail.SurveyMaildrop(r)
+	}
+	return mail.Survey(r)
 }
 
 type contextReader struct {

@@ -160,7 +160,7 @@ func (s *Store) SurveyKept(ctx context.Context, k Kept) (mail.Content, error) {
 		return mail.Content{}, err
 	}
 	defer f.Close()
-	content, err := mail.Survey(contextReader{ctx, f})
+	content, err := s.survey(contextReader{ctx, f})
 	if err != nil {
 		return mail.Content{}, fmt.Errorf("reading %s, which is kept for undo: %w", k.file, err)
 	}

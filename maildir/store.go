@@ -29,6 +29,7 @@ type Store struct {
 	real     bool // fs is the system's, see atOnce
 	now      func() time.Time
 	readOnly bool
+	maildrop bool
 	names    *namer
 	rootInfo FileInfo
 	seed     maphash.Seed // of hashes of base names
@@ -82,7 +83,7 @@ func newStore(root string, layout Layout, o Options) *Store {
 	if o.PID == 0 {
 		o.PID = os.Getpid()
 	}
-	s := &Store{root: root, layout: layout, now: o.Now, readOnly: o.ReadOnly}
+	s := &Store{root: root, layout: layout, now: o.Now, readOnly: o.ReadOnly, maildrop: o.Maildrop}
 	s.fs = &seenFS{o.FS, &s.witness}
 	s.names = &namer{now: o.Now, random: o.Rand, pid: o.PID, host: escapeHost(o.Host)}
 	s.seed = maphash.MakeSeed()

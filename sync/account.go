@@ -170,6 +170,7 @@ func newRun(set Settings, w World, opt Options) *run {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	r.log = r.log.With("account", set.Account)
+	r.w.Maildir.Maildrop = set.Policy.Maildrop
 	r.set.Policy.AllowDeletes, r.set.Policy.RestoreHeld = opt.AllowDeletes, opt.RestoreHeld
 	r.pool = newSessions(w.Dialer, w.Keep, set.Connections)
 	r.listers = make(chan struct{}, runtime.GOMAXPROCS(0))

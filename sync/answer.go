@@ -248,9 +248,12 @@ func (r *run) readBodies(ctx context.Context, box remote.Box, uids mail.UIDSet) 
 
 // bodiesOf reads messages whole and keeps what they say.
 func bodiesOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
-	found := map[mail.UID]mail.Content{}
+	found, survey := map[mail.UID]mail.Content{}, mail.Survey
+	if _, is := s.(remote.Maildrop); is {
+		survey = mail.SurveyMaildrop
+	}
 	_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
-		c, err := mail.Survey(body)
+		c, err := survey(body)
 		if err == nil {
 			found[m.UID] = c
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 
@@ -207,7 +206,7 @@ func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message
 	for _, row := range rows {
 		uids.Add(row.UID)
 	}
-	var exact map[mail.UID][sha256.Size]byte
+	var exact map[mail.UID]exactly
 	var headers map[mail.UID]mail.Content
 	var err error
 	if v.deep {
@@ -252,7 +251,13 @@ func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message
 	return nil
 }
 
-func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID][sha256.Size]byte) error {
+// exactly is a message as the server sends it: the digest of every byte and, in a maildrop, that without the server's notes.
+type exactly struct {
+	sum          [sha256.Size]byte
+	withoutNotes mail.Digest
+}
+
+func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID]exactly) error {
 	want, ok := exact[row.UID]
 	if !ok {
 		v.differ(f, row.UID, row.Name, "the server did not give its content")
@@ -269,10 +274,10 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 		v.differ(f, row.UID, row.Name, "its file can't be read: %v", err)
 		return nil
 	}
-	if [sha256.Size]byte(h.Sum(nil)) == want {
+	if [sha256.Size]byte(h.Sum(nil)) == want.sum {
 		return nil
 	}
-	if !row.RemoteDigest.IsZero() {
+	if !row.RemoteDigest.IsZero() || !want.withoutNotes.IsZero() && want.withoutNotes == row.Digest {
 		v.out.Rewritten++
 		return nil
 	}
@@ -281,16 +286,27 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 }
 
 // exactBytes digests messages as the server sends them, to the byte.
-func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID][sha256.Size]byte, error) {
-	out := map[mail.UID][sha256.Size]byte{}
+func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]exactly, error) {
+	out := map[mail.UID]exactly{}
 	err := v.r.pool.reading(ctx, func(s remote.Session) error {
 		_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
-			var h hash.Hash = sha256.New()
-			_, err := io.Copy(h, body)
-			if err == nil {
-				out[m.UID] = [sha256.Size]byte(h.Sum(nil))
+			var one exactly
+			h := sha256.New()
+			body = io.TeeReader(body, h)
+			if !v.r.isMaildrop() {
+				if _, err := io.Copy(io.Discard, body); err != nil {
+					return err
+				}
+			} else {
+				c, err := mail.SurveyMaildrop(body)
+				if err != nil {
+					return err
+				}
+				one.withoutNotes = c.Digest
 			}
-			return err
+			one.sum = [sha256.Size]byte(h.Sum(nil))
+			out[m.UID] = one
+			return nil
 		})
 		return err
 	})

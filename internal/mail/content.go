@@ -70,6 +70,7 @@ type Surveyor struct {
 	held    bool // a CR was read and not passed on yet: an LF may follow
 	doubled bool // the byte before the CR that is held was a CR too
 	buf     []byte
+	notes   *noteFilter // nil: nothing is left out of the digests
 }
 
 // surveyBlock is how much is turned to LF form at once: little enough to stay in the cache
@@ -86,6 +87,9 @@ func (s *Surveyor) Reset() {
 	s.all.Reset()
 	s.header.reset()
 	s.content, s.held, s.doubled = Content{}, false, false
+	if s.notes != nil {
+		s.notes.reset()
+	}
 }
 
 // Write never fails.
@@ -140,6 +144,9 @@ func (s *Surveyor) isLF(block []byte) bool { return !s.held && bytes.IndexByte(b
 
 // pass hands on bytes in LF form.
 func (s *Surveyor) pass(p []byte) {
+	if s.notes != nil {
+		p = s.notes.keep(p)
+	}
 	s.all.Write(p)
 	s.header.write(p)
 }
@@ -202,14 +209,20 @@ func (s *Surveyor) Content() Content {
 		s.held = false
 		s.pass([]byte{'\r'})
 	}
+	if s.notes != nil {
+		rest := s.notes.rest()
+		s.all.Write(rest)
+		s.header.write(rest)
+	}
 	s.all.Sum(s.content.Digest[:0])
 	s.header.finish(&s.content)
 	return s.content
 }
 
 // Survey reads r to its end.
-func Survey(r io.Reader) (Content, error) {
-	s := NewSurveyor()
+func Survey(r io.Reader) (Content, error) { return NewSurveyor().survey(r) }
+
+func (s *Surveyor) survey(r io.Reader) (Content, error) {
 	_, err := io.Copy(s, r)
 	return s.Content(), err
 }

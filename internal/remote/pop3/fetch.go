@@ -169,7 +169,7 @@ func (s *Session) Fetch(ctx context.Context, _ remote.Box, uids mail.UIDSet, wan
 	defer s.wire.Watch(ctx)()
 	read := func(m wanted, st status) error {
 		head := headReader{r: newBody(s.wire)}
-		c, err := mail.Survey(&head)
+		c, err := mail.SurveyMaildrop(&head)
 		if err != nil {
 			return err
 		}
