@@ -7,7 +7,8 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
-// Departed is a message that is no longer in a maildrop, by the server's name for it (remote.Listed). Should it be listed again, because
+// Departed is a message that is no longer in a maildrop, by the server's name for it (remote.Listed) or, where that can't be had, by
+// another text that is no other message's. Should it be listed again, because
 // the listing was cut short or a deletion was not carried out, it is known by this.
 type Departed struct {
 	ID string
@@ -46,6 +47,13 @@ func (tx *Tx) Departed(id string) (d Departed, ok bool, err error) {
 		return nil
 	})
 	return d, ok, err
+}
+
+// EachDeparted hands out all of them.
+func (tx *Tx) EachDeparted(do func(Departed) error) error {
+	return each(tx, `SELECT id, row, size, header, at, sum FROM departed`, nil, func(r *reader) error {
+		return do(Departed{ID: r.text(), Row: r.int(), Size: r.int(), Header: r.digest(), At: r.time()})
+	})
 }
 
 // AnyDeparted reports whether there is any.

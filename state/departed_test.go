@@ -34,6 +34,13 @@ func TestDeparted(t *testing.T) {
 	if _, ok := find("c"); ok || !anyLeft() {
 		t.Error("unknown IDs are known, or known ones are not")
 	}
+	var all []Departed
+	view(t, db, func(tx *Tx) error {
+		return tx.EachDeparted(func(d Departed) error { all = append(all, d); return nil })
+	})
+	if len(all) != 2 || all[0] != old || all[1] != fresh {
+		t.Errorf("%+v", all)
+	}
 	update(t, db, func(tx *Tx) error { return tx.DropDeparted(fresh.At) })
 	if _, ok := find("a"); ok {
 		t.Error("what departed long ago is still there")

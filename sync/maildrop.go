@@ -65,7 +65,10 @@ func (r *run) probeMaildrop(ctx context.Context) error {
 	r.drop = &drop{f: f}
 	return r.withMaildrop(ctx, func(s remote.Maildrop) (err error) {
 		d := r.drop
-		f.remoteNew = nil // of a session that was lost
+		f.remoteNew = nil // of a session that was lost, as what it noted of rows
+		for _, f := range r.folders {
+			clear(f.pairs)
+		}
 		if d.listing, err = s.Listing(ctx); err != nil {
 			return err
 		}
@@ -123,6 +126,10 @@ func (r *run) compareMaildrop(ctx context.Context, s remote.Maildrop) error {
 	if d.listing.Partial {
 		f.selected.HighestModSeq = 0 // looked at again
 		r.log.Info("the server's lists of messages contradict each other: nothing counts as gone, and nothing is deleted there")
+	}
+	if d.match.Renamed {
+		f.selected.HighestModSeq = 0 // the next listing, with the new names known, tells which of the old ones are gone
+		r.log.Info("none of the server's names for its messages is known: they are compared by header and content")
 	}
 	if err := r.missMaildrop(ctx); err != nil {
 		return err
@@ -200,7 +207,7 @@ func (r *run) missMaildrop(ctx context.Context) error {
 		case plan.Gone:
 			f.pair(*m).Remote = r.missingRemote()
 			// One that was never transferred is no message that the person deleted: if it comes again it is new.
-			if m.EmailID != "" && leavesMaildrop(m) {
+			if leavesMaildrop(m) {
 				departed = append(departed, departure(*m, r.now()))
 			}
 		case plan.Lost: // if it is found, it is by its whole content
@@ -224,7 +231,7 @@ func (r *run) missMaildrop(ctx context.Context) error {
 	}
 	return r.update(ctx, func(tx *state.Tx) error {
 		for _, m := range departed {
-			if err := tx.PutDeparted(m); err != nil {
+			if err := putDeparted(tx, m); err != nil {
 				return err
 			}
 		}
@@ -238,13 +245,33 @@ func leavesMaildrop(m *state.Message) bool {
 	return m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed)
 }
 
-// departure is what is kept of a message that leaves the maildrop.
+// departure is what is kept of a message that leaves the maildrop. One without a name is known by its content and row: no name
+// has a NUL.
 func departure(m state.Message, at time.Time) state.Departed {
 	out := state.Departed{ID: m.EmailID, Size: m.RemoteSize, Header: m.Header, At: at}
 	if m.Name != "" {
 		out.Row = m.ID
 	}
+	if out.ID == "" {
+		out.ID = fmt.Sprintf("\x00%x %d", m.Digest, m.ID)
+	}
 	return out
+}
+
+// putDeparted writes a departure down. Where the server gave the name to another message before, that one stays known by its size
+// and header.
+func putDeparted(tx *state.Tx, m state.Departed) error {
+	was, ok, err := tx.Departed(m.ID)
+	if err != nil {
+		return err
+	}
+	if ok && was.Header != m.Header {
+		was.ID = fmt.Sprintf("\x00%s %x", was.ID, was.Header)
+		if err := tx.PutDeparted(was); err != nil {
+			return err
+		}
+	}
+	return tx.PutDeparted(m)
 }
 
 // takeMaildrop notes the listed messages that are not known, or may not be.
@@ -334,68 +361,99 @@ func (r *run) readDoubtful(ctx context.Context, s remote.Maildrop, uids mail.UID
 	return nil
 }
 
-// recallDeparted finds the new messages that had been gone: the listing had left them out, or was of another mind about a
-// deletion. Whether they are the same is decided by the header, as with moves; nothing that the person has deleted is delivered again.
+// recallDeparted finds the new messages that had been gone: the listing had left them out, was of another mind about a deletion, or
+// gives them other names. One is nominated by its name or its size; whether it is the same is decided by the header, as with moves.
+// Nothing that the person has deleted is delivered again.
 func (r *run) recallDeparted(ctx context.Context, s remote.Maildrop, fresh []remote.Message) error {
 	d := r.drop
 	d.back = nil
+	if len(fresh) == 0 {
+		return nil
+	}
+	byID, bySize := map[string]state.Departed{}, map[int64][]state.Departed{}
 	err := r.view(ctx, func(tx *state.Tx) error {
-		some, err := tx.AnyDeparted()
-		if err != nil || !some {
+		return tx.EachDeparted(func(m state.Departed) error {
+			if m.Header.IsZero() {
+				return nil
+			}
+			byID[m.ID] = m
+			bySize[m.Size] = append(bySize[m.Size], m)
+			return nil
+		})
+	})
+	if err != nil || len(byID) == 0 {
+		return err
+	}
+	var unread mail.UIDSet
+	nominated := slices.DeleteFunc(slices.Clone(fresh), func(m remote.Message) bool {
+		_, named := byID[m.EmailID]
+		return !named && len(bySize[m.Size]) == 0
+	})
+	for _, m := range nominated {
+		if d.f.newRemoteMessage(m.UID).Header == nil {
+			unread.Add(m.UID)
+		}
+	}
+	if !unread.IsEmpty() {
+		ms, err := s.Fetch(ctx, r.dropBox(), unread, remote.FetchItems{Header: true})
+		if err != nil {
 			return err
 		}
-		for _, m := range fresh {
-			if m.EmailID == "" {
+		for _, m := range ms {
+			if h := m.Header; h != nil {
+				d.f.newRemoteMessage(m.UID).Header = &plan.Header{Digest: h.Header, HasMessageID: h.HasMessageID}
+			}
+		}
+	}
+	taken := map[string]bool{}
+	return r.view(ctx, func(tx *state.Tx) error {
+		for _, m := range nominated {
+			h := d.f.newRemoteMessage(m.UID).Header
+			if h == nil {
 				continue
 			}
-			was, ok, err := tx.Departed(m.EmailID)
-			if err != nil {
-				return err
+			candidates := bySize[m.Size]
+			if was, named := byID[m.EmailID]; named {
+				candidates = slices.Concat([]state.Departed{was}, candidates)
 			}
-			if !ok || was.Size >= 0 && m.Size >= 0 && was.Size != m.Size {
-				continue
-			}
-			back := returned{uid: m.UID, was: was}
-			if was.Row != 0 {
-				row, err := tx.Message(was.Row)
-				switch {
-				case errors.Is(err, state.ErrNotFound):
-				case err != nil:
+			for _, was := range candidates {
+				if taken[was.ID] || was.Header != h.Digest {
+					continue
+				}
+				back, is, err := isBack(tx, m, h, was)
+				if err != nil {
 					return err
-				case row.UID != 0 || row.Name == "":
-					continue // it is known as another one by now
-				case row.Why == string(plan.OneWay):
-					back.row = row
+				}
+				if is {
+					d.back, taken[was.ID] = append(d.back, back), true
+					break
 				}
 			}
-			d.back = append(d.back, back)
 		}
 		return nil
 	})
-	if err != nil || len(d.back) == 0 {
-		return err
-	}
-	var unsure mail.UIDSet
-	for _, b := range d.back {
-		unsure.Add(b.uid)
-	}
-	ms, err := s.Fetch(ctx, r.dropBox(), unsure, remote.FetchItems{Header: true})
-	if err != nil {
-		return err
-	}
-	headers := map[mail.UID]*mail.Content{}
-	for _, m := range ms {
-		headers[m.UID] = m.Header
-	}
-	d.back = slices.DeleteFunc(d.back, func(b returned) bool {
-		h := headers[b.uid]
-		if h == nil {
-			return true
+}
+
+// isBack reports whether a new message may be one that departed, whose header is the same. Its file will tell; where there is none the
+// name and size must be the same, or the header one that is no other message's.
+func isBack(tx *state.Tx, m remote.Message, h *plan.Header, was state.Departed) (back returned, is bool, err error) {
+	back = returned{uid: m.UID, was: was}
+	if was.Row != 0 {
+		switch back.row, err = tx.Message(was.Row); {
+		case errors.Is(err, state.ErrNotFound):
+			back.row = state.Message{}
+		case err != nil:
+			return back, false, err
+		case back.row.UID != 0 || back.row.Name == "":
+			return back, false, nil // it is known as another one by now
+		case back.row.Why == string(plan.OneWay):
+			return back, true, nil
+		default:
+			back.row = state.Message{}
 		}
-		d.f.newRemoteMessage(b.uid).Header = &plan.Header{Digest: h.Header, HasMessageID: h.HasMessageID}
-		return b.was.Header.IsZero() || h.Header != b.was.Header
-	})
-	return nil
+	}
+	sameSize := was.Size == m.Size || was.Size < 0 || m.Size < 0
+	return back, sameSize && (was.ID == m.EmailID || h.HasMessageID), nil
 }
 
 // finishMaildrop does what must wait until the Maildir has been looked at.
@@ -412,6 +470,7 @@ func (r *run) finishMaildrop(ctx context.Context) error {
 		parked := slices.Clip(d.f.remoteNew)
 		return r.withMaildrop(ctx, func(s remote.Maildrop) (err error) {
 			d.f.remoteNew = parked
+			r.forgetMaildrop()
 			if d.listing, err = s.Listing(ctx); err != nil {
 				return err
 			}
@@ -421,6 +480,17 @@ func (r *run) finishMaildrop(ctx context.Context) error {
 	slices.SortStableFunc(d.f.remoteNew, func(a, b plan.RemoteMessage) int { return cmp.Compare(a.UID, b.UID) })
 	r.returnFiles()
 	return nil
+}
+
+// forgetMaildrop takes back what a session that was lost has noted of rows.
+func (r *run) forgetMaildrop() {
+	for _, f := range r.folders {
+		for _, p := range f.pairs {
+			if p.UID != 0 && !p.RemoteHeld {
+				p.Remote, p.Due = plan.Present, false
+			}
+		}
+	}
 }
 
 // needsMaildrop reports whether anything that was found in the Maildir may concern the server.

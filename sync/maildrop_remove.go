@@ -153,13 +153,17 @@ func (r *run) unlink(ctx context.Context, rows []*state.Message) error {
 		for _, row := range rows {
 			m := *row
 			r.log.Info("the server gave the name of a message to another one", "uidl", m.EmailID)
+			m.EmailID = "" // it may be there, under another name
+			if err := putDeparted(tx, departure(m, r.now())); err != nil {
+				return err
+			}
 			if m.Name == "" {
 				if err := tx.DeleteMessage(m.ID); err != nil {
 					return err
 				}
 				continue
 			}
-			m.UID, m.EmailID, m.Why, m.Text = 0, "", string(plan.OneWay), "gone from the server"
+			m.UID, m.Why, m.Text = 0, string(plan.OneWay), "gone from the server"
 			if err := tx.PutMessage(&m); err != nil {
 				return err
 			}
@@ -203,10 +207,8 @@ func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.
 			if !l.kept {
 				m.Name = ""
 			}
-			if m.EmailID != "" {
-				if err := tx.PutDeparted(departure(m, r.now())); err != nil {
-					return err
-				}
+			if err := putDeparted(tx, departure(m, r.now())); err != nil {
+				return err
 			}
 			if !l.kept {
 				if err := tx.DeleteMessage(m.ID); err != nil {

@@ -63,7 +63,7 @@ func (d *drop) find(ctx context.Context, s remote.Maildrop, box remote.Box) (at 
 		case k >= 0:
 			at[d.known[k].ID] = d.uids[i]
 		case d.match.Untold[i]:
-		case d.match.Doubtful[i]:
+		case d.match.Doubtful[i] || d.match.Renamed:
 			doubtful.Add(d.uids[i])
 		default:
 			unknown = append(unknown, d.uids[i])

@@ -40,6 +40,9 @@ type ListingMatch struct {
 	Doubtful []bool
 	// Remote says what became of every known message: Present, Gone or, if it may be one of the doubtful ones, Lost.
 	Remote []Presence
+	// Renamed: the server has mail, and none under a name that is known. It may have given new ones to all, and counts the sizes
+	// anew perhaps: every message that had a name is Lost, and any that is listed may be it.
+	Renamed bool
 }
 
 // MatchListing finds known messages in a maildrop's listing by their names. A name is believed if it is one message's only, in the
@@ -67,6 +70,11 @@ func MatchListing(listed []Listed, known []Numbered, named, partial bool) Listin
 			m.Remote[i] = Gone
 		}
 	}
+	if m.Renamed = !partial && isRenamed(listed, known, times); m.Renamed {
+		for i := range m.Remote {
+			m.Remote[i] = Lost
+		}
+	}
 	for i, l := range listed {
 		m.Known[i] = -1
 		k, isKnown := byID[l.ID]
@@ -82,6 +90,18 @@ func MatchListing(listed []Listed, known []Numbered, named, partial bool) Listin
 		}
 	}
 	return m
+}
+
+// isRenamed reports whether there were names, something is listed, and none of them is; times counts the listed names.
+func isRenamed(listed []Listed, known []Numbered, times map[string]int) bool {
+	had := false
+	for i := range known {
+		had = had || known[i].ID != ""
+		if known[i].ID != "" && times[known[i].ID] > 0 {
+			return false
+		}
+	}
+	return had && len(listed) > 0
 }
 
 // sameSize compares sizes as a server told them, if it told both.

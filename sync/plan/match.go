@@ -90,7 +90,7 @@ func (r *resolver) findOnServer() {
 // else the whole content's does.
 func (r *resolver) findOnServerWithin(rows []int, sameFolder bool) {
 	scope := func(f mail.FolderName) mail.FolderName {
-		if sameFolder {
+		if sameFolder && !r.policy.Maildrop { // which has one mailbox, wherever the files are
 			return f
 		}
 		return ""
@@ -139,7 +139,7 @@ func (r *resolver) findOnServerWithin(rows []int, sameFolder bool) {
 		func(m *remoteMessage) contentKey { return contentKey{folder: scope(m.Folder), text: m.EmailID} })
 
 	if sameFolder && len(r.questions) == before {
-		r.findOtherSize(r.missingOnServer(rows))
+		r.findOtherSize(r.missingOnServer(rows), scope)
 	}
 }
 
@@ -212,22 +212,22 @@ func (r *resolver) askContents(g group) {
 
 // findOtherSize looks for rows whose identity was lost among the messages of their folder that have
 // another size: servers count differently. The content decides.
-func (r *resolver) findOtherSize(rows []int) {
+func (r *resolver) findOtherSize(rows []int, scope func(mail.FolderName) mail.FolderName) {
 	rows = slices.DeleteFunc(slices.Clone(rows), func(i int) bool {
 		x := &r.rows[i]
-		return x.Remote != Lost || x.Digest.IsZero() || x.Header.IsZero() || !x.HasMessageID
+		return x.Remote != Lost || x.Digest.IsZero() || x.Header.IsZero() || !x.HasMessageID && !r.policy.Maildrop
 	})
 	if len(rows) == 0 {
 		return
 	}
 	wanted := map[mail.FolderName]bool{}
 	for _, i := range rows {
-		wanted[r.rows[i].Folder] = true
+		wanted[scope(r.rows[i].Folder)] = true
 	}
 	var messages []int
 	for j := range r.remote {
 		m := &r.remote[j]
-		if !m.open() || !wanted[m.Folder] {
+		if !m.open() || !wanted[scope(m.Folder)] {
 			continue
 		}
 		if m.blank() {
@@ -237,27 +237,27 @@ func (r *resolver) findOtherSize(rows []int) {
 	}
 	for _, g := range groups(rows, messages,
 		func(i int) (contentKey, bool) {
-			return contentKey{folder: r.rows[i].Folder, digest: r.rows[i].Header}, true
+			return contentKey{folder: scope(r.rows[i].Folder), digest: r.rows[i].Header}, true
 		},
 		func(j int) (contentKey, bool) {
 			m := &r.remote[j]
 			if m.Header == nil {
 				return contentKey{}, false
 			}
-			return contentKey{folder: m.Folder, digest: m.Header.Digest}, true
+			return contentKey{folder: scope(m.Folder), digest: m.Header.Digest}, true
 		}) {
 		r.askContents(g)
 	}
 	zip(rows, messages,
 		func(i int) (contentKey, bool) {
-			return contentKey{folder: r.rows[i].Folder, digest: r.rows[i].Digest}, true
+			return contentKey{folder: scope(r.rows[i].Folder), digest: r.rows[i].Digest}, true
 		},
 		func(j int) (contentKey, bool) {
 			m := &r.remote[j]
 			if m.Digest == nil {
 				return contentKey{}, false
 			}
-			return contentKey{folder: m.Folder, digest: *m.Digest}, true
+			return contentKey{folder: scope(m.Folder), digest: *m.Digest}, true
 		}, r.foundOnServer)
 }
 

@@ -116,6 +116,13 @@ func (s *Server) Retrieved() int {
 	return s.retrs
 }
 
+// Sessions is how many connections there were so far.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions
+}
+
 // Commands are the lines that clients sent so far.
 func (s *Server) Commands() []string {
 	s.mu.Lock()
