@@ -183,7 +183,11 @@ func (r *run) all(ctx context.Context) error {
 	for pass := 1; ; pass++ {
 		r.again, r.passes = false, pass
 		if err := r.pass(ctx); err != nil {
-			return err
+			if pass == 1 || !r.cameTooSoon(err) {
+				return err
+			}
+			r.note("the server does not let anybody in again so soon; the next sync does what is left")
+			break
 		}
 		if !r.again || r.opt.DryRun || pass == maxPasses || ctx.Err() != nil {
 			break

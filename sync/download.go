@@ -105,6 +105,15 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 	case failed != nil:
 		return done, failed
 	case err != nil:
+		for uid, why := range missing { // which the session was given up for: it shall not hold up the others again
+			if !errors.Is(why, remote.ErrTooLarge) {
+				continue
+			}
+			done.Add(uid)
+			if perr := r.notDownloaded(ctx, f, *wanted.of(uid), why); perr != nil {
+				return done, perr
+			}
+		}
 		return done, err
 	}
 	if missing == nil {
@@ -289,6 +298,9 @@ func (r *run) notDownloaded(ctx context.Context, f *folder, op plan.Op, why erro
 	r.fail(f.name, fmt.Errorf("%s: %w", what, why))
 	return r.update(ctx, func(tx *state.Tx) error {
 		op.Why, op.Side, op.Reason = plan.Refused, plan.Server, why.Error()
+		if errors.Is(why, remote.ErrTooLarge) {
+			op.Why = plan.TooLarge
+		}
 		if op.Row != 0 {
 			m, err := tx.Message(op.Row)
 			if err != nil {

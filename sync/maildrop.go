@@ -26,6 +26,11 @@ const (
 	// oldestKey is where the state keeps when the first of the messages that are left on the server was downloaded, or a time
 	// before; empty if there is none.
 	oldestKey = "maildrop.oldest"
+
+	// unnamedKey is where the state keeps since when the server has given its messages no names, as it had done before; empty if it
+	// does. namesMayFail is how long that is taken for a failure.
+	unnamedKey   = "maildrop.unnamed"
+	namesMayFail = 24 * time.Hour
 )
 
 // drop is what a pass knows of the maildrop.
@@ -100,9 +105,12 @@ func (r *run) withMaildrop(ctx context.Context, do func(remote.Maildrop) error) 
 	})
 }
 
-func (r *run) oldest(ctx context.Context) (t time.Time, err error) {
+func (r *run) oldest(ctx context.Context) (t time.Time, err error) { return r.timeOf(ctx, oldestKey) }
+
+// timeOf reads a time that the state keeps.
+func (r *run) timeOf(ctx context.Context, key string) (t time.Time, err error) {
 	var text string
-	if err := r.view(ctx, func(tx *state.Tx) (err error) { text, _, err = tx.Get(oldestKey); return err }); err != nil || text == "" {
+	if err := r.view(ctx, func(tx *state.Tx) (err error) { text, _, err = tx.Get(key); return err }); err != nil || text == "" {
 		return t, err
 	}
 	unix, err := strconv.ParseInt(text, 10, 64)
@@ -162,6 +170,9 @@ func (r *run) nameMaildrop(ctx context.Context, s remote.Maildrop) error {
 	if err != nil {
 		return err
 	}
+	if err := r.checkNames(ctx); err != nil {
+		return err
+	}
 	listed := make([]plan.Listed, len(d.listing.Messages))
 	for i, m := range d.listing.Messages {
 		listed[i] = plan.Listed(m)
@@ -184,6 +195,37 @@ func (r *run) nameMaildrop(ctx context.Context, s remote.Maildrop) error {
 	}
 	s.Name(d.uids)
 	return nil
+}
+
+// checkNames fails if the server gives its messages no names, as it did before: often that passes. If it does not, they are compared by
+// content from then on.
+func (r *run) checkNames(ctx context.Context) error {
+	d := r.drop
+	since, err := r.timeOf(ctx, unnamedKey)
+	if err != nil {
+		return err
+	}
+	missing := !d.listing.Named && len(d.listing.Messages) > 0 && slices.ContainsFunc(d.known, func(m state.Message) bool { return m.EmailID != "" })
+	if !missing && since.IsZero() {
+		return nil
+	}
+	text := ""
+	if missing {
+		if since.IsZero() {
+			since = r.now()
+		}
+		text = strconv.FormatInt(since.Unix(), 10)
+	}
+	if !r.opt.DryRun {
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.Set(unnamedKey, text) }); err != nil {
+			return err
+		}
+	}
+	if !missing || r.now().Sub(since) >= namesMayFail {
+		return nil
+	}
+	return &remote.Error{Class: remote.Unavailable, Op: "listing the messages", Err: errors.New("the server gave its messages no names (UIDL), as it did before"),
+		Hint: "try again later; if it stays so for a day they are compared by content"}
 }
 
 // missMaildrop notes what became of the known messages: which are not listed, and which are due.

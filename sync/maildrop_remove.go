@@ -20,7 +20,7 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 	if len(ops) == 0 || d == nil || d.f.failed != nil {
 		return nil
 	}
-	var leaving []leaver
+	var leaving, short []leaver
 	var uids mail.UIDSet
 	for _, op := range ops {
 		f := r.byName[op.Folder]
@@ -33,6 +33,9 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		})
 		if err != nil {
 			return err
+		}
+		if op.Kept && m.ID != 0 && m.Name == "" && m.Why != "" {
+			continue // the server did not give it, and the state knows
 		}
 		there, err := r.hasFile(ctx, f, m)
 		if err != nil {
@@ -47,14 +50,27 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 			continue
 		}
 		m.UID = op.UID
+		if op.Kept {
+			less, err := r.isShort(ctx, f, &m)
+			if err != nil {
+				return err
+			}
+			if less {
+				short = append(short, leaver{m, true})
+				continue
+			}
+		}
 		leaving = append(leaving, leaver{m, op.Kept})
 		uids.Add(op.UID)
 	}
-	if uids.IsEmpty() {
+	if uids.IsEmpty() && len(short) == 0 {
 		return nil
 	}
 	var pending mail.UIDSet
 	err := r.pool.with(ctx, func(s remote.Session) error {
+		if err := r.readShort(ctx, s, short); err != nil || uids.IsEmpty() {
+			return err
+		}
 		found, err := s.Fetch(ctx, r.dropBox(), uids, remote.FetchItems{})
 		if err != nil {
 			return err
@@ -87,6 +103,9 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 		r.fail(d.f.name, fmt.Errorf("the server refused to delete %d of %d messages; the next sync tries again", pending.Len(), uids.Len()))
 		uids = uids.Minus(pending)
 	}
+	if uids.IsEmpty() {
+		return nil
+	}
 	if d.f.selected != nil {
 		d.f.selected.HighestModSeq = 0 // if the next listing is the same, the server has deleted nothing
 	}
@@ -97,12 +116,8 @@ func (r *run) removeFromMaildrop(ctx context.Context, ops []plan.Op) error {
 // the same size: that one is new. Nobody deletes it, nor what can't be read now. What was read in this run needs no second look.
 func (r *run) impostors(ctx context.Context, s remote.Session, leaving []leaver, uids mail.UIDSet) (mail.UIDSet, error) {
 	d := r.drop
-	var known, asked, same mail.UIDSet
-	for i, k := range d.match.Known {
-		if k >= 0 {
-			known.Add(d.uids[i])
-		}
-	}
+	known := d.knownUIDs()
+	var asked, same mail.UIDSet
 	rows := map[mail.UID]*state.Message{}
 	for i := range leaving {
 		if m := &leaving[i].Message; known.Contains(m.UID) && uids.Contains(m.UID) {
@@ -139,11 +154,93 @@ func (r *run) impostors(ctx context.Context, s remote.Session, leaving []leaver,
 			others = append(others, rows[uid])
 		}
 	}
-	return asked.Minus(same), r.unlink(ctx, others)
+	return asked.Minus(same), r.unlink(ctx, others, true)
+}
+
+// knownUIDs are the messages that were known by their names.
+func (d *drop) knownUIDs() mail.UIDSet {
+	var known mail.UIDSet
+	for i, k := range d.match.Known {
+		if k >= 0 {
+			known.Add(d.uids[i])
+		}
+	}
+	return known
+}
+
+// Of a message that is smaller than the server says some may be missing, though it came with an end: something on the way has cut it, or
+// the server counts otherwise. A few bytes are the server's own notes.
+const (
+	shortBytes = 1 << 10
+	shortShare = 4 // that part of it, if it is less
+)
+
+func isShort(got, told int64) bool { return got+min(shortBytes, told/shortShare) < told }
+
+// isShort reports whether the file of a row is much smaller than the server said of its message.
+func (r *run) isShort(ctx context.Context, f *folder, m *state.Message) (bool, error) {
+	if !isShort(m.FileSize, m.RemoteSize) {
+		return false, nil
+	}
+	c, _, err := r.md.Survey(ctx, f.name, m.Name) // its lines may end in LF
+	if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, maildir.ErrChanged) {
+		return true, nil // the next run looks
+	}
+	return isShort(c.WireSize(), m.RemoteSize), err
+}
+
+// readAgain is in the row of a message that is shorter than the server says, and was read a second time.
+const readAgain = "read twice, and shorter than the server says"
+
+// readShort reads messages that are shorter than the server says once more, in a later run than the first time, because they may come
+// whole this time: then they are new. None is deleted there, whatever comes: the server may have more of it than it sends.
+func (r *run) readShort(ctx context.Context, s remote.Session, short []leaver) error {
+	if len(short) == 0 {
+		return nil
+	}
+	first := short[0]
+	r.fail(r.drop.f.name, fmt.Errorf("%d messages came shorter than the server says, and are not deleted there: of that with UIDL %q, file %s, it says that it has %d bytes; "+
+		"if they are whole, delete them on the server by other means", len(short), first.EmailID, first.Name, first.RemoteSize))
+	known := r.drop.knownUIDs()
+	rows := map[mail.UID]*state.Message{}
+	var uids mail.UIDSet
+	for i := range short {
+		if m := &short[i].Message; known.Contains(m.UID) && m.Text != readAgain {
+			rows[m.UID] = m
+			uids.Add(m.UID)
+		}
+	}
+	if uids.IsEmpty() {
+		return nil
+	}
+	found, err := bodiesOf(ctx, s, r.dropBox(), uids)
+	if err != nil {
+		return err
+	}
+	var others []*state.Message
+	err = r.update(ctx, func(tx *state.Tx) error {
+		for uid, c := range found {
+			m := rows[uid]
+			if c.Digest != m.Digest {
+				others = append(others, m)
+				continue
+			}
+			m.Text = readAgain
+			if err := tx.PutMessage(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.unlink(ctx, others, false) // the new one is to come, and not to be taken for it
 }
 
 // unlink takes from rows what the server has under their names, which is another message's now: theirs are gone from there.
-func (r *run) unlink(ctx context.Context, rows []*state.Message) error {
+// moved says that the server may have theirs under other names.
+func (r *run) unlink(ctx context.Context, rows []*state.Message, moved bool) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -152,10 +249,12 @@ func (r *run) unlink(ctx context.Context, rows []*state.Message) error {
 	return r.update(ctx, func(tx *state.Tx) error {
 		for _, row := range rows {
 			m := *row
-			r.log.Info("the server gave the name of a message to another one", "uidl", m.EmailID)
-			m.EmailID = "" // it may be there, under another name
-			if err := putDeparted(tx, departure(m, r.now())); err != nil {
-				return err
+			r.log.Info("the server has another message under that name now", "uidl", m.EmailID)
+			m.EmailID = ""
+			if moved {
+				if err := putDeparted(tx, departure(m, r.now())); err != nil {
+					return err
+				}
 			}
 			if m.Name == "" {
 				if err := tx.DeleteMessage(m.ID); err != nil {
@@ -228,4 +327,11 @@ func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.
 		r.count(func(res *Result) { res.ToServer.Deleted += n })
 	}
 	return err
+}
+
+// cameTooSoon reports whether a server did not let us in for another pass because it had only just done so: deleting had ended the
+// session (RFC 2449, section 8.1).
+func (r *run) cameTooSoon(err error) bool {
+	e, ok := errors.AsType[*remote.Error](err)
+	return ok && r.isMaildrop() && e.Class == remote.Unavailable && (e.Code == "LOGIN-DELAY" || e.Code == "IN-USE")
 }

@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ type popWorld struct {
 	t      *testing.T
 	server *popserver.Server
 	set    mailsync.Settings
+	world  mailsync.World // but for the server and the clock
 	now    time.Time
 }
 
@@ -44,14 +46,19 @@ func newPopWorld(t *testing.T, leaveFor time.Duration, mail ...popserver.Message
 func (w *popWorld) dialer() *pop3.Dialer {
 	return pop3.NewDialer(pop3.Config{
 		Transport: transport.Config{Host: "127.0.0.1", Port: w.server.Port(), TLS: transport.Off}, User: "u", Secret: auth.Literal("secret"),
-		Patience: 10 * time.Second,
+		Patience: 10 * time.Second, MaxMessage: w.set.MaxMessageSize,
 	})
 }
 
 // run synchronises once.
 func (w *popWorld) run(o mailsync.Options) *mailsync.Result {
 	w.t.Helper()
-	return mailsync.Sync(w.t.Context(), w.set, mailsync.World{Dialer: w.dialer(), Now: func() time.Time { return w.now }}, o)
+	world := w.world
+	if testing.Verbose() {
+		world.Log = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	world.Dialer, world.Now = w.dialer(), func() time.Time { return w.now }
+	return mailsync.Sync(w.t.Context(), w.set, world, o)
 }
 
 // sync is run, which must go well.
@@ -509,12 +516,6 @@ func TestMaildropThatDeletesWhatWasRead(t *testing.T) {
 // TestMaildropNumbersAfterALostSession: where names are numbers, and the numbers are others after the connection broke, nothing is deleted
 // that was not downloaded.
 func TestMaildropNumbersAfterALostSession(t *testing.T) {
-	numbered := func(mail ...popserver.Message) []popserver.Message {
-		for i := range mail {
-			mail[i].ID = fmt.Sprint(i + 1)
-		}
-		return mail
-	}
 	w := newPopWorld(t, 0, numbered(pops(3)...)...)
 	lost := false
 	w.server.Set(popserver.Quirks{Refuse: "3", NoPipelining: true, Lose: func(command string) bool {

@@ -112,11 +112,12 @@ func compress(c config.Compress) imap.Compress {
 func (a *app) dialer(acc config.Account, log *slog.Logger) remote.Dialer {
 	if p := acc.POP3; p != nil {
 		return a.ui.secrets.dialer(pop3.NewDialer(pop3.Config{
-			Transport: p.Config,
-			User:      p.User,
-			Method:    p.Auth,
-			Secret:    a.ui.secrets.watch(p.Password),
-			Trace:     a.trace(acc.Name),
+			Transport:  p.Config,
+			User:       p.User,
+			Method:     p.Auth,
+			Secret:     a.ui.secrets.watch(p.Password),
+			MaxMessage: acc.MaxMessageSize,
+			Trace:      a.trace(acc.Name),
 		}))
 	}
 	return a.ui.secrets.dialer(imap.NewDialer(imap.Config{

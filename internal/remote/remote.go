@@ -63,7 +63,8 @@ type Session interface {
 	// message that comes and must read body to its end; body fails with io.ErrUnexpectedEOF when the
 	// message breaks off. An error from deliver skips the message and ends the call after the session was
 	// brought into order; it is returned as it is. UIDs for which nothing came, and why, are in the
-	// returned map (empty when all came): ErrGone, or a *Error of class Refused.
+	// returned map (empty when all came): ErrGone, or a *Error of class Refused, which is ErrTooLarge for one of which far more came than
+	// was announced; such ones are in it also when the session had to be given up for them.
 	Bodies(ctx context.Context, box Box, uids mail.UIDSet, deliver func(m Message, body io.Reader) error) (map[mail.UID]error, error)
 
 	// Append stores messages in a mailbox, pipelined where the server allows, and reports each one's
@@ -384,6 +385,8 @@ var (
 	ErrUIDValidity = errors.New("the mailbox was replaced on the server (its UIDVALIDITY changed)")
 	// ErrGone: the message is no longer in the mailbox.
 	ErrGone = errors.New("the message is no longer on the server")
+	// ErrTooLarge: more came of a message than the server had announced, by far.
+	ErrTooLarge = errors.New("the message is much larger than announced")
 	// ErrReadOnly: the mailbox can't be changed.
 	ErrReadOnly = errors.New("the mailbox is read-only on the server")
 )

@@ -31,6 +31,9 @@ type Config struct {
 	Secret auth.Source
 	// Patience is how long the server may be silent while we wait, 0: DefaultPatience.
 	Patience time.Duration
+	// MaxMessage is how large messages are that are asked for, by what the server says, in bytes; 0: there is no limit. Of one that turns
+	// out to be much larger no more is read.
+	MaxMessage int64
 	// Disable hides capabilities, as if the server had not offered them.
 	Disable []string
 	// Trace, if set, is given each line of the protocol, dir being '>' for what we send and '<' for what the server says. No

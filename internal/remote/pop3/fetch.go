@@ -22,6 +22,9 @@ const (
 	// cheaper.
 	maxDrain = 4 << 20
 
+	// maxExcess is how much a message may be larger than twice what the server says.
+	maxExcess = 256 << 20
+
 	// headerBytes bounds what is read of a header to find its date.
 	headerBytes = 256 << 10
 )
@@ -104,6 +107,15 @@ func (s *Session) pipelined(op string, messages []wanted, command func(wanted) s
 	return failed
 }
 
+// bound is how much may come of a message of which the server says how large it is. What it says is rough.
+func (s *Session) bound(size int64) int64 {
+	most := 2*max(size, 0) + maxExcess
+	if wanted := s.cfg.MaxMessage; wanted > 0 {
+		most = min(most, max(size, wanted)+wanted/4+maxLine)
+	}
+	return most
+}
+
 // Bodies implements remote.Session.
 func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, deliver func(remote.Message, io.Reader) error) (map[mail.UID]error, error) {
 	const op = "fetching messages"
@@ -127,9 +139,10 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 			missing[m.uid] = refusal(what, st)
 			return nil
 		}
-		size := s.list.Messages[m.number-1].Size
 		b := newBody(s.wire)
-		if b.fill(); b.done && len(b.rest) == 0 && size > 0 {
+		size := s.list.Messages[m.number-1].Size
+		b.size, b.bound = size, s.bound(size)
+		if b.isEmpty() && size > 0 {
 			// Half an answer: an empty file in its place would never be filled.
 			missing[m.uid] = &remote.Error{Class: remote.Refused, Op: what,
 				Err: fmt.Errorf("the server says that it has %d bytes, and sends none", size)}
@@ -137,12 +150,18 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 		}
 		if err := deliver(remote.Message{UID: m.uid, Size: size}, b); err != nil {
 			s.spilled = true
+			tooLarge := errors.Is(b.err, remote.ErrTooLarge)
+			if tooLarge {
+				missing[m.uid] = during(what, b.err)
+			}
 			if !b.drain(maxDrain) {
-				s.wire.Fail(transport.Lost(errors.New("given up")))
+				err = errors.Join(s.wire.Fail(transport.Lost(errors.New("given up"))), err)
+			} else if tooLarge {
+				return nil
 			}
 			return err
 		}
-		if !b.done || len(b.rest) > 0 {
+		if !b.done {
 			return s.wire.Fail(protocolError("message %d was not read to its end", m.number))
 		}
 		s.traceIn(fmt.Sprintf("(%d bytes)", b.n))
@@ -168,12 +187,20 @@ func (s *Session) Fetch(ctx context.Context, _ remote.Box, uids mail.UIDSet, wan
 	}
 	defer s.wire.Watch(ctx)()
 	read := func(m wanted, st status) error {
-		head := headReader{r: newBody(s.wire)}
+		l := s.list.Messages[m.number-1]
+		b := newBody(s.wire)
+		b.size, b.bound = l.Size, s.bound(l.Size)
+		head := headReader{r: b}
 		c, err := mail.SurveyMaildrop(&head)
+		if errors.Is(err, remote.ErrTooLarge) {
+			if !b.drain(maxDrain) {
+				return s.wire.Fail(transport.Lost(err))
+			}
+			return nil // it is left out of the answer
+		}
 		if err != nil {
 			return err
 		}
-		l := s.list.Messages[m.number-1]
 		msg := remote.Message{UID: m.uid, Size: l.Size, EmailID: l.ID}
 		if want.Header {
 			msg.Header = &c

@@ -43,7 +43,7 @@ func (s *Session) readListing() (*listing, error) {
 		return nil, err
 	}
 	if !st.ok {
-		return nil, refusal(op, st)
+		return nil, listingRefusal(op, st)
 	}
 	count, err := parseStat(st.text)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *Session) readListing() (*listing, error) {
 		return nil, err
 	}
 	if !st.ok {
-		return nil, refusal(op, st)
+		return nil, listingRefusal(op, st)
 	}
 	l := &listing{Listing: remote.Listing{Messages: make([]remote.Listed, min(count, 1<<16))}}
 	for i := range l.Messages {
@@ -85,7 +85,10 @@ func (s *Session) readListing() (*listing, error) {
 		if st, err = next(2); err != nil {
 			return nil, err
 		}
-		if s.hasUIDL = st.ok; st.ok {
+		if s.hasUIDL = st.ok; !st.ok && (s.has("UIDL") || isForNow(st)) {
+			return nil, listingRefusal("listing the messages' names (UIDL)", st) // that it fails once does not mean that there are none
+		}
+		if st.ok {
 			sum.Write([]byte("UIDL\n"))
 			named, err = s.readLines(op, func(line []byte) error {
 				sum.Write(line)

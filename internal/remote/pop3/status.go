@@ -87,6 +87,25 @@ func signInRefusal(op string, st status, loginDelay time.Duration) *remote.Error
 	return e
 }
 
+// isForNow reports whether a refusal says that it may pass.
+func isForNow(st status) bool {
+	switch st.code {
+	case "IN-USE", "LOGIN-DELAY", "SYS/TEMP":
+		return true
+	}
+	return st.code == "" && busy.MatchString(st.text)
+}
+
+// listingRefusal is the error for a server that lets us in and does not say what it has.
+func listingRefusal(op string, st status) *remote.Error {
+	e := refusal(op, st)
+	e.Class, e.Hint = remote.Unavailable, "try again later"
+	if st.code == "SYS/PERM" {
+		e.Class, e.Hint = remote.Protocol, "ask the server's administrator"
+	}
+	return e
+}
+
 // greetingRefusal is the error for a server that does not want to talk at all.
 func greetingRefusal(op string, st status) *remote.Error {
 	e := refusal(op, st)

@@ -30,8 +30,16 @@ type Quirks struct {
 	Listing func(i int) bool
 	// CutRetr hangs up after so many bytes of every message's text, if it is longer; 0 does not.
 	CutRetr int
+	// Shorten ends every message's text, if it is longer, after so many bytes as if it were whole; 0 does not. Only for the message
+	// with the ID ShortenID, if that is set.
+	Shorten   int
+	ShortenID string
+	// Endless is the ID of a message whose text has no end.
+	Endless string
 	// Refuse has RETR refused for messages with this ID.
 	Refuse string
+	// Deny, if set, is asked for every command after the sign-in; an answer that is not empty is given in place of what is so.
+	Deny func(command string) string
 	// SignIn is the answer to a sign-in, empty for what is so.
 	SignIn string
 	// RefuseDele has every DELE refused, IgnoreDele accepted and not done; Quit is the answer to QUIT, empty for what is so.
@@ -238,6 +246,8 @@ func (x *session) transaction(verb, arg string) bool {
 	}
 	known := n >= 1 && n <= len(x.mail) && (!x.deleted[n] || x.q.DeletesRead)
 	switch {
+	case x.q.Deny != nil && x.q.Deny(strings.TrimSpace(verb+" "+arg)) != "":
+		x.say(x.q.Deny(strings.TrimSpace(verb + " " + arg)))
 	case x.q.Lose != nil && x.q.Lose(verb+" "+arg):
 		return false
 	case verb == "STAT":
@@ -266,7 +276,14 @@ func (x *session) transaction(verb, arg string) bool {
 		if x.q.DeletesRead {
 			x.deleted[n] = true
 		}
-		return x.text(x.mail[n-1].Body, x.q.CutRetr)
+		m := x.mail[n-1]
+		if x.q.Endless != "" && m.ID == x.q.Endless {
+			return x.endless()
+		}
+		if x.q.Shorten > 0 && len(m.Body) > x.q.Shorten && (x.q.ShortenID == "" || m.ID == x.q.ShortenID) {
+			m.Body = m.Body[:x.q.Shorten]
+		}
+		return x.text(m.Body, x.q.CutRetr)
 	case verb == "TOP" && !x.q.NoTOP:
 		head, _, _ := strings.Cut(x.mail[n-1].Body, "\r\n\r\n")
 		return x.text(head+"\r\n\r\n", 0)
@@ -311,6 +328,17 @@ func (x *session) text(body string, cut int) bool {
 	_, _ = x.w.Write(b.Bytes())
 	x.say(".")
 	return true
+}
+
+// endless sends lines until nobody wants them any more.
+func (x *session) endless() bool {
+	x.say("+OK")
+	line := bytes.Repeat([]byte("endless\r\n"), 1000)
+	for {
+		if _, err := x.w.Write(line); err != nil {
+			return false
+		}
+	}
 }
 
 func (x *session) quit() bool {

@@ -1,0 +1,244 @@
+package sync_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/internal/testenv/popserver"
+	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+// TestMaildropShort: of a message that came much shorter than it is listed nothing is deleted on the server; should it come whole later, that
+// is delivered too.
+func TestMaildropShort(t *testing.T) {
+	long := pop("long", 1)
+	long.Body += strings.Repeat("this is a line of the message\r\n", 200)
+	w := newPopWorld(t, 0, long, pop("b", 2))
+	w.server.Set(popserver.Quirks{Shorten: 1000, ShortenID: "long"})
+	r := w.run(mailsync.Options{})
+	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Error(), `UIDL "long"`) || r.ToMaildir.New != 2 || r.ToServer.Deleted != 1 {
+		t.Fatalf("%+v", r)
+	}
+	var retrieved int
+	for i := range 3 {
+		before := w.server.Retrieved()
+		if r := w.run(mailsync.Options{}); len(r.Errors) != 1 || r.ToMaildir.New != 0 || r.ToServer.Deleted != 0 {
+			t.Fatalf("%+v", r)
+		}
+		if retrieved += w.server.Retrieved() - before; i > 0 && retrieved != 1 {
+			t.Errorf("it was read %d times more", retrieved)
+		}
+	}
+	if left := w.server.Mail(); len(left) != 1 || left[0].ID != "long" {
+		t.Fatalf("left are %v", left)
+	}
+
+	w = newPopWorld(t, 0, long)
+	w.server.Set(popserver.Quirks{Shorten: 1000})
+	w.run(mailsync.Options{})
+	w.server.Set(popserver.Quirks{})
+	fresh, deleted := 0, 0
+	for range 3 {
+		r := w.run(mailsync.Options{})
+		fresh, deleted = fresh+r.ToMaildir.New, deleted+r.ToServer.Deleted
+	}
+	if fresh != 1 || deleted != 1 {
+		t.Errorf("%d are new, %d deleted", fresh, deleted)
+	}
+	if n := len(w.paths()); n != 2 {
+		t.Errorf("there are %d files", n)
+	}
+	w.remove(long)
+}
+
+// TestMaildropEndless: a message without an end holds up no other, and is not asked for again.
+func TestMaildropEndless(t *testing.T) {
+	w := newPopWorld(t, 0, pops(3)...)
+	w.set.MaxMessageSize = 1 << 20
+	w.server.Set(popserver.Quirks{Endless: "id1"})
+	if r := w.run(mailsync.Options{}); r.Fatal != nil || len(r.Errors) != 1 || r.ToMaildir.New != 2 || r.ToServer.Deleted != 2 {
+		t.Fatalf("%+v", r)
+	}
+	w.brought(0, 0)
+	if left := w.server.Mail(); len(left) != 1 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// TestMaildropNamesFail: that UIDL fails for once, or for some hours, is no reason to compare all by content or to take any for new.
+func TestMaildropNamesFail(t *testing.T) {
+	w := newPopWorld(t, forever, pops(5)...)
+	w.brought(5, 0)
+	for _, q := range []popserver.Quirks{{NoUIDL: true}, {NoUIDL: true, NoCapa: true}, {Deny: func(c string) string {
+		if c == "UIDL" {
+			return "-ERR it is being repaired"
+		}
+		return ""
+	}}} {
+		w.server.Set(q)
+		if r := w.run(mailsync.Options{}); remote.ClassOf(r.Fatal) != remote.Unavailable || r.ToMaildir.New != 0 {
+			t.Errorf("%v, %+v", r.Fatal, r.ToMaildir)
+		}
+		w.now = w.now.Add(5 * time.Hour)
+	}
+	w.server.Set(popserver.Quirks{})
+	w.brought(0, 0)
+	if n := w.server.Retrieved(); n != 5 {
+		t.Errorf("%d were read", n)
+	}
+	// For good.
+	w.server.Set(popserver.Quirks{NoUIDL: true})
+	w.run(mailsync.Options{})
+	w.now = w.now.Add(25 * time.Hour)
+	w.brought(0, 0)
+	w.server.Put(append(pops(5), pop("x", 9))...)
+	w.brought(1, 0)
+	w.set.LeaveFor = 0
+	w.brought(0, 6)
+}
+
+// TestMaildropLostWhileComparing: what a session noted that was then lost is not believed.
+func TestMaildropLostWhileComparing(t *testing.T) {
+	w := newPopWorld(t, 24*time.Hour, pops(3)...)
+	w.brought(3, 0)
+	w.remove(pop("", 2))
+	w.brought(0, 0)
+	// The first session's listing is empty but for one that may be another one, and is lost when that is looked at.
+	lost := false
+	all := w.server.Mail()
+	w.server.Put(popserver.Message{ID: "id0", Body: pop("", 0).Body + "more\r\n"})
+	w.server.Set(popserver.Quirks{NoPipelining: true, Lose: func(c string) bool {
+		if lost || !strings.HasPrefix(c, "TOP") && !strings.HasPrefix(c, "RETR") {
+			return false
+		}
+		lost = true
+		w.server.Put(all...)
+		return true
+	}})
+	w.brought(0, 0)
+	if !lost {
+		t.Fatal("the session was not lost")
+	}
+	w.server.Set(popserver.Quirks{})
+	w.now = w.now.Add(48 * time.Hour)
+	w.brought(0, 3)
+}
+
+// TestMaildropLoginDelay: deleting ends the session. That the server does not let us in again for what is left is no failure.
+func TestMaildropLoginDelay(t *testing.T) {
+	for _, code := range []string{"LOGIN-DELAY", "IN-USE"} {
+		w := newPopWorld(t, 24*time.Hour, pop("1", 1), pop("2", 2), pop("3", 3))
+		w.brought(3, 0)
+		other := pop("1", 7)
+		w.server.Put(other, pop("2", 2), pop("3", 3))
+		w.now = w.now.Add(48 * time.Hour)
+		w.server.Set(popserver.Quirks{Deny: func(c string) string {
+			if c == "QUIT" {
+				w.server.Set(popserver.Quirks{SignIn: "-ERR [" + code + "] not so soon"})
+			}
+			return ""
+		}})
+		if r := w.sync(); r.ToServer.Deleted != 2 || r.ToMaildir.New != 0 || len(r.Notes) != 1 {
+			t.Fatalf("%s: %+v", code, r)
+		}
+		w.server.Set(popserver.Quirks{})
+		w.brought(1, 0)
+		w.has(pop("", 1), pop("", 2), pop("", 3), other)
+	}
+}
+
+// TestMaildropNotDurable: as long as messages can't be made durable, or the state can't record them, no DELE is sent.
+func TestMaildropNotDurable(t *testing.T) {
+	dele := func(w *popWorld) (n int) {
+		for _, c := range w.server.Commands() {
+			if strings.HasPrefix(c, "DELE") {
+				n++
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		messages int
+		what     string
+	}{
+		{3, "file"}, {40, "file system"}, {3, "directory"}, {3, "commit"}, {3, "commit of the rows"},
+	} {
+		mail := pops(tt.messages)
+		w := newPopWorld(t, 0, mail...)
+		if err := os.Mkdir(w.set.Root, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fsys, err := maildir.OSFS(w.set.Root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.world.Maildir.FS = brokenDisk{fsys, tt.what}
+		w.world.Commit = func(commit func() error) error {
+			here := len(w.paths()) > 0
+			if tt.what == "commit" && !here || tt.what == "commit of the rows" && here {
+				return errBroken
+			}
+			return commit()
+		}
+		r := w.run(mailsync.Options{})
+		if n := dele(w); n > 0 || r.ToServer.Deleted > 0 || r.Fatal == nil && len(r.Errors) == 0 {
+			t.Errorf("the %s fails: %d DELE were sent, %v, %v", tt.what, n, r.Fatal, r.Errors)
+		}
+		w.world = mailsync.World{}
+		w.sync()
+		w.sync()
+		w.has(mail...)
+		if left := w.server.Mail(); len(left) > 0 || dele(w) != len(mail) {
+			t.Errorf("the %s failed: left are %v, after %d DELE", tt.what, left, dele(w))
+		}
+	}
+}
+
+var errBroken = errors.New("the disk is broken")
+
+// brokenDisk is a file system that can't make something durable.
+type brokenDisk struct {
+	maildir.FS
+	what string
+}
+
+func (b brokenDisk) Create(name string, perm fs.FileMode) (maildir.File, error) {
+	f, err := b.FS.Create(name, perm)
+	if err == nil && b.what == "file" && path.Base(path.Dir(name)) == "tmp" {
+		f = brokenFile{f}
+	}
+	return f, err
+}
+
+func (b brokenDisk) SyncPoint(dir string) (maildir.SyncPoint, error) {
+	p, err := b.FS.SyncPoint(dir)
+	if err == nil && b.what == "file system" {
+		p = brokenPoint{p}
+	}
+	return p, err
+}
+
+func (b brokenDisk) SyncDir(dir string) error {
+	if b.what == "directory" && path.Base(dir) == "new" {
+		arrived := false
+		if err := b.List(dir, func(string, fs.FileMode) bool { arrived = true; return false }); err != nil || arrived {
+			return errors.Join(errBroken, err)
+		}
+	}
+	return b.FS.SyncDir(dir)
+}
+
+type brokenFile struct{ maildir.File }
+
+func (brokenFile) Sync() error { return errBroken }
+
+type brokenPoint struct{ maildir.SyncPoint }
+
+func (brokenPoint) Sync() error { return errBroken }
