@@ -30,6 +30,8 @@ type FolderStatus struct {
 	LastSync            time.Time
 	LastError           string
 	ReadOnly            bool
+	// Maildrop: the server is a maildrop. What is in the Maildir only is as it should be then.
+	Maildrop bool
 	// Waiting counts local changes that the next sync will look at.
 	Waiting int
 	// Held counts deletions that the guard holds back.
@@ -44,6 +46,7 @@ type FolderStatus struct {
 // ParkedMessage is one message that is not transferred.
 type ParkedMessage struct {
 	UID  mail.UID
+	UIDL string // a maildrop's name for it, whose UIDs are our own
 	Name string
 	Why  plan.Why
 	Text string
@@ -114,6 +117,7 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 	}
 	out.OnServer, out.Held, out.KeptBack = c.Agreed+c.OnlyRemote, c.Held, c.KeptBack
 	if r.isMaildrop() {
+		out.Maildrop = true
 		out.KeptBack = 0 // flags are the Maildir's alone
 	}
 	for why, n := range c.Why {
@@ -124,7 +128,11 @@ func (r *run) folderStatus(ctx context.Context, tx *state.Tx, f state.Folder, on
 		return out, err
 	}
 	for _, m := range rows[:min(len(rows), maxParkedListed)] {
-		out.Parked = append(out.Parked, ParkedMessage{m.UID, m.Name, plan.Why(m.Why), m.Text})
+		p := ParkedMessage{UID: m.UID, Name: m.Name, Why: plan.Why(m.Why), Text: m.Text}
+		if out.Maildrop {
+			p.UIDL = m.EmailID
+		}
+		out.Parked = append(out.Parked, p)
 	}
 	if !onDisk {
 		return out, nil

@@ -132,6 +132,7 @@ type jsonFolder struct {
 // jsonParked is a message that one side has and the other does not get.
 type jsonParked struct {
 	UID  uint32 `json:"uid,omitempty"`
+	UIDL string `json:"uidl,omitempty"`
 	Name string `json:"name,omitempty"`
 	Why  string `json:"why"`
 	Text string `json:"text,omitempty"`

@@ -123,8 +123,10 @@ func statusTable(s *mailsync.AccountStatus, now time.Time) string {
 	t.SetColumnConfigs(columns)
 	for _, f := range s.Folders {
 		oneSided := 0
-		for _, n := range f.ByWhy {
-			oneSided += n
+		for why, n := range f.ByWhy {
+			if !f.Maildrop || why != plan.OneWay { // nothing is ever to be sent there
+				oneSided += n
+			}
 		}
 		t.AppendRow(table.Row{
 			cleanLine(string(f.Name)), number(int64(f.OnServer)), number(int64(f.InMaildir)),
@@ -182,7 +184,7 @@ func remarks(f mailsync.FolderStatus) []string {
 	}
 	for _, why := range slices.Sorted(maps.Keys(f.ByWhy)) {
 		if n := f.ByWhy[why]; n > 0 {
-			add("%s", fmt.Sprintf(reason(why), count(n, "message", "messages")))
+			add("%s", fmt.Sprintf(reason(f, why), count(n, "message", "messages")))
 		}
 	}
 	for _, p := range f.Parked[:min(len(f.Parked), maxParkedShown)] {
@@ -210,14 +212,23 @@ func heldRemark(s *mailsync.AccountStatus) string {
 }
 
 func message(p mailsync.ParkedMessage) string {
+	if p.UIDL != "" {
+		return "UIDL " + cleanLine(p.UIDL)
+	}
 	if p.UID != 0 {
 		return fmt.Sprintf("UID %d", p.UID)
 	}
 	return "file " + p.Name
 }
 
-// reason says why messages are on one side only; %s is how many.
-func reason(why plan.Why) string {
+// reason says why messages of a folder are on one side only; %s is how many.
+func reason(f mailsync.FolderStatus, why plan.Why) string {
+	switch {
+	case f.Maildrop && why == plan.OneWay:
+		return "%s in the Maildir only, and no longer on the server or never there"
+	case f.Maildrop && why == plan.Dismissed:
+		return "%s deleted locally, still on the server until keep_on_server lets go of them"
+	}
 	switch why {
 	case plan.TooLarge:
 		return "%s above max_message_size"
@@ -267,7 +278,7 @@ func folderLine(account string, f mailsync.FolderStatus) jsonFolder {
 		out.OneSided[string(why)] = n
 	}
 	for _, p := range f.Parked {
-		out.Parked = append(out.Parked, jsonParked{UID: uint32(p.UID), Name: p.Name, Why: string(p.Why), Text: clean(p.Text)})
+		out.Parked = append(out.Parked, jsonParked{UID: uint32(p.UID), UIDL: p.UIDL, Name: p.Name, Why: string(p.Why), Text: clean(p.Text)})
 	}
 	return out
 }

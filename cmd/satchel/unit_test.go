@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -495,6 +496,19 @@ func TestRemarks(t *testing.T) {
 	}
 	if strings.Contains(all, "%!") {
 		t.Errorf("a broken format:\n%s", all)
+	}
+	f = mailsync.FolderStatus{Name: "INBOX", Maildrop: true, ByWhy: map[plan.Why]int{plan.OneWay: 2, plan.Dismissed: 1},
+		Parked: []mailsync.ParkedMessage{{UID: 3, UIDL: "0a1b", Why: plan.Refused}}}
+	all = strings.Join(remarks(f), "\n")
+	for _, want := range []string{
+		"2 messages in the Maildir only, and no longer on the server", "1 message deleted locally, still on the server until keep_on_server", "UIDL 0a1b refused",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is missing in:\n%s", want, all)
+		}
+	}
+	if table := statusTable(&mailsync.AccountStatus{Folders: []mailsync.FolderStatus{f}}, time.Now()); !regexp.MustCompile(`(?m)^ *INBOX( +[-0]){4} +1 `).MatchString(table) {
+		t.Errorf("what is in the Maildir only counts as not sent:\n%s", table)
 	}
 	if n := len(remarks(mailsync.FolderStatus{Name: "x"})); n != 0 {
 		t.Errorf("%d remarks on a folder of which there is nothing to say", n)
