@@ -41,6 +41,7 @@ const floorWord = "floor"
 // The floors, by their names in the tables.
 func listStatus() floor  { return floor{label: "list-status", run: "list-status"} }
 func fetchStream() floor { return floor{label: "fetch-stream", run: "fetch"} }
+func retrStream() floor  { return floor{label: "retr-stream", run: "retr"} }
 func writeFiles() floor  { return floor{label: "write-files", run: "write"} }
 func appendAll() floor   { return floor{label: "append-stream", run: "append"} }
 
@@ -61,6 +62,8 @@ func runFloor(args []string) error {
 		return floorListStatus(a)
 	case "fetch":
 		return floorFetch(a)
+	case "retr":
+		return floorRetr(a)
 	case "write":
 		return floorWrite(a)
 	case "append":
@@ -74,14 +77,22 @@ func runFloor(args []string) error {
 }
 
 func dial(a account) (*raw.Client, error) {
+	config, err := trusting(a)
+	if err != nil {
+		return nil, err
+	}
+	return raw.Dial(fmt.Sprintf("%s:%d", dovecot.Host, a.Port), config, a.User, dovecot.Password)
+}
+
+// trusting trusts the server and nobody else.
+func trusting(a account) (*tls.Config, error) {
 	pem, err := os.ReadFile(a.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	config := &tls.Config{RootCAs: pool, ServerName: dovecot.Host}
-	return raw.Dial(fmt.Sprintf("%s:%d", dovecot.Host, a.Port), config, a.User, dovecot.Password)
+	return &tls.Config{RootCAs: pool, ServerName: dovecot.Host}, nil
 }
 
 // floorListStatus asks for the state of all folders.

@@ -21,6 +21,8 @@ func usesPOP3(c contender) bool {
 		return c.pop3
 	case mpop, fetchmail, getmail6:
 		return true
+	case floor:
+		return c.run == "retr"
 	}
 	return false
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/bench/letters"
@@ -23,10 +24,11 @@ type scenario struct {
 	onRequest   []string // tools that take part only if -tools names them
 	floors      []floor
 	limits      []limit
-	runs        int  // 0 is as many as the options say
-	often       int  // times as many as that, for short ones that scatter; 0 is once
-	onePlace    bool // of those of transfers, one is enough
-	big         bool // takes many minutes to set up
+	runs        int      // 0 is as many as the options say
+	often       int      // times as many as that, for short ones that scatter; 0 is once
+	onePlace    bool     // of those of transfers, one is enough
+	slow        []string // tools for which one is enough
+	big         bool     // takes many minutes to set up
 }
 
 // course is what happens in a scenario around the runs.
@@ -103,6 +105,9 @@ func (l *lab) runScenario(ctx context.Context, s scenario, p place) result {
 	r := result{scenario: s, place: p}
 	var entries []*entry
 	for _, c := range l.contenders(s) {
+		if slices.Contains(s.slow, c.name()) && p != l.placesOf(s)[len(l.placesOf(s))-1] {
+			continue
+		}
 		_, isFloor := c.(floor)
 		e := &entry{contender: c, lab: l, scenario: s, place: p, row: &row{name: c.name(), isFloor: isFloor}}
 		r.rows = append(r.rows, e.row)

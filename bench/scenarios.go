@@ -193,9 +193,9 @@ func scenarios() []scenario {
 			limits: []limit{{of: wall, factor: 0.5, than: []string{comesAs}}},
 		},
 		{
-			name: "pop3-pull-5k", title: "POP3: first pull, 5,000 messages of 2 KB", pop3: true, runs: 3, onePlace: true,
+			name: "pop3-pull-5k", title: "POP3: first pull, 5,000 messages of 2 KB", pop3: true, runs: 3, slow: []string{"fetchmail", "getmail6"},
 			mailbox: unread("5k-unread", 5000), course: pull{},
-			tools:  []string{subject, mpops, "fetchmail", "getmail6"},
+			tools: []string{subject, mpops, "fetchmail", "getmail6"}, floors: []floor{retrStream(), writeFiles()},
 			limits: []limit{{of: wall, factor: 0.7, than: []string{mpops}}},
 		},
 		{
