@@ -93,6 +93,7 @@ func (w wanted) of(uid mail.UID) *plan.Op {
 // error ends it: what came whole before a lost connection is kept.
 func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted, to *committer) (done mail.UIDSet, err error) {
 	in := newIntake(r, f, wanted, to)
+	in.left = int(uids.Len())
 	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 	missing, err := s.Bodies(ctx, box, uids, in.take)
 	if err != nil && remote.ClassOf(err) != remote.Lost {
@@ -139,6 +140,7 @@ type intake struct {
 	wanted wanted
 	to     *committer
 
+	left      int // messages to come
 	filling   *parcel
 	limit     int       // messages in the batch that is being filled
 	committed []*parcel // handed over and not heard of again, the oldest first
@@ -170,6 +172,7 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 	}
 	if in.filling == nil {
 		in.filling = newParcel(in.f, in.r.md.NewBatch())
+		in.filling.got = make([]delivered, 0, min(in.limit, in.left))
 	}
 	p := in.filling
 	if m.Size == 0 && in.r.sizeOf(op) > 0 {
@@ -189,6 +192,7 @@ func (in *intake) take(m remote.Message, body io.Reader) error {
 		return err
 	}
 	p.got = append(p.got, delivered{op, row})
+	in.left--
 	if p.bytes += row.FileSize; len(p.got) >= in.limit || p.bytes >= batchBytes {
 		in.limit = min(in.limit*batchGrowth, batchMessages)
 		in.handOver()

@@ -319,7 +319,14 @@ func putDeparted(tx *state.Tx, m state.Departed) error {
 // takeMaildrop notes the listed messages that are not known, or may not be.
 func (r *run) takeMaildrop(ctx context.Context, s remote.Maildrop) error {
 	d := r.drop
-	fresh := make([]remote.Message, 0)
+	unknown := 0
+	for i, k := range d.match.Known {
+		if k < 0 && !d.match.Untold[i] {
+			unknown++
+		}
+	}
+	fresh := make([]remote.Message, 0, unknown)
+	d.f.remoteNew = slices.Grow(d.f.remoteNew, unknown)
 	var dated, doubtful mail.UIDSet
 	suspects := d.suspects()
 	for i, k := range d.match.Known {

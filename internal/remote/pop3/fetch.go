@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -57,6 +58,11 @@ func (s *Session) numbersOf(ctx context.Context, uids mail.UIDSet) (found []want
 	}
 	slices.SortFunc(found, func(a, b wanted) int { return a.number - b.number })
 	return found, gone, nil
+}
+
+// numbering makes the command for a message out of what is before its number.
+func numbering(before string) func(wanted) string {
+	return func(m wanted) string { return before + strconv.Itoa(m.number) }
 }
 
 // pipelined sends a command for each message, as many at a time as the server allows, and has take read each answer. After an error of
@@ -130,21 +136,24 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 	}
 	slices.Reverse(messages) // the newest are waited for
 	s.read = s.read || len(messages) > 0
-	err = s.pipelined(op, messages, func(m wanted) string { return fmt.Sprintf("RETR %d", m.number) }, func(m wanted, st status) error {
-		what := fmt.Sprintf("fetching message %d", m.number)
+	// What is being done, in words: numbers are others in the next session.
+	what := func(m wanted) string {
 		if id := s.list.Messages[m.number-1].ID; id != "" {
-			what = fmt.Sprintf("fetching the message with UIDL %q", id) // numbers are others in the next session
+			return fmt.Sprintf("fetching the message with UIDL %q", id)
 		}
+		return fmt.Sprintf("fetching message %d", m.number)
+	}
+	b := newBody(s.wire)
+	err = s.pipelined(op, messages, numbering("RETR "), func(m wanted, st status) error {
 		if !st.ok {
-			missing[m.uid] = refusal(what, st)
+			missing[m.uid] = refusal(what(m), st)
 			return nil
 		}
-		b := newBody(s.wire)
 		size := s.list.Messages[m.number-1].Size
-		b.size, b.bound = size, s.bound(size)
+		*b = body{w: s.wire, size: size, bound: s.bound(size), start: true}
 		if b.isEmpty() && size > 0 {
 			// Half an answer: an empty file in its place would never be filled.
-			missing[m.uid] = &remote.Error{Class: remote.Refused, Op: what,
+			missing[m.uid] = &remote.Error{Class: remote.Refused, Op: what(m),
 				Err: fmt.Errorf("the server says that it has %d bytes, and sends none", size)}
 			return nil
 		}
@@ -152,7 +161,7 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 			s.spilled = true
 			tooLarge := errors.Is(b.err, remote.ErrTooLarge)
 			if tooLarge {
-				missing[m.uid] = during(what, b.err)
+				missing[m.uid] = during(what(m), b.err)
 			}
 			if !b.drain(maxDrain) {
 				err = errors.Join(s.wire.Fail(transport.Lost(errors.New("given up"))), err)
@@ -164,7 +173,9 @@ func (s *Session) Bodies(ctx context.Context, _ remote.Box, uids mail.UIDSet, de
 		if !b.done {
 			return s.wire.Fail(protocolError("message %d was not read to its end", m.number))
 		}
-		s.traceIn(fmt.Sprintf("(%d bytes)", b.n))
+		if s.cfg.Trace != nil {
+			s.traceIn(fmt.Sprintf("(%d bytes)", b.n))
+		}
 		return nil
 	})
 	return missing, err
@@ -223,7 +234,7 @@ func (s *Session) Fetch(ctx context.Context, _ remote.Box, uids mail.UIDSet, wan
 		return out, err
 	}
 	s.read = true
-	err = s.pipelined(op, refused, func(m wanted) string { return fmt.Sprintf("RETR %d", m.number) }, func(m wanted, st status) error {
+	err = s.pipelined(op, refused, numbering("RETR "), func(m wanted, st status) error {
 		if !st.ok {
 			return nil // it is left out of the answer
 		}
@@ -264,7 +275,7 @@ func (s *Session) Expunge(ctx context.Context, _ remote.Box, uids mail.UIDSet) (
 		return pending, nil
 	}
 	defer s.wire.Watch(ctx)()
-	err = s.pipelined(op, messages, func(m wanted) string { return fmt.Sprintf("DELE %d", m.number) }, func(m wanted, st status) error {
+	err = s.pipelined(op, messages, numbering("DELE "), func(m wanted, st status) error {
 		if !st.ok {
 			pending.Add(m.uid)
 		}
