@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/testenv/popserver"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // own writes a file of the person's into a folder.
@@ -90,6 +91,12 @@ func TestMaildropStatus(t *testing.T) {
 			w.brought(0, 0)
 			w.brought(0, 0)
 			w.has(a...)
+			for _, deep := range []bool{false, true} {
+				v := mailsync.Verify(t.Context(), w.set, mailsync.World{Dialer: w.dialer()}, mailsync.VerifyOptions{Deep: deep})
+				if v.Fatal != nil || len(v.Errors) > 0 || len(v.Differences) > 0 || v.Messages != 3 || deep && v.Rewritten != 3 {
+					t.Errorf("deep %v: %+v", deep, v)
+				}
+			}
 			w.now = w.now.Add(31 * 24 * time.Hour)
 			w.brought(0, 3)
 			w.has(a...)

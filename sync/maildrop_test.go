@@ -263,16 +263,8 @@ func TestMaildropTruncatedFile(t *testing.T) {
 func TestMaildropDamagedFile(t *testing.T) {
 	m := pop("1", 1)
 	w := newPopWorld(t, 0, m)
-	cur := filepath.Join(w.set.Root, "INBOX", "cur")
-	for _, dir := range []string{cur, filepath.Join(w.set.Root, "INBOX", "new"), filepath.Join(w.set.Root, "INBOX", "tmp")} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
 	damaged := strings.ReplaceAll(strings.Replace(m.Body, "body 001", "\x00\x00\x00\x00\x00\x00\x00\x00", 1), "\r\n", "\n")
-	if err := os.WriteFile(filepath.Join(cur, "1.own.host:2,S"), []byte(damaged), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	w.own("INBOX", damaged)
 	w.brought(1, 1)
 	w.has(m, popserver.Message{Body: strings.ReplaceAll(damaged, "\n", "\r\n")})
 }

@@ -36,7 +36,8 @@ type Verification struct {
 	Differences       []Difference
 	// Explained counts messages on one side only for a reason that status shows: filtered, parked, pending.
 	Explained int
-	// Rewritten counts messages of which the server keeps other bytes than it was sent, as the state knows.
+	// Rewritten counts messages of which the server keeps other bytes than it was sent, as the state knows, or, over POP3, sends its own
+	// notes in the header along with.
 	Rewritten int
 	Errors    []FolderError
 	Fatal     error
