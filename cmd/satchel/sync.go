@@ -123,8 +123,11 @@ func summary(r *mailsync.Result, dryRun bool) string {
 	if c := (tally{r.ToServer, r.ServerFolders}).String(); c != "" {
 		parts = append(parts, "to the server: "+c)
 	}
-	if r.Deferred > 0 {
-		parts = append(parts, number(int64(r.Deferred))+" left out by max_message_size")
+	if n := r.Deferred - r.OverBudget; n > 0 {
+		parts = append(parts, number(int64(n))+" left out by max_message_size")
+	}
+	if r.OverBudget > 0 {
+		parts = append(parts, fmt.Sprintf("%s for tomorrow's budget", count(r.OverBudget, "message waits", "messages wait")))
 	}
 	what := strings.Join(parts, "; ")
 	switch {

@@ -99,6 +99,8 @@ func (r *reader) account(name string, t *table) Account {
 		Undo:           parsed(t, "undo", "30d", spanAllowed, parseSpan),
 		MaxMessageSize: parsed(t, "max_message_size", "0", sizeAllowed, parseSize),
 		Since:          parsed(t, "since", "", sinceAllowed, parseSince),
+		DailyDownload:  parsed(t, "daily_download", "0", budgetAllowed, parseSize),
+		DailyUpload:    parsed(t, "daily_upload", "0", budgetAllowed, parseSize),
 		Connections:    t.integer("connections", 4, 1, 20),
 		Compress:       oneOf(t, "compress", CompressAuto, CompressAuto, CompressOn, CompressOff),
 		Poll:           parsed(t, "poll", "5m", pollAllowed, parsePoll),
