@@ -85,7 +85,8 @@ type Account struct {
 	Since            Since
 	// DailyDownload and DailyUpload are bytes in a day, 0 is no limit. With POP3 there is nothing to upload.
 	DailyDownload, DailyUpload int64
-	Connections                int // 1 to 20
+	OnNewMail                  string // shell command, empty if there is none
+	Connections                int    // 1 to 20
 	Compress                   Compress
 	Poll                       time.Duration // how often `watch` looks at the account though nothing was told
 	WatchConnections           int           // mailboxes that `watch` waits for at once, 1 to 20
