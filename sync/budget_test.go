@@ -380,3 +380,27 @@ func TestMaildropBudget(t *testing.T) {
 	w.server.Put(append(w.server.Mail(), pop("late", 70))...)
 	w.brought(0, 0) // what came is what is counted
 }
+
+// TestBudgetHistories: people go on changing things while messages wait, the line breaks, days pass, and nothing is lost or doubled.
+func TestBudgetHistories(t *testing.T) {
+	t.Parallel()
+	playing{seeds: 5, first: 70_000, rounds: 2}.play(t, interruptible(), func(h *history) {
+		for range 2 + h.rng.IntN(3) {
+			h.acts(1 + h.rng.IntN(8))
+			h.set.DailyDownload, h.set.DailyUpload = int64(h.rng.IntN(4)*200), int64(h.rng.IntN(4)*200)
+			h.note("budgets %d, %d", h.set.DailyDownload, h.set.DailyUpload)
+			if h.rng.IntN(3) == 0 {
+				h.struck()
+				h.server.ReleaseGhosts()
+			}
+			h.faulty()
+			if h.rng.IntN(3) == 0 {
+				h.note("the next day")
+				h.now = h.now.Add(aDay)
+			}
+		}
+		h.set.DailyDownload, h.set.DailyUpload = 0, 0
+		h.settle()
+		h.check()
+	})
+}
