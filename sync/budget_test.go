@@ -157,6 +157,9 @@ func TestOversized(t *testing.T) {
 // TestBudgetOfAllPortions: a first pull of more messages than one portion has spends one budget.
 func TestBudgetOfAllPortions(t *testing.T) {
 	t.Parallel()
+	if raced {
+		t.Skip("so many messages take the race detector too long")
+	}
 	w := budgetWorld(t)
 	w.set.DailyDownload = 50_000
 	w.server.CreateMailbox("B")
