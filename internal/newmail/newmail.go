@@ -20,11 +20,15 @@ type Hook struct {
 	account, dir, command string
 	limit                 time.Duration
 	running               sync.Mutex
+
+	mu     sync.Mutex
+	untold int           // messages that Tell was told of and the command was not
+	news   chan struct{} // there are some
 }
 
 // New makes the hook of an account. command is for the shell, empty for none; dir, the account's Maildir, is where it runs.
 func New(account, dir, command string) *Hook {
-	return &Hook{account: account, dir: dir, command: command, limit: TimeLimit}
+	return &Hook{account: account, dir: dir, command: command, limit: TimeLimit, news: make(chan struct{}, 1)}
 }
 
 // Run tells the command that n messages were delivered, waits for its end, and says what went wrong, with the end of what it
@@ -62,6 +66,39 @@ func (h *Hook) Run(ctx context.Context, n int) error {
 	case <-ctx.Done():
 		p.Kill()
 		return fmt.Errorf("on_new_mail was stopped: %w%s", context.Cause(ctx), said(p))
+	}
+}
+
+// Tell has Serve run the command for n more messages. It does not wait.
+func (h *Hook) Tell(n int) {
+	if n == 0 {
+		return
+	}
+	h.mu.Lock()
+	h.untold += n
+	h.mu.Unlock()
+	select {
+	case h.news <- struct{}{}:
+	default:
+	}
+}
+
+// Serve runs the command for what Tell is told, until ctx ends. What comes while it runs is told together, in the next run. failed is called
+// with what went wrong.
+func (h *Hook) Serve(ctx context.Context, failed func(error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.news:
+		}
+		h.mu.Lock()
+		n := h.untold
+		h.untold = 0
+		h.mu.Unlock()
+		if err := h.Run(ctx, n); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
 	}
 }
 

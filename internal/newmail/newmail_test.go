@@ -135,3 +135,42 @@ func TestOneAtATime(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// TestServe: what comes while the command runs is told together when it has ended.
+func TestServe(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// It waits for each number to be read.
+	h := New("a", dir, `echo $SATCHEL_NEW >pipe; [ $SATCHEL_NEW != 5 ]`)
+	ctx, end := context.WithCancel(t.Context())
+	failures := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { h.Serve(ctx, func(err error) { failures <- err }) })
+	read := func(want string) {
+		t.Helper()
+		if got := contents(t, path); got != want+"\n" {
+			t.Errorf("it was told %q, want %s", got, want)
+		}
+	}
+	h.Tell(0)
+	h.Tell(1)
+	read("1")
+	h.Tell(5)
+	read("5")
+	if err := <-failures; err.Error() != "on_new_mail failed: exit status 1" {
+		t.Error(err)
+	}
+	end()
+	serving.Wait()
+	h.Tell(2) // to nobody
+	h.Tell(3)
+	ctx, end = context.WithCancel(t.Context())
+	serving.Go(func() { h.Serve(ctx, func(err error) { failures <- err }) })
+	read("5")
+	<-failures
+	end()
+	serving.Wait()
+}
