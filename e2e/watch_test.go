@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -134,6 +135,17 @@ func TestWatch(t *testing.T) {
 	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
 	a.overTLS()
 	a.set("poll", `"24h"`)
+	a.set("on_new_mail", `"echo $SATCHEL_ACCOUNT $SATCHEL_NEW >>../told"`)
+	announced := func() (n int) {
+		text, _ := os.ReadFile(filepath.Join(a.Dir, "told"))
+		for line := range strings.Lines(string(text)) {
+			k, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, "me ")))
+			if n += k; err != nil {
+				t.Errorf("the command was told %q", line)
+			}
+		}
+		return n
+	}
 	a.client().Create("Other")
 	a.send("INBOX", flags(), "first")
 	w := a.watch()
@@ -144,6 +156,7 @@ func TestWatch(t *testing.T) {
 	eventually(t, "a new message on the server", func() bool { return a.has("INBOX", "second") })
 	a.send("Other", flags(), "third")
 	eventually(t, "a new message in another folder", func() bool { return a.has("Other", "third") })
+	eventually(t, "the command for new mail", func() bool { return announced() == 3 })
 	a.flag("INBOX", "second", "FS")
 	eventually(t, "flags in the Maildir", func() bool { return letters(a.at("INBOX", "second").Flags) == "FS" })
 	c := a.client()
@@ -172,6 +185,9 @@ func TestWatch(t *testing.T) {
 	}
 	a.verify()
 	w.interrupt()
+	if n := announced(); n != 3 {
+		t.Errorf("the command for new mail was told of %d messages", n)
+	}
 	if s := a.watchState(); s != nil {
 		t.Errorf("after the end of the watch the status says %+v", s)
 	}

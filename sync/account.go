@@ -110,6 +110,8 @@ type run struct {
 
 	lostUploads int // connections that broke while uploading
 
+	purse purse // what the daily budgets have left
+
 	undoneOnce sync.Once       // loads the next two, see isExempt
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
@@ -215,10 +217,10 @@ func (r *run) all(ctx context.Context) error {
 	return nil
 }
 
-// countDeferred counts the messages that wait for a larger limit.
+// countDeferred counts the messages that wait for a larger limit or another day.
 func (r *run) countDeferred(ctx context.Context) error {
 	return r.view(ctx, func(tx *state.Tx) error {
-		r.res.Deferred = 0
+		r.res.Deferred, r.res.OverBudget = 0, 0
 		for _, f := range r.folders {
 			if f.base.ID == 0 {
 				continue
@@ -227,7 +229,9 @@ func (r *run) countDeferred(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			r.res.Deferred += c.Why[string(plan.TooLarge)]
+			over := c.Why[string(plan.OverDownload)] + c.Why[string(plan.OverUpload)]
+			r.res.Deferred += c.Why[string(plan.TooLarge)] + over
+			r.res.OverBudget += over
 		}
 		return nil
 	})
@@ -250,6 +254,9 @@ func (r *run) pass(ctx context.Context) error {
 		}
 	}
 	r.phase("comparing")
+	if err := r.openPurse(ctx); err != nil {
+		return err
+	}
 	if err := r.gather(ctx); err != nil {
 		return err
 	}
@@ -468,7 +475,14 @@ func (e *stateError) Unwrap() error { return e.err }
 // update is one durable commit to the state.
 func (r *run) update(ctx context.Context, f func(*state.Tx) error) error {
 	// What was done must be recorded even when the run is being stopped.
-	if err := r.db.Update(context.WithoutCancel(ctx), f); err != nil {
+	err := r.db.Update(context.WithoutCancel(ctx), func(tx *state.Tx) error {
+		if err := f(tx); err != nil {
+			return err
+		}
+		return r.saveLedger(tx)
+	})
+	if err != nil {
+		r.keepLedger()
 		return &stateError{err}
 	}
 	return nil

@@ -21,6 +21,9 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 	if r.merge {
 		in.Policy.RestoreHeld = true
 	}
+	if r.hasBudget() {
+		in.Download, in.Upload = r.ledger().Budgets(r.limits())
+	}
 	var agreed map[int64]int
 	err := r.view(ctx, func(tx *state.Tx) (err error) {
 		if agreed, err = tx.AgreedAll(); err != nil || !r.isMaildrop() {

@@ -336,7 +336,7 @@ func (r *run) ensureLocal(ctx context.Context, f *folder) error {
 	})
 }
 
-// countingReader tells the progress display what comes in, now and then.
+// countingReader tells the progress display and the budget what comes in, now and then.
 type countingReader struct {
 	r   io.Reader
 	run *run
@@ -350,6 +350,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 		add := c.n
 		c.n = 0
 		c.run.tell(func(p *Progress) { p.Bytes += add })
+		c.run.spend(plan.Download, add)
 	}
 	return n, err
 }

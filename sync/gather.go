@@ -413,8 +413,14 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		return nil
 	}
 	again := []string{string(plan.Refused), string(plan.Unreadable), string(plan.NoFolder)}
-	if f.base.Filter != r.filter() {
+	filtered := f.base.Filter != r.filter()
+	if filtered {
 		again = append(again, string(plan.TooLarge), string(plan.TooOld), string(plan.OneWay))
+	}
+	for _, why := range []plan.Why{plan.OverDownload, plan.OverUpload} {
+		if filtered || r.opens(f, why) {
+			again = append(again, string(why))
+		}
 	}
 	if f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly {
 		again = append(again, string(plan.ReadOnly))

@@ -73,6 +73,7 @@ func (r *run) markFolders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.offered()
 	r.marks = func(tx *state.Tx) error {
 		for _, f := range r.folders {
 			if f.failed != nil || f.base.ID == 0 {

@@ -44,8 +44,10 @@ type Settings struct {
 
 	MaxMessageSize int64                         // bytes, 0: no limit
 	Since          func(now time.Time) time.Time // messages that arrived before are not transferred; nil or zero: no limit
-	Connections    int                           // most sessions at once, at least 1
-	Undo           time.Duration                 // how long removed messages are kept, 0: not at all
+	DailyDownload  int64                         // bytes of messages in a day of the calendar, 0: no limit
+	DailyUpload    int64
+	Connections    int           // most sessions at once, at least 1
+	Undo           time.Duration // how long removed messages are kept, 0: not at all
 	// LeaveFor, in a maildrop (Policy.Maildrop), is how long messages are left there once the Maildir has them; 0 is not at all,
 	// negative for ever.
 	LeaveFor time.Duration
@@ -121,6 +123,7 @@ type Result struct {
 	MaildirFolders, ServerFolders FolderCount
 	Folders, FoldersChanged       int
 	HeldBack, Deferred            int
+	OverBudget                    int // how many of Deferred wait for another day
 	HeldWhy                       string
 	// Marks are the server's numbers up to which everything was seen and dealt with, by the server's name of the mailbox.
 	Marks map[string]remote.Status

@@ -109,7 +109,10 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, b
 	}
 	appendErr := r.pool.with(ctx, func(s remote.Session) error {
 		err := s.Append(ctx, f.mailbox, uploads,
-			func(i int) { batch[i].wasSent = true },
+			func(i int) {
+				batch[i].wasSent = true
+				r.spend(plan.Upload, uploads[i].Size)
+			},
 			func(i int, a remote.Appended) {
 				batch[i].answered, batch[i].result = true, a
 				r.tell(func(p *Progress) { p.Messages++; p.Bytes += uploads[i].Size })

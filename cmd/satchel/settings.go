@@ -38,6 +38,8 @@ func settings(a config.Account) mailsync.Settings {
 		Subscribed:     a.Subscribed,
 		MaxMessageSize: a.MaxMessageSize,
 		Since:          since(a.Since),
+		DailyDownload:  a.DailyDownload,
+		DailyUpload:    a.DailyUpload,
 		Connections:    a.Connections,
 		Undo:           a.Undo,
 	}

@@ -232,6 +232,10 @@ func reason(f mailsync.FolderStatus, why plan.Why) string {
 	switch why {
 	case plan.TooLarge:
 		return "%s above max_message_size"
+	case plan.OverDownload:
+		return "%s waiting for tomorrow's budget (daily_download)"
+	case plan.OverUpload:
+		return "%s waiting for tomorrow's budget (daily_upload)"
 	case plan.TooOld:
 		return "%s from before since"
 	case plan.ReadOnly:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/satchel-mail/satchel/internal/newmail"
 	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
@@ -51,6 +52,7 @@ func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) err
 		mine := opt
 		mine.Targets = j.targets
 		res := mailsync.Sync(ctx, settings(j.Account), w, mine)
+		announce(ctx, j, res)
 		return answered{result: res, exit: exitOfResult(res)}
 	}, func(r answered) int {
 		if r.result == nil {
@@ -60,6 +62,13 @@ func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) err
 		}
 		return r.exit
 	})
+}
+
+// announce runs the account's command for new mail if a run brought any. That it fails is a warning: the mail is there.
+func announce(ctx context.Context, j job, r *mailsync.Result) {
+	if err := newmail.New(j.Name, j.Maildir, j.OnNewMail).Run(ctx, r.ToMaildir.New); err != nil {
+		r.Warnings = append(r.Warnings, err.Error())
+	}
 }
 
 // outcome is the error of a command that has reported everything itself.
@@ -123,8 +132,11 @@ func summary(r *mailsync.Result, dryRun bool) string {
 	if c := (tally{r.ToServer, r.ServerFolders}).String(); c != "" {
 		parts = append(parts, "to the server: "+c)
 	}
-	if r.Deferred > 0 {
-		parts = append(parts, number(int64(r.Deferred))+" left out by max_message_size")
+	if n := r.Deferred - r.OverBudget; n > 0 {
+		parts = append(parts, number(int64(n))+" left out by max_message_size")
+	}
+	if r.OverBudget > 0 {
+		parts = append(parts, fmt.Sprintf("%s for tomorrow's budget", count(r.OverBudget, "message waits", "messages wait")))
 	}
 	what := strings.Join(parts, "; ")
 	switch {

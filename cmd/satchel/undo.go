@@ -60,7 +60,11 @@ func (a *app) undo(ctx context.Context, args []string, opt mailsync.UndoOptions)
 	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) *mailsync.Undone {
 		mine := opt
 		mine.Targets = j.targets
-		return mailsync.Undo(ctx, settings(j.Account), w, mine)
+		u := mailsync.Undo(ctx, settings(j.Account), w, mine)
+		if u.Sync != nil {
+			announce(ctx, j, u.Sync)
+		}
+		return u
 	}, func(u *mailsync.Undone) int {
 		a.showUndone(u, opt)
 		return exitOfUndone(u)

@@ -170,7 +170,7 @@ func TestSettings(t *testing.T) {
 	acc := config.Account{
 		Name: "a", Maildir: "/m", Layout: config.MaildirPlus, Mode: config.Archive, Include: []string{"x"}, Exclude: []string{"y"},
 		Map: map[string]string{"s": "l"}, Subscribed: true, Create: config.CreateServer, MaxDelete: config.MaxDelete{IsShare: true, Percent: 25},
-		Trash: "Trash", Expunge: true, Undo: time.Hour, MaxMessageSize: 9, Connections: 3, StatePath: "/s",
+		Trash: "Trash", Expunge: true, Undo: time.Hour, MaxMessageSize: 9, DailyDownload: 7, DailyUpload: 8, Connections: 3, StatePath: "/s",
 		IMAP: config.IMAP{Server: config.Server{Config: transport.Config{Host: "h"}, User: "u"}},
 	}
 	want := mailsync.Settings{
@@ -178,7 +178,7 @@ func TestSettings(t *testing.T) {
 		Policy: plan.Policy{Mode: plan.Archive, Trash: "Trash", Expunge: true, Create: plan.CreateServer,
 			Guard: plan.Guard{ByShare: true, Share: 0.25}},
 		Include: []string{"x"}, Exclude: []string{"y"}, Map: map[string]string{"s": "l"}, Subscribed: true,
-		MaxMessageSize: 9, Connections: 3, Undo: time.Hour,
+		MaxMessageSize: 9, DailyDownload: 7, DailyUpload: 8, Connections: 3, Undo: time.Hour,
 	}
 	if diff := cmp.Diff(want, settings(acc)); diff != "" {
 		t.Error(diff)
@@ -365,6 +365,9 @@ func TestSummary(t *testing.T) {
 		{with(func(r *mailsync.Result) { r.Errors = make([]mailsync.FolderError, 1) }), false, "nothing else changed"},
 		{with(func(r *mailsync.Result) { r.ToMaildir.New, r.ToServer.Moved, r.Deferred = 3, 2, 1 }), false,
 			"to the Maildir: 3 new; to the server: 2 moved; 1 left out by max_message_size"},
+		{with(func(r *mailsync.Result) { r.Deferred, r.OverBudget = 1001, 1000 }), false,
+			"1 left out by max_message_size; 1,000 messages wait for tomorrow's budget"},
+		{with(func(r *mailsync.Result) { r.Deferred, r.OverBudget = 1, 1 }), false, "1 message waits for tomorrow's budget"},
 		{with(func(r *mailsync.Result) { r.ToServer = mailsync.Count{New: 1, Flags: 2, Moved: 3, Deleted: 4000} }), false,
 			"to the server: 1 new, 2 flagged, 3 moved, 4,000 deleted"},
 	} {
@@ -478,7 +481,8 @@ func TestMaildirState(t *testing.T) {
 // For every reason not to transfer a message there is a sentence.
 func TestRemarks(t *testing.T) {
 	f := mailsync.FolderStatus{Name: "INBOX", LastError: "broke\nhere", ReadOnly: true, Held: 1, KeptBack: 2, ByWhy: map[plan.Why]int{}}
-	whys := []plan.Why{plan.TooLarge, plan.TooOld, plan.ReadOnly, plan.OneWay, plan.Refused, plan.Unreadable, plan.Dismissed, plan.Pending, plan.NoFolder, "new%reason"}
+	whys := []plan.Why{plan.TooLarge, plan.TooOld, plan.ReadOnly, plan.OneWay, plan.Refused, plan.Unreadable, plan.Dismissed, plan.Pending, plan.NoFolder,
+		plan.OverDownload, plan.OverUpload, "new%reason"}
 	for _, w := range whys {
 		f.ByWhy[w] = 3
 		f.Parked = append(f.Parked, mailsync.ParkedMessage{UID: 7, Why: w, Text: "because"}, mailsync.ParkedMessage{Name: "1.2.3", Why: w})
@@ -488,7 +492,8 @@ func TestRemarks(t *testing.T) {
 	for _, want := range []string{
 		"INBOX: the last sync failed here: broke", "read-only", "2 messages have a flag",
 		"3 messages above max_message_size", "3 messages refused by the server", "INBOX:   UID 7 refused because", "INBOX:   file 1.2.3 pending",
-		"3 messages: new%reason", "and 1 more; satchel status --json lists them",
+		"3 messages waiting for tomorrow's budget (daily_download)", "3 messages waiting for tomorrow's budget (daily_upload)",
+		"3 messages: new%reason", "and 5 more; satchel status --json lists them",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is missing in:\n%s", want, all)

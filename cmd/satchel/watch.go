@@ -19,6 +19,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/config"
 	"github.com/satchel-mail/satchel/internal/control"
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/newmail"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/watch"
 )
@@ -98,6 +99,7 @@ type watching struct {
 	job
 	mu    sync.Mutex
 	said  string // what was last said to be wrong
+	hook  *newmail.Hook
 	first sync.Once
 	began chan struct{} // closed when the first run has ended
 }
@@ -113,7 +115,7 @@ func (a *app) newRound(args []string) (*round, error) {
 	}
 	r := &round{a: a, cfg: cfg}
 	for _, j := range jobs {
-		r.watchers = append(r.watchers, &watching{job: j, began: make(chan struct{})})
+		r.watchers = append(r.watchers, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), began: make(chan struct{})})
 	}
 	return r, nil
 }
@@ -152,6 +154,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	var all sync.WaitGroup
 	for i, w := range r.watchers {
 		all.Go(func() { w.Run(ctx) })
+		all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
 		all.Go(func() { r.serve(ctx, w, sockets[i]) })
 	}
 	all.Go(func() {
@@ -219,6 +222,7 @@ func (r *round) prepare(w *watching) {
 func (r *round) ran(w *watching, res *mailsync.Result) {
 	r.display.done(w.Name)
 	w.first.Do(func() { close(w.began) })
+	w.hook.Tell(res.ToMaildir.New)
 	trouble := trouble(res)
 	w.mu.Lock()
 	again := trouble == w.said

@@ -99,6 +99,9 @@ func (r *reader) account(name string, t *table) Account {
 		Undo:           parsed(t, "undo", "30d", spanAllowed, parseSpan),
 		MaxMessageSize: parsed(t, "max_message_size", "0", sizeAllowed, parseSize),
 		Since:          parsed(t, "since", "", sinceAllowed, parseSince),
+		DailyDownload:  parsed(t, "daily_download", "0", budgetAllowed, parseSize),
+		DailyUpload:    parsed(t, "daily_upload", "0", budgetAllowed, parseSize),
+		OnNewMail:      shellCommand(t, "on_new_mail"),
 		Connections:    t.integer("connections", 4, 1, 20),
 		Compress:       oneOf(t, "compress", CompressAuto, CompressAuto, CompressOn, CompressOff),
 		Poll:           parsed(t, "poll", "5m", pollAllowed, parsePoll),
@@ -155,6 +158,21 @@ func (r *reader) trash(t *table, a Account) {
 	case a.Trash == "INBOX" || !isFolder(a.Trash):
 		t.bad("trash", a.Trash, folderAllowed)
 	}
+}
+
+// shellCommand returns an entry that is a command for the shell, empty if there is none.
+func shellCommand(t *table, name string) string {
+	const allowed = `a shell command such as "notmuch new", or ""`
+	s := t.text(name, "", allowed)
+	switch {
+	case strings.ContainsRune(s, 0):
+		t.fail(name, "a command can't hold a NUL character; allowed is %s", allowed)
+		return ""
+	case s != "" && strings.TrimSpace(s) == "":
+		t.fail(name, "a command of nothing but blanks is not allowed; allowed is %s", allowed)
+		return ""
+	}
+	return s
 }
 
 // patterns returns a list of folder patterns, or def.

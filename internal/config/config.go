@@ -83,13 +83,16 @@ type Account struct {
 	Undo             time.Duration // 0 is off
 	MaxMessageSize   int64         // bytes, 0 is no limit
 	Since            Since
-	Connections      int // 1 to 20
-	Compress         Compress
-	Poll             time.Duration // how often `watch` looks at the account though nothing was told
-	WatchConnections int           // mailboxes that `watch` waits for at once, 1 to 20
-	StatePath        string        // absolute, clean path of the state database
-	IMAP             IMAP          // zero if POP3 is set
-	POP3             *POP3         // nil with IMAP
+	// DailyDownload and DailyUpload are bytes in a day, 0 is no limit. With POP3 there is nothing to upload.
+	DailyDownload, DailyUpload int64
+	OnNewMail                  string // shell command, empty if there is none
+	Connections                int    // 1 to 20
+	Compress                   Compress
+	Poll                       time.Duration // how often `watch` looks at the account though nothing was told
+	WatchConnections           int           // mailboxes that `watch` waits for at once, 1 to 20
+	StatePath                  string        // absolute, clean path of the state database
+	IMAP                       IMAP          // zero if POP3 is set
+	POP3                       *POP3         // nil with IMAP
 }
 
 // Server is how to reach and sign in to the account's server, whichever its protocol.

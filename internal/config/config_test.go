@@ -74,6 +74,9 @@ trash = "Deleted/Items"
 expunge = "on"
 undo = "0"
 max_message_size = "50MB"
+daily_download = "2500MB"
+daily_upload = "1GiB"
+on_new_mail = "notmuch new"
 since = "2024-02-29"
 connections = 20
 compress = "on"
@@ -96,6 +99,7 @@ password_command = ["printf", "s3cret\n"]
 		Include: []string{"INBOX", "Lists/%", `\Sent`}, Exclude: []string{"[Gmail]/All Mail"},
 		Map:        map[string]string{"[Gmail]/Sent Mail": "Sent", "a.b": "A/B"},
 		Subscribed: true, Create: CreateServer, MaxDelete: MaxDelete{Count: 100}, Trash: "Deleted/Items", Expunge: true,
+		DailyDownload: 2_500_000_000, DailyUpload: 1 << 30, OnNewMail: "notmuch new",
 		MaxMessageSize: 50_000_000, Since: Since{date: civil{2024, 2, 29}}, Connections: 20, Compress: CompressOn, Poll: 90 * time.Second, WatchConnections: 5, StatePath: "/var/state/a.db",
 		IMAP: IMAP{Server{
 			Config: transport.Config{Host: "127.0.0.1", Port: 1143, TLS: transport.Off, AllowPlaintext: true},
@@ -146,6 +150,12 @@ func TestErrors(t *testing.T) {
 		{"max_delete", `max_delete = "150%"`, "", []string{`account.a.max_delete: "150%" is not allowed; allowed is a share such as "50%", a count such as "100", or "off"`}},
 		{"undo", `undo = "soon"`, "", []string{`account.a.undo: "soon" is not allowed`, `"30d"`}},
 		{"undo empty", `undo = ""`, "", []string{`account.a.undo: "" is not allowed`}},
+		{"budget", `daily_download = "much"`, "", []string{`account.a.daily_download: "much" is not allowed`, `"2500MB"`}},
+		{"budget below zero", `daily_upload = "-1"`, "", []string{`account.a.daily_upload: "-1" is not allowed`, `"0" for no limit`}},
+		{"budget without quotes", `daily_download = 2500`, "", []string{"account.a.daily_download", `"2500MB"`}},
+		{"command of another type", `on_new_mail = ["notmuch", "new"]`, "", []string{"account.a.on_new_mail", `a shell command such as "notmuch new"`}},
+		{"command of blanks", `on_new_mail = " "`, "", []string{"account.a.on_new_mail: a command of nothing but blanks"}},
+		{"command with NUL", `on_new_mail = "a\u0000b"`, "", []string{"account.a.on_new_mail: a command can't hold a NUL character"}},
 		{"size", `max_message_size = "big"`, "", []string{`account.a.max_message_size: "big" is not allowed`, `"50MB"`}},
 		{"since", `since = "2023-02-29"`, "", []string{`account.a.since: "2023-02-29" is not allowed`, `"2024-01-01"`}},
 		{"include empty", `include = []`, "", []string{`account.a.include: an empty list`}},
@@ -204,7 +214,6 @@ func TestErrors(t *testing.T) {
 // TestLaterKeysAreUnknown: what this version does not implement must not be accepted silently.
 func TestLaterKeysAreUnknown(t *testing.T) {
 	for _, key := range []string{
-		`daily_download = "0"`, `daily_upload = "0"`, `on_new_mail = ""`,
 		"[account.a.smtp]\nhost = \"h\"",
 	} {
 		text := minimal(key, "")

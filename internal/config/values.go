@@ -157,6 +157,8 @@ func ParseMoment(s string, now time.Time) (time.Time, error) {
 
 const sizeAllowed = `a size such as "50MB", "1GiB" or a number of bytes, or "0" for no limit`
 
+const budgetAllowed = `a size such as "2500MB", "1GiB" or a number of bytes, or "0" for no limit`
+
 // parseSize reads a number of bytes with or without a unit, decimal (kB) or binary (KiB).
 func parseSize(s string) (int64, bool) {
 	digits := strings.TrimRight(s, "BbKkMmGgTtIi ")

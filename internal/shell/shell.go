@@ -1,5 +1,5 @@
 // Package shell runs the commands that a configuration names: the one that prints a password, the
-// tunnel that carries a connection. Each runs in a process group of its own, so that it can be
+// tunnel that carries a connection, the one that is told of new mail. Each runs in a process group of its own, so that it can be
 // ended together with everything it started, and the end of what it wrote to standard error
 // is kept for error messages.
 package shell
@@ -32,6 +32,11 @@ type Command struct {
 	Argv []string
 	// Stdin and Stdout are handed to the command; nil is the null device. The caller closes its copies.
 	Stdin, Stdout *os.File
+	// Merged puts what the command writes to standard output with what it writes to standard error, in place of Stdout.
+	Merged bool
+	// Dir is its working directory, empty for ours. Env are variables, "NAME=value", that it gets beside ours.
+	Dir string
+	Env []string
 	// NoTerminal takes the controlling terminal away, so that a command that wants to ask something
 	// there fails at once instead of waiting for an answer that nobody can give.
 	NoTerminal bool
@@ -68,6 +73,13 @@ func Start(c Command) (*Process, error) {
 	}
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
+	}
+	if c.Merged {
+		cmd.Stdout = w
+	}
+	cmd.Dir = c.Dir
+	if len(c.Env) > 0 {
+		cmd.Env = append(os.Environ(), c.Env...)
 	}
 	setGroup(cmd, c.NoTerminal)
 	err = cmd.Start()

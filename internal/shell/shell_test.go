@@ -5,6 +5,7 @@ package shell
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,24 @@ func TestRun(t *testing.T) {
 	}
 	if err := p.Err(); err == nil || err.Error() != "exit status 3" || p.ExitCode() != 3 || p.Stderr() != "err" {
 		t.Errorf("%v, %d, %q", err, p.ExitCode(), p.Stderr())
+	}
+}
+
+// TestMerged: one stream, in the directory and with the variables that were asked for beside ours.
+func TestMerged(t *testing.T) {
+	t.Setenv("OURS", "a")
+	t.Setenv("BOTH", "b")
+	dir := t.TempDir()
+	p, err := Start(Command{Argv: Line("echo $OURS $BOTH $THEIRS; echo err >&2; touch here"), Merged: true, Dir: dir, Env: []string{"BOTH=c", "THEIRS=d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Release()
+	if err := p.Err(); err != nil || p.Stderr() != "a c d; err" {
+		t.Errorf("%v, %q", err, p.Stderr())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "here")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -216,6 +216,11 @@ func (h *history) synchronise() error {
 		}
 		clear(w.unreadable)
 	}
+	if h.chance(10) && !h.guarded {
+		if err := h.synchroniseSlowly(); err != nil {
+			return err
+		}
+	}
 	for n := h.rnd.IntN(3); n > 0 && !h.guarded; n-- {
 		if _, err := w.run(runOptions{shuffle: h.rnd, stop: h.rnd.IntN(8)}); err != nil {
 			return fmt.Errorf("stopped in between: %w", err)
@@ -228,6 +233,21 @@ func (h *history) synchronise() error {
 		return err
 	}
 	return h.check(before)
+}
+
+// synchroniseSlowly runs some days with budgets that let nothing or little pass, and lifts them.
+func (h *history) synchroniseSlowly() error {
+	w := h.w
+	w.download, w.upload = Budget{Limit: int64(1 + h.rnd.IntN(300))}, Budget{Limit: int64(1 + h.rnd.IntN(300))}
+	for range 1 + h.rnd.IntN(3) {
+		w.closed = h.chance(30)
+		w.download.Spent, w.upload.Spent = int64(h.rnd.IntN(300)), int64(h.rnd.IntN(300))
+		if _, err := w.run(runOptions{shuffle: h.rnd, stop: -1}); err != nil {
+			return fmt.Errorf("with budgets: %w", err)
+		}
+	}
+	w.download, w.upload, w.closed = Budget{}, Budget{}, false
+	return nil
 }
 
 // synchroniseGuarded checks that the guard holds every deletion, and then carries them out or takes them back.

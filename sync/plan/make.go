@@ -10,7 +10,7 @@ import (
 
 // Make plans what is to be done. What Questions still asks for counts as unknowable.
 func Make(in Input) Plan {
-	m := &maker{resolver: resolveFully(in), plan: Plan{Held: map[mail.FolderName]int{}}}
+	m := &maker{resolver: resolveFully(in), plan: Plan{Held: map[mail.FolderName]int{}}, budgets: budgets{in.Download, in.Upload}}
 	m.plan.Ops = make([]Op, 0, len(m.rows)+len(m.remote)+len(m.local))
 	for _, id := range m.forget {
 		m.add(Op{Kind: Forget, Row: id, Reason: "its message is known under another row"})
@@ -20,6 +20,7 @@ func Make(in Input) Plan {
 	}
 	m.planDeletions(in)
 	m.planNew()
+	m.planTransfers()
 	m.planFolderDeletions(in)
 	sortLarge(m.plan.Ops, compareOps)
 	return m.plan
@@ -30,6 +31,9 @@ type maker struct {
 	plan Plan
 	// deletions are decided together, when the guard can count them.
 	deletions []deletion
+	// transfers are decided together where there is a budget for them.
+	transfers []transfer
+	budgets   budgets
 }
 
 func (m *maker) add(op Op) { m.plan.Ops = append(m.plan.Ops, op) }
@@ -124,23 +128,30 @@ func (m *maker) planNew() {
 
 func (m *maker) planNewOnServer(x *remoteMessage) {
 	op := Op{Side: Server, Folder: x.Folder, Row: x.Row, UID: x.UID, RemoteSeen: x.Flags}
+	if why, reason := m.keptFromMaildir(x.RemoteMessage); why != Agreed {
+		m.park(op, why, reason)
+		return
+	}
+	op.Kind, op.Side, op.Add, op.LocalSeen = Download, Maildir, x.Flags, x.Flags
+	op.Reason = "new on the server"
+	m.bring(transfer{op: op, due: x.Due, cost: costOf(x.RemoteMessage)})
+}
+
+// keptFromMaildir says why a new message stays on the server, Agreed if it is to be delivered.
+func (m *maker) keptFromMaildir(x *RemoteMessage) (why Why, reason string) {
 	switch {
 	case m.policy.Mode == Push:
-		m.park(op, OneWay, "in push mode the server's messages stay on the server")
+		return OneWay, "in push mode the server's messages stay on the server"
 	case x.Unknowable:
-		m.park(op, Refused, "the server does not give the message")
+		return Refused, "the server does not give the message"
+	case x.Park == OverDownload:
+		return x.Park, tomorrow
 	case x.Park != Agreed:
-		m.park(op, x.Park, "outside the configured limits")
+		return x.Park, "outside the configured limits"
 	case !m.canHave(x.Folder, Maildir):
-		m.park(op, NoFolder, "the Maildir has no such folder and may not get one")
-	default:
-		op.Kind, op.Side, op.Add, op.LocalSeen = Download, Maildir, x.Flags, x.Flags
-		op.Reason = "new on the server"
-		m.add(op)
-		if x.Due {
-			m.leaveMaildrop(op)
-		}
+		return NoFolder, "the Maildir has no such folder and may not get one"
 	}
+	return Agreed, ""
 }
 
 func (m *maker) planNewInMaildir(x *localMessage) {
@@ -159,7 +170,7 @@ func (m *maker) planNewInMaildir(x *localMessage) {
 	default:
 		op.Kind, op.Side, op.Add, op.RemoteSeen = Upload, Server, x.Flags, x.Flags
 		op.Reason = "new in the Maildir"
-		m.add(op)
+		m.bring(transfer{op: op, cost: cost{date: x.Date, size: x.FileSize}})
 	}
 }
 

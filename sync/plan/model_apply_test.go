@@ -132,6 +132,7 @@ func (w *world) applyDownload(op Op) error {
 	c, tag := r.content, r.tag
 	flags := op.Add.Minus(w.maildirDrops)
 	name := w.deliver(w.createDir(op.Folder), c, tag, flags)
+	w.down = append(w.down, w.contents[c].size)
 	w.ensureBase(op.Folder)
 	x := w.upsert(op.Row)
 	*x = stateRow{Base: Base{ID: x.ID, Folder: op.Folder, UID: op.UID, Name: name, RemoteFlags: op.RemoteSeen, LocalFlags: flags}}
@@ -150,6 +151,7 @@ func (w *world) applyUpload(op Op) error {
 	}
 	flags := op.Add.Minus(w.serverDrops)
 	uid := w.createMailbox(op.Folder).store(l.content, l.tag, flags)
+	w.up = append(w.up, w.contents[l.content].size)
 	w.ensureBase(op.Folder)
 	x := w.upsert(op.Row)
 	*x = stateRow{Base: Base{ID: x.ID, Folder: op.Folder, UID: uid, Name: op.Name, RemoteFlags: flags, LocalFlags: op.LocalSeen}}

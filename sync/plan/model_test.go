@@ -68,7 +68,11 @@ type world struct {
 	unreadable map[int]bool
 	// serverDrops and maildirDrops are flags that the side can't keep.
 	serverDrops, maildirDrops mail.Flags
-	trail                     []string
+	// download and upload are the day's budgets, down and up what was transferred. closed: what waits is not planned for.
+	download, upload Budget
+	down, up         []int64
+	closed           bool
+	trail            []string
 }
 
 func (w *world) note(format string, args ...any) {
@@ -307,7 +311,7 @@ func (w *world) answerFolders(in FolderInput) FolderInput {
 }
 
 func (w *world) input() Input {
-	in := Input{Policy: w.policy}
+	in := Input{Policy: w.policy, Download: w.download, Upload: w.upload}
 	var names []mail.FolderName
 	for _, f := range w.server {
 		names = append(names, f.name)
@@ -341,7 +345,7 @@ func (w *world) input() Input {
 		x := &w.rows[i]
 		p := Pair{Base: x.Base, RemoteHeld: x.remoteHeld, LocalHeld: x.localHeld}
 		p.Remote, p.Local = Absent, Absent
-		retried := x.Why.Retried() || x.Why == NoFolder
+		retried := x.Why.Retried() || x.Why == NoFolder || (x.Why == OverDownload || x.Why == OverUpload) && !w.closed
 		if x.UID != 0 && !(x.remoteHeld) {
 			p.Remote, p.RemoteNow = w.seeRemote(x)
 			if p.Remote == Present {

@@ -26,6 +26,7 @@ func Portions(in Input) iter.Seq[Plan] {
 		}
 		pairs := in.Pairs
 		in.Pairs = nil
+		in = ration(in)
 		left := newestFirst(in.Remote)
 		for len(left) > 0 {
 			in.Remote = make([]RemoteMessage, 0, portionMessages)

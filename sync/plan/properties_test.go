@@ -86,7 +86,7 @@ func TestAnyInput(t *testing.T) {
 		}
 		return digestOf('d', n)
 	})
-	why := rapid.SampledFrom([]Why{Agreed, Agreed, TooLarge, ReadOnly, OneWay, Refused, Unreadable, Dismissed, Pending, NoFolder})
+	why := rapid.SampledFrom([]Why{Agreed, Agreed, TooLarge, ReadOnly, OneWay, Refused, Unreadable, Dismissed, Pending, NoFolder, OverDownload, OverUpload})
 	presence := rapid.SampledFrom([]Presence{Present, Gone, Lost, Absent})
 	size := rapid.Int64Range(-1, 3)
 	name := rapid.SampledFrom([]string{"", "a", "b", "c"})
@@ -100,6 +100,10 @@ func TestAnyInput(t *testing.T) {
 			AllowDeletes: rapid.Bool().Draw(t, "allow"), RestoreHeld: rapid.Bool().Draw(t, "restore"),
 			Guard: Guard{ByCount: rapid.Bool().Draw(t, "guarded"), Count: rapid.IntRange(0, 2).Draw(t, "count")},
 		}}
+		budget := rapid.Custom(func(t *rapid.T) Budget {
+			return Budget{Limit: rapid.Int64Range(0, 3).Draw(t, "limit"), Spent: rapid.Int64Range(0, 4).Draw(t, "spent")}
+		})
+		in.Download, in.Upload = budget.Draw(t, "download"), budget.Draw(t, "upload")
 		for _, f := range folders[:4] {
 			b := rapid.SliceOfN(rapid.Bool(), 7, 7).Draw(t, "folder")
 			in.Folders = append(in.Folders, Folder{Name: f, OnServer: b[0], InMaildir: b[1], WasOnServer: b[2], WasInMaildir: b[3],

@@ -267,10 +267,9 @@ func (m *maker) download(x *row, reason string) {
 		m.parkOnServer(x, NoFolder, "the Maildir has no such folder and may not get one")
 		return
 	}
-	m.release(x)
 	flags := mail.Merge(x.LocalFlags, x.RemoteFlags, r.flags) // with what only the Maildir could keep
-	m.add(Op{Kind: Download, Side: Maildir, Folder: r.folder, Row: x.ID, UID: r.uid, Add: flags,
-		RemoteSeen: r.flags, LocalSeen: flags, Reason: reason})
+	m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.RemoteSize}, op: Op{Kind: Download, Side: Maildir, Folder: r.folder, Row: x.ID, UID: r.uid,
+		Add: flags, RemoteSeen: r.flags, LocalSeen: flags, Reason: reason}})
 }
 
 // upload brings a row's message to the server again.
@@ -282,10 +281,9 @@ func (m *maker) upload(x *row, reason string) {
 	case !m.canHave(l.folder, Server):
 		m.parkInMaildir(x, NoFolder, "the server has no such folder and may not get one")
 	default:
-		m.release(x)
 		flags := mail.Merge(x.RemoteFlags, x.LocalFlags, l.flags) // with what only the server could keep
-		m.add(Op{Kind: Upload, Side: Server, Folder: l.folder, Row: x.ID, Name: l.name, Add: flags,
-			RemoteSeen: flags, LocalSeen: l.flags, Reason: reason})
+		m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.FileSize}, op: Op{Kind: Upload, Side: Server, Folder: l.folder, Row: x.ID, Name: l.name,
+			Add: flags, RemoteSeen: flags, LocalSeen: l.flags, Reason: reason}})
 	}
 }
 

@@ -100,6 +100,9 @@ const (
 	Dismissed  Why = "dismissed"  // archive: the person deleted it locally, it is not delivered again
 	Pending    Why = "pending"    // marked \Deleted on a server without UIDPLUS; counts as gone
 	NoFolder   Why = "no-folder"  // the other side has no such folder and may not get one
+
+	OverDownload Why = "over-daily-download" // beyond the day's budget, see Budget
+	OverUpload   Why = "over-daily-upload"
 )
 
 // Retried reports whether a row parked for this reason is tried again on every run.
@@ -150,7 +153,7 @@ type RemoteMessage struct {
 	EmailID    string
 	Header     *Header      // nil until Questions asked for it
 	Digest     *mail.Digest // of the content; nil until asked for
-	// Park is the reason not to transfer it (TooLarge, TooOld), if any. It may still be paired.
+	// Park is the reason not to transfer it (TooLarge, TooOld, OverDownload), if any. It may still be paired.
 	Park Why
 }
 
@@ -206,6 +209,8 @@ type Input struct {
 	Pairs   []Pair
 	Remote  []RemoteMessage
 	Local   []LocalMessage
+	// Download and Upload are the day's budgets.
+	Download, Upload Budget
 	// Removed is what was removed before and the guard counts as if it were to be removed now.
 	Removed []Removed
 }

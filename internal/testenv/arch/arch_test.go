@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"state":                     {"internal/mail"},
 	"internal/mail":             nil,
 	"internal/shell":            nil,
+	"internal/newmail":          {"internal/shell"},
 	"internal/auth":             {"internal/mail", "internal/shell"},
 	"internal/config":           {"internal/auth", "internal/mail", "internal/remote/transport", "maildir"},
 	"internal/remote":           {"internal/mail"},
