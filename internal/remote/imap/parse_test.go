@@ -261,22 +261,24 @@ func FuzzResponses(f *testing.F) {
 		"S1 OK x\r\n* VANISHED (EARLIER) 1:5\r\n* ESEARCH (TAG \"S3\") UID ALL 1:4294967295\r\n* SEARCH 1 2\r\nS2 OK [COPYUID 1 2 3] x\r\n",
 		"* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nS1 OK x\r\n* ID (\"name\" \"x\")\r\n+ go\r\n* BYE x\r\n",
 		"S1 OK\r\n* 1 FETCH (BODY[] {4}\r\nbody UID 1 FLAGS () INTERNALDATE NIL)\r\n* 1 FETCH (BODY[HEADER] {4}\r\nA: b UID 1)\r\n",
+		"S1 OK x\r\n* 3 EXISTS\r\nS2 OK x\r\n+ idle\r\n* 4 EXISTS\r\n* VANISHED 1:9\r\n* 1 FETCH (MODSEQ (5))\r\nS3 OK x\r\n+ x\r\n* 0 EXPUNGE\r\n* BYE x\r\n",
+		"S1 OK x\r\n* STATUS a (MESSAGES 0 HIGHESTMODSEQ 5)\r\nS2 OK x\r\n+ idle\r\n* STATUS {3}\r\na\nb (UIDNEXT 1)\r\n* OK [NOTIFICATIONOVERFLOW] x\r\n* LIST () NIL a\r\n",
 		"* LIST (\\Noselect) NIL {5}\r\nhello ((((\r\n\r\n* LIST () \"/\" \"a\\\"b\"\r\n",
 	} {
-		for call := range byte(8) {
+		for call := range byte(10) {
 			f.Add(call, []byte(seed))
 		}
 	}
 	f.Fuzz(func(t *testing.T, call byte, said []byte) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		nc := canned{r: io.MultiReader(strings.NewReader("* PREAUTH [CAPABILITY "+allCaps+"] x\r\n"), bytes.NewReader(said))}
+		nc := canned{r: io.MultiReader(strings.NewReader("* PREAUTH [CAPABILITY "+notifyCaps+"] x\r\n"), bytes.NewReader(said))}
 		s, err := NewDialer(Config{Patience: time.Minute, Trace: func(byte, string) {}}).open(ctx, transport.Conn{Conn: nc, Secure: true, Tunnel: true})
 		if err != nil {
 			return
 		}
 		box := remote.Box{Name: "INBOX", UIDValidity: 7}
-		switch call % 8 {
+		switch call % 10 {
 		case 0:
 			list, _ := s.Mailboxes(ctx)
 			for _, m := range list {
@@ -314,6 +316,15 @@ func FuzzResponses(f *testing.F) {
 		case 7:
 			_, _ = s.Status(ctx, "INBOX")
 			_, _, _ = s.Store(ctx, box, uidSet(1, 2), true, mail.SystemFlags(mail.Seen))
+		case 8, 9:
+			mailbox := []string{"INBOX", ""}[call%10-8]
+			ready := false
+			_ = s.Wait(ctx, mailbox, func(n remote.Notice) {
+				ready = ready || n.Ready
+				if !ready || strings.ContainsAny(n.Mailbox, "\r\n\x00") || mailbox != "" && n.Mailbox != mailbox || n.Known && n.Status.HighestModSeq == 0 {
+					t.Errorf("told: %+v", n)
+				}
+			})
 		}
 		_ = s.Close()
 	})

@@ -274,6 +274,10 @@ func (w *wait) code(st status) {
 		}
 	case w.mailbox != "" && st.code == "UIDVALIDITY":
 		w.changed()
+	case w.mailbox != "" && st.code == "HIGHESTMODSEQ" && w.s.caps.has(goimap.CapCondStore): // RFC 7162, section 3.2.5.1: of all that it told so far
+		if m, ok := parseNumber([]byte(st.arg)); ok && m > 0 {
+			w.about(w.mailbox, func(n *remote.Notice, _ bool) { n.Known, n.Status.HighestModSeq = true, m })
+		}
 	}
 }
 

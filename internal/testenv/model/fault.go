@@ -17,7 +17,7 @@ type Step struct {
 	// Session counts the server's sessions, from 1.
 	Session int
 	// Op is "dial", "list", "status", "select", "changes", "fetch", "body", "append", "store", "move",
-	// "copy", "mark" (before an expunge, \Deleted), "expunge", "create", "delete" or "rename".
+	// "copy", "mark" (before an expunge, \Deleted), "expunge", "create", "delete", "rename", "wait" or "tell".
 	Op      string
 	Mailbox string
 	// UIDs are the messages, as far as the operation names any; of "append", none.

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -32,6 +31,8 @@ type Options struct {
 	UIDPlus bool
 	// Move is atomic (RFC 6851); without it Session.Move copies.
 	Move bool
+	// Idle and Notify let sessions wait for one mailbox, and for all at once.
+	Idle, Notify bool
 	// MailboxIDs and EmailIDs give identities (RFC 8474).
 	MailboxIDs, EmailIDs bool
 	// EqualEmailIDs makes the latter of the messages' bytes, as Cyrus does.
@@ -64,14 +65,15 @@ type Options struct {
 
 // Full returns the options of a server that can do everything.
 func Full() Options {
-	return Options{CondStore: true, QResync: true, UIDPlus: true, Move: true, MailboxIDs: true, EmailIDs: true, Window: 4}
+	return Options{CondStore: true, QResync: true, UIDPlus: true, Move: true, Idle: true, Notify: true,
+		MailboxIDs: true, EmailIDs: true, Window: 4}
 }
 
 // Server is an account.
 type Server struct {
 	o Options
 
-	mu sync.Mutex // guards all below; never held while a hook runs
+	mu lock // guards all below; never held while a hook runs
 	// boxes by name; a missing parent of one that exists is shown as a mere container.
 	boxes       map[string]*box
 	subscribed  map[string]bool

@@ -108,7 +108,7 @@ func (c *session) Traffic() remote.Traffic { return c.traffic }
 
 func (c *session) Capabilities() remote.Capabilities {
 	o := c.s.o
-	caps := remote.Capabilities{CondStore: o.CondStore, Move: o.Move, UIDPlus: o.UIDPlus, EqualEmailIDs: o.EqualEmailIDs, Delimiter: o.Delimiter}
+	caps := remote.Capabilities{CondStore: o.CondStore, Move: o.Move, UIDPlus: o.UIDPlus, Idle: o.Idle, Notify: o.Notify, EqualEmailIDs: o.EqualEmailIDs, Delimiter: o.Delimiter}
 	if !o.HideAppendLimit {
 		caps.AppendLimit = o.AppendLimit
 	}
@@ -116,7 +116,7 @@ func (c *session) Capabilities() remote.Capabilities {
 	for _, has := range []struct {
 		name string
 		on   bool
-	}{{"APPENDLIMIT", caps.AppendLimit > 0}, {"CONDSTORE", o.CondStore}, {"MOVE", o.Move},
+	}{{"APPENDLIMIT", caps.AppendLimit > 0}, {"CONDSTORE", o.CondStore}, {"IDLE", o.Idle}, {"MOVE", o.Move}, {"NOTIFY", o.Notify},
 		{"OBJECTID", o.MailboxIDs || o.EmailIDs}, {"QRESYNC", o.QResync}, {"UIDPLUS", o.UIDPlus}} {
 		if has.on {
 			caps.Names = append(caps.Names, has.name)

@@ -92,7 +92,7 @@ func (c *courier) pop3Tunnel(drop, pop3, home, user string) string {
 		`*) printf -- '-ERR no\r\n' ;; esac; done`, home, password, drop, daemon.LibraryPath(c.root), home, user, user, pop3)
 }
 
-// tunnel is the command that speaks IMAP as user. Courier greets with an alert, which is no greeting, if there is
+// tunnel is the command that speaks IMAP as user. For whoever idles it looks every second, not every minute as by default. Courier greets with an alert, which is no greeting, if there is
 // no file alteration monitor: that line is taken out, and only that one.
 func (c *courier) tunnel(drop, home, user string, o Options) string {
 	acl := 1
@@ -100,7 +100,7 @@ func (c *courier) tunnel(drop, home, user string, o Options) string {
 		acl = 0
 	}
 	command := fmt.Sprintf(`%senv -i %s PATH=/usr/bin:/bin HOME=%s AUTHENTICATED=%s AUTHADDR=%s IMAP_CAPABILITY="%s" `+
-		`IMAP_KEYWORDS=1 IMAP_ACL=%d IMAP_USELOCKS=0 IMAP_TRASHFOLDERNAME=Trash IMAP_IDLE_TIMEOUT=60 PROTOCOL=IMAP %s/usr/bin/imapd Maildir`,
+		`IMAP_KEYWORDS=1 IMAP_ACL=%d IMAP_USELOCKS=0 IMAP_TRASHFOLDERNAME=Trash IMAP_IDLE_TIMEOUT=1 PROTOCOL=IMAP %s/usr/bin/imapd Maildir`,
 		drop, daemon.LibraryPath(c.root), home, user, user, strings.Join(mask(courierCapabilities, o.Without), " "), acl, c.root)
 	return fmt.Sprintf(`cd %s && %s 2>>log | { read -r line; case $line in *ALERT*) ;; *) printf '%%s\n' "$line" ;; esac; exec cat; }`, home, command)
 }

@@ -116,7 +116,7 @@ func (c *cyrus) configure(leaf *certs.Leaf) error {
 	if err := os.WriteFile(c.path("imapd.conf"), []byte(b.String()), 0o644); err != nil {
 		return err
 	}
-	services := fmt.Sprintf(cyrusServices, c.program("ctl_cyrusdb"), c.program("imapd"), c.path("imapd.conf"), c.ports[0], c.ports[1])
+	services := fmt.Sprintf(cyrusServices, c.program("ctl_cyrusdb"), c.program("imapd"), c.path("imapd.conf"), c.ports[0], c.ports[1], c.program("idled"))
 	return os.WriteFile(c.path("cyrus.conf"), []byte(services), 0o644)
 }
 
@@ -166,7 +166,8 @@ sievedir: %[1]s/c/sieve
 skiplist_unsafe: yes
 `
 
-// cyrusServices gets ctl_cyrusdb, imapd, the configuration, and the plain and the TLS port.
+// cyrusServices gets ctl_cyrusdb, imapd, the configuration, the plain and the TLS port, and idled: without the latter whoever idles is
+// told within a minute.
 const cyrusServices = `START {
   recover cmd="%[1]s -C %[3]s -r"
 }
@@ -175,6 +176,9 @@ SERVICES {
   imaps cmd="%[2]s -s -C %[3]s" listen="127.0.0.1:%[5]d" prefork=0
 }
 EVENTS {
+}
+DAEMON {
+  idled cmd="%[6]s -C %[3]s"
 }
 `
 
