@@ -286,7 +286,7 @@ func mustWatch(t testing.TB, w *world, m means) *Events {
 // collect takes all that is told within a time, of a clock that runs only while all wait.
 func collect(e *Events) Notice {
 	var got Notice
-	for end := time.After(4 * pollEvery); ; {
+	for end := time.After(4*pollEvery + pollEvery/7); ; { // not when directories are looked at, so that what follows is one act
 		select {
 		case n := <-e.C():
 			got.add(n)
