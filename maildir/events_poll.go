@@ -5,7 +5,9 @@ import (
 	"hash/maphash"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -45,8 +47,13 @@ func (s *session) polls() bool {
 
 // poll looks at all that is polled, and tells what changed.
 func (s *session) poll() {
+	if !s.polls() {
+		return
+	}
 	shape := false
-	for name, p := range s.places {
+	// In order, so that what lies in one directory is looked at while that is held open.
+	for _, name := range slices.Sorted(maps.Keys(s.places)) {
+		p := s.places[name]
 		if !p.polled {
 			continue
 		}

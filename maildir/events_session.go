@@ -171,6 +171,9 @@ func (s *session) add(found tree) bool {
 				s.pollOnly(err)
 				return true
 			}
+			if err == nil && s.begun && want.folder != "" {
+				s.e.tell(want.folder) // something may lie in it already
+			}
 		} else if p.folder != want.folder || p.messages != want.messages {
 			any = true
 			s.mu.Lock()

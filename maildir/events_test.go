@@ -43,6 +43,7 @@ func (w *world) make() {
 		w.write(w.dir(mail.Inbox, name))
 	}
 	w.write(w.dir(mail.Inbox, keywordsFile))
+	w.mkdir(w.dir("Half", tmpDir))
 }
 
 // dir is a folder's directory, or what is in it.
@@ -209,6 +210,10 @@ var acts = []act{
 		w.write(w.dir("Late", "x"))
 		w.mkfolder(w.dir("Late"))
 	}, all: true, then: "Late"},
+	{name: "a folder of tmp alone gets new", do: func(w *world) {
+		w.mkdir(w.dir("Half", newDir))
+		w.write(w.dir("Half", newDir, "m"))
+	}, folders: []mail.FolderName{"Half"}},
 	{name: "a folder is renamed", do: func(w *world) { w.rename(w.dir("Other"), w.dir("Another")) }, all: true, then: "Another"},
 	{name: "a folder is renamed with those below", do: func(w *world) { w.rename(w.dir("Archive"), w.dir("Other/Archive")) },
 		all: true, then: "Other/Archive/2024", only: Nested},
@@ -281,7 +286,7 @@ func mustWatch(t testing.TB, w *world, m means) *Events {
 // collect takes all that is told within a time, of a clock that runs only while all wait.
 func collect(e *Events) Notice {
 	var got Notice
-	for end := time.After(4 * pollEvery); ; {
+	for end := time.After(4*pollEvery + pollEvery/7); ; { // not when directories are looked at, so that what follows is one act
 		select {
 		case n := <-e.C():
 			got.add(n)
