@@ -137,6 +137,9 @@ func (l *listening) other(ctx context.Context, n int) {
 	})
 }
 
+// workedFor is how long a connection must have lasted for its loss to be followed by another at once.
+const workedFor = 10 * time.Second
+
 // keepUp has f use a session, and another one when that is lost, until ctx ends. A server that refuses is left in peace.
 func (l *listening) keepUp(ctx context.Context, f func(remote.Session) error) {
 	retry := newPace(0)
@@ -154,8 +157,9 @@ func (l *listening) keepUp(ctx context.Context, f func(remote.Session) error) {
 			return
 		}
 		l.log.Debug("what listens to the server was lost", "error", err)
-		if time.Since(began) > time.Minute {
-			retry.failures = 0 // it worked for a while
+		if time.Since(began) > workedFor {
+			retry.failures = 0
+			continue // servers are restarted, and lines drop: at first there is no reason to wait
 		}
 		retry.failed(time.Now(), err)
 		select {
