@@ -282,6 +282,12 @@ func TestWatchedTogether(t *testing.T) {
 			relay.SetScript(nil)
 			relay.CutAll()
 		case 2:
+			r.note("the server is restarted")
+			relay.SetScript(func(int) proxy.Script { return proxy.Script{CutAtLine: 1} })
+			relay.CutAll()
+			time.Sleep(300 * time.Millisecond)
+			relay.SetScript(nil)
+		case 3:
 			r.note("the watch is killed")
 			_ = w.cmd.Process.Kill()
 			<-w.done
