@@ -51,6 +51,13 @@ func (w watched) Renew(ctx context.Context, old auth.Secret) bool {
 	return ok && source.Renew(ctx, old)
 }
 
+// Forget implements auth.Renewer.
+func (w watched) Forget() {
+	if source, ok := w.Source.(auth.Renewer); ok {
+		source.Forget()
+	}
+}
+
 func (r *redactor) add(secret string) {
 	if len(secret) < minRedacted {
 		return

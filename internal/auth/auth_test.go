@@ -317,3 +317,31 @@ func TestOnceGivesUpAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestARefusedSecretIsForgotten: who was refused from the start is asked again the next time.
+func TestARefusedSecretIsForgotten(t *testing.T) {
+	asked := 0
+	src := Once(sourceFunc(func(context.Context) (Secret, error) {
+		asked++
+		return NewSecret(fmt.Sprint(asked))
+	}))
+	refused := errors.New("refused")
+	var a Accepted
+	signIn := func(want string) error {
+		return a.SignIn(t.Context(), src, func(err error) bool { return errors.Is(err, refused) }, func() (*Secret, error) {
+			s, err := src.Secret(t.Context())
+			if err == nil && s.Reveal() != want {
+				err = refused
+			}
+			return &s, err
+		})
+	}
+	if err := signIn("2"); !errors.Is(err, refused) || asked != 1 {
+		t.Errorf("the wrong one: %v, asked %d times", err, asked)
+	}
+	for range 3 {
+		if err := signIn("2"); err != nil || asked != 2 {
+			t.Errorf("mended: %v, asked %d times", err, asked)
+		}
+	}
+}
