@@ -21,6 +21,10 @@ const (
 	// renewAfter is how long the server may be silent while we wait: routers forget connections on which nothing moves, some after ten
 	// minutes, and servers sign off whoever idles for half an hour (RFC 2177). Besides, it is what finds a dead connection.
 	renewAfter = 9 * time.Minute
+	// refreshAfter is how long after the server told of something in any mailbox it is asked to tell anew. Dovecot 2.3 hears of all mailboxes
+	// but the INBOX through one log, and of nothing once that was rotated, which is what changes lead to: a thousand of them, or fewer
+	// over some minutes. Until it is asked anew.
+	refreshAfter = 20 * time.Second
 	// lull is how long what the server tells is gathered.
 	lull = 10 * time.Millisecond
 	// longest is how long it is gathered if it does not end.
@@ -85,6 +89,7 @@ type wait struct {
 	last     time.Time // when something was passed on
 	forgiven time.Time
 	renew    context.CancelFunc // ends the round
+	refresh  *time.Timer        // ends it some time after something was told, nil: nothing was told in this round
 }
 
 // forOne waits for changes of one mailbox. It is opened to be read only: that clears no \Recent.
@@ -113,7 +118,7 @@ func (w *wait) forOne(ctx context.Context) error {
 }
 
 // forAll waits for changes of all mailboxes. Each round asks anew: that makes Dovecot 2.3 open its index anew, of which it may be watching
-// a file that was replaced.
+// a file that was replaced, see refreshAfter.
 func (w *wait) forAll(ctx context.Context) error {
 	const events = "(MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)"
 	w.s.waiting = w
@@ -153,6 +158,8 @@ func (w *wait) round(ctx context.Context, announce bool) error {
 	until, cancel := context.WithTimeout(ctx, renewAfter)
 	defer cancel()
 	w.renew = cancel
+	w.settled()
+	defer w.settled()
 	c := newCommand(w.op, "IDLE\r\n")
 	c.show = "IDLE"
 	c.parts = append(c.parts, part{wait: true, until: until, text: "DONE"})
@@ -175,6 +182,14 @@ func (w *wait) round(ctx context.Context, announce bool) error {
 		}
 	}
 	return nil
+}
+
+// settled: nothing was told since the server was last asked.
+func (w *wait) settled() {
+	if w.refresh != nil {
+		w.refresh.Stop()
+		w.refresh = nil
+	}
 }
 
 // run is Session.run for which the end of ctx is no reason to break off, unless it takes too long after that.
@@ -303,6 +318,9 @@ func (w *wait) gather() {
 			n.Status.Messages, n.Status.UIDValidity = box.exists, box.info.UIDValidity
 		}
 		w.tell(n)
+	}
+	if w.mailbox == "" && w.refresh == nil && (w.folders || len(w.boxes) > 0) {
+		w.refresh = time.AfterFunc(refreshAfter, w.renew)
 	}
 	w.ready, w.folders = false, false
 	clear(w.boxes)

@@ -384,6 +384,40 @@ func TestNotify(t *testing.T) {
 	})
 }
 
+// TestNotifyIsAskedForAnew: soon after the server told of something, for it may tell of nothing more.
+func TestNotifyIsAskedForAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := preauth(t, notifyCaps, Config{}, func(p *script) {
+			p.beginWaiting("")
+			time.Sleep(time.Minute)
+			for i := range 3 {
+				p.say(fmt.Sprintf("* STATUS a (MESSAGES %d HIGHESTMODSEQ %[1]d)", i+1))
+				from := time.Now()
+				p.done()
+				if d := time.Since(from); d < refreshAfter || d > refreshAfter+time.Second {
+					t.Errorf("asked anew after %v", d)
+				}
+				p.beginWaiting("")
+			}
+			from := time.Now()
+			p.done()
+			if d := time.Since(from); d < 7*time.Minute {
+				t.Errorf("asked anew after %v though nothing was told", d)
+			}
+			p.expect(notifyReset)
+			p.say("$1 OK")
+		})
+		w := startWaiting(t, s, "")
+		w.want(remote.Notice{Ready: true})
+		for i := range uint64(3) {
+			time.Sleep(time.Minute)
+			w.want(remote.Notice{Mailbox: "a", Status: remote.Status{Messages: uint32(i + 1), HighestModSeq: i + 1}, Known: true}, remote.Notice{Ready: true})
+		}
+		time.Sleep(7 * time.Minute)
+		w.ends()
+	})
+}
+
 func (p *script) openBox7() {
 	p.expect(`SELECT "INBOX" (CONDSTORE)`)
 	p.say(selected(1, 2, 5)...)
