@@ -36,6 +36,7 @@ type pace struct {
 	notBefore  time.Time // no run begins earlier on its own
 	asked      bool      // it was the server who asked us to stay away till then
 	refused    bool      // the server refused to let us in: no run begins on its own
+	here       bool      // what failed was on this side
 }
 
 func newPace(poll time.Duration) *pace { return &pace{poll: poll, jitter: spread} }
@@ -64,6 +65,13 @@ func (p *pace) wake(now time.Time) {
 	p.changed(now, 0)
 }
 
+// mended: what was wrong on this side may be in order.
+func (p *pace) mended() {
+	if p.here {
+		p.notBefore = time.Time{}
+	}
+}
+
 // next is when a run begins if nothing else happens, false if none does.
 func (p *pace) next() (time.Time, bool) {
 	if p.refused {
@@ -84,7 +92,7 @@ func (p *pace) began() { p.first, p.due = time.Time{}, time.Time{} }
 
 // ended: a run ended so.
 func (p *pace) ended(now time.Time, res *mailsync.Result) {
-	p.polled, p.notBefore, p.asked, p.refused = now, time.Time{}, false, false
+	p.polled, p.notBefore, p.asked, p.refused, p.here = now, time.Time{}, false, false, false
 	err := res.Fatal
 	switch {
 	case err == nil:
@@ -97,6 +105,7 @@ func (p *pace) ended(now time.Time, res *mailsync.Result) {
 		p.refused = true
 		return
 	}
+	_, p.here = errors.AsType[*mailsync.SetupError](err)
 	p.failed(now, err)
 	p.changed(now, 0)
 }

@@ -191,7 +191,13 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 		}
 	}
 	w.publish(func(s *Status) { s.LocalQuiet = now })
+	if w.acc.Settings.Policy.Maildrop && !n.All {
+		return // nothing but a deletion concerns the server, which is not signed in to for each message that is read
+	}
 	w.pace.changed(now, settleLocal)
+	if n.All {
+		w.pace.mended() // the disk may be mounted again
+	}
 }
 
 // hear takes what the server tells, on whichever connection.
@@ -260,7 +266,8 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	told := w.pace.first
 	w.pace.began()
 	w.began = time.Now()
-	w.publish(func(s *Status) { s.State, s.NextTry = Syncing, time.Time{} })
+	var before Status
+	w.publish(func(s *Status) { before, s.State, s.NextTry = *s, Syncing, time.Time{} })
 	opt.Patient = true
 	opt.Removed = w.lately(w.began)
 	res := w.doors.sync(ctx, w.acc.Settings, w.acc.World, opt)
@@ -270,7 +277,7 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	now := time.Now()
 	if opt.DryRun {
 		w.pace.changed(now, 0) // it took what was told, and did nothing about it
-		w.publish(func(s *Status) { s.State = Waiting })
+		w.publish(func(s *Status) { s.State, s.NextTry = before.State, before.NextTry })
 		return res
 	}
 	failed := w.pace.failures > 0 || w.pace.refused

@@ -247,6 +247,60 @@ func TestWatchIsRefused(t *testing.T) {
 	})
 }
 
+// TestWatchStaysRefused: a dry run, which is not recorded, does not change what is said of the account.
+func TestWatchStaysRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth}})
+		time.Sleep(10 * time.Minute)
+		if _, err := r.Sync(t.Context(), mailsync.Options{DryRun: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Status().State; got != Refused {
+			t.Errorf("the state is %q", got)
+		}
+	})
+}
+
+// TestWatchFindsTheMaildirAgain: the disk is mounted again; what failed for want of it is tried at once.
+func TestWatchFindsTheMaildirAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.answers(&mailsync.Result{Fatal: &mailsync.SetupError{Err: errTest}})
+		time.Sleep(2*time.Hour + time.Second)
+		r.ran()
+		r.touch()
+		r.want(0, time.Second, "a change in the Maildir")
+		r.events <- maildir.Notice{All: true}
+		r.want(1, settleLocal, "the Maildir is there again")
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Unreachable}})
+		time.Sleep(2*time.Hour + time.Second)
+		r.ran()
+		r.events <- maildir.Notice{All: true}
+		r.want(0, time.Second, "with the server away")
+	})
+}
+
+// TestWatchMaildrop: nobody signs in to a maildrop for each message that is read.
+func TestWatchMaildrop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, func(a *Account) { a.Settings.Policy.Maildrop = true })
+		defer r.end()
+		r.want(1, 0, "at the start")
+		for range 10 {
+			r.touch()
+			time.Sleep(time.Second)
+		}
+		r.want(0, time.Minute, "changes in the Maildir")
+		r.events <- maildir.Notice{All: true}
+		r.want(1, settleLocal, "another Maildir")
+		r.touch()
+		r.want(1, 5*time.Minute, "a poll")
+	})
+}
+
 func TestWatchDoesWhatIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &fakeServer{}, nil)
