@@ -264,6 +264,8 @@ func seen(mark, told remote.Status) bool {
 // run has the engine look at the account.
 func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Result {
 	told := w.pace.first
+	partly := len(opt.Targets) > 0 && !slices.Equal(opt.Targets, w.acc.Targets)
+	pending := *w.pace
 	w.pace.began()
 	w.began = time.Now()
 	var before Status
@@ -282,6 +284,9 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	}
 	failed := w.pace.failures > 0 || w.pace.refused
 	w.pace.ended(now, res)
+	if partly && res.Fatal == nil { // the other folders were not looked at
+		w.pace.first, w.pace.due, w.pace.polled = pending.first, pending.due, pending.polled
+	}
 	if !opt.AllowDeletes { // what was meant is not counted
 		for _, r := range res.Removed {
 			w.removed = append(w.removed, removed{now, r})

@@ -323,6 +323,30 @@ func TestWatchDoesWhatIsAsked(t *testing.T) {
 	})
 }
 
+// TestWatchIsAskedForAFolder: who asks for one folder again and again keeps the others from nothing.
+func TestWatchIsAskedForAFolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		one := mailsync.Options{Targets: []mail.FolderName{"A"}}
+		ask := func() {
+			if _, err := r.Sync(t.Context(), one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		r.ran()
+		r.touch()
+		ask()
+		r.want(2, settleLocal, "a folder, and what changed before")
+		for range 50 {
+			time.Sleep(10 * time.Second)
+			ask()
+		}
+		r.want(51, 0, "a folder every 10 seconds, and a poll")
+	})
+}
+
 // TestWatchRemembersDeletions: those of the last ten minutes count for the guard, unless they were allowed.
 func TestWatchRemembersDeletions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
