@@ -103,7 +103,7 @@ func (l *listener) Close() error {
 	return errors.Join(os.Remove(l.path), l.Listener.Close())
 }
 
-// Serve answers requests until ctx ends, each as answer does; the last reply's Done is set here.
+// Serve answers requests until ctx ends, each as answer does; the last reply's Done is set here. answer's ctx ends with whoever asked, too.
 func Serve(ctx context.Context, l net.Listener, answer func(ctx context.Context, req Request, reply func(Reply)) (exit int)) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
@@ -123,10 +123,18 @@ func Serve(ctx context.Context, l net.Listener, answer func(ctx context.Context,
 func serve(ctx context.Context, c net.Conn, answer func(context.Context, Request, func(Reply)) int) {
 	defer c.Close()
 	var req Request
+	in := bufio.NewReader(c)
 	_ = c.SetReadDeadline(time.Now().Add(askWithin))
-	if err := read(bufio.NewReader(c), &req); err != nil {
+	if err := read(in, &req); err != nil {
 		return // who can't say what is wanted gets nothing
 	}
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	_ = c.SetReadDeadline(time.Time{})
+	go func() {
+		defer gone()
+		_, _ = io.Copy(io.Discard, in) // until the connection is closed, by either side
+	}()
 	enc := json.NewEncoder(c)
 	reply := func(r Reply) {
 		_ = c.SetWriteDeadline(time.Now().Add(askWithin))

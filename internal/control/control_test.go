@@ -149,3 +149,33 @@ func TestAskEnds(t *testing.T) {
 		t.Error("whoever asked waits for a watch that died")
 	}
 }
+
+// TestAskerGone: what somebody asked for who is gone need not be done.
+func TestAskerGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	began, gone, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		Serve(ctx, l, func(ctx context.Context, _ Request, _ func(Reply)) int {
+			close(began)
+			<-ctx.Done()
+			close(gone)
+			return 0
+		})
+	}()
+	defer func() { stop(); <-ended }()
+	asker, leave := context.WithCancel(t.Context())
+	go func() { _, _ = Ask(asker, path, Request{}, func(Reply) {}) }()
+	<-began
+	leave()
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Error("a request is kept though nobody waits for it")
+	}
+}
