@@ -37,6 +37,8 @@ type pace struct {
 	asked      bool      // it was the server who asked us to stay away till then
 	refused    bool      // the server refused to let us in: no run begins on its own
 	here       bool      // what failed was on this side
+	troubled   int       // runs that went well but for some folders, one after the other
+	again      time.Time // when those are tried again, zero if there are none
 }
 
 func newPace(poll time.Duration) *pace { return &pace{poll: poll, jitter: spread} }
@@ -78,8 +80,10 @@ func (p *pace) next() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at := p.polled.Add(p.poll)
-	if !p.due.IsZero() && p.due.Before(at) {
-		at = p.due
+	for _, sooner := range []time.Time{p.due, p.again} {
+		if !sooner.IsZero() && sooner.Before(at) {
+			at = sooner
+		}
 	}
 	if at.Before(p.notBefore) {
 		at = p.notBefore
@@ -92,11 +96,17 @@ func (p *pace) began() { p.first, p.due = time.Time{}, time.Time{} }
 
 // ended: a run ended so.
 func (p *pace) ended(now time.Time, res *mailsync.Result) {
-	p.polled, p.notBefore, p.asked, p.refused, p.here = now, time.Time{}, false, false, false
+	p.polled, p.notBefore, p.asked, p.refused, p.here, p.again = now, time.Time{}, false, false, false, time.Time{}
 	err := res.Fatal
 	switch {
 	case err == nil:
 		p.failures = 0
+		if len(res.Errors) == 0 {
+			p.troubled = 0
+			return
+		}
+		p.troubled++
+		p.again = now.Add(p.jitter(backoff(p.troubled)))
 		return
 	case errors.Is(err, mailsync.ErrLocked):
 		p.changed(now, lockedRetry)
@@ -113,13 +123,15 @@ func (p *pace) ended(now time.Time, res *mailsync.Result) {
 // failed: what was tried is not tried again for some time, longer each time.
 func (p *pace) failed(now time.Time, err error) {
 	p.failures++
-	wait := firstRetry << min(p.failures-1, 20)
-	if wait > lastRetry {
-		wait = lastRetry
-	}
-	wait, p.asked = p.jitter(wait), false
+	var wait time.Duration
+	wait, p.asked = p.jitter(backoff(p.failures)), false
 	if e, ok := errors.AsType[*remote.Error](err); ok && e.RetryAfter > 0 {
 		wait, p.asked = max(e.RetryAfter, wait), true
 	}
 	p.notBefore = now.Add(wait)
+}
+
+// backoff is how long to wait after so many failures, one after the other.
+func backoff(failures int) time.Duration {
+	return min(firstRetry<<min(failures-1, 20), lastRetry)
 }

@@ -137,4 +137,33 @@ func TestSlept(t *testing.T) {
 	}
 }
 
+// TestPaceRetriesFolders: what failed in some folders only is tried again without a word, less and less often, and keeps nothing else waiting.
+func TestPaceRetriesFolders(t *testing.T) {
+	p := steady()
+	now := start
+	troubled := &mailsync.Result{Errors: []mailsync.FolderError{{Folder: "A", Err: errTest}}}
+	for _, want := range []time.Duration{2, 4, 8, 16, 32, 64, 128, 256, 300, 300} {
+		p.began()
+		p.ended(now, troubled)
+		if got := p.wait(now); got != want*time.Second {
+			t.Errorf("it is tried again after %v, want %v", got, want*time.Second)
+		}
+		now = now.Add(want * time.Second)
+	}
+	p.ended(now, troubled)
+	p.changed(now, settleLocal)
+	if got := p.wait(now); got != settleLocal {
+		t.Errorf("a change meanwhile is looked at after %v", got)
+	}
+	p.began()
+	p.ended(now, &mailsync.Result{})
+	if got := p.wait(now); got != 5*time.Minute {
+		t.Errorf("after a run without trouble the next begins after %v", got)
+	}
+	p.ended(now, troubled)
+	if got := p.wait(now); got != firstRetry {
+		t.Errorf("after another one with trouble, after %v", got)
+	}
+}
+
 var errTest = errors.New("test")
