@@ -31,23 +31,28 @@ func (s supervisor) reloading() {
 
 // attend tells that the watch is ready, then how it is, and that it is alive as often as systemd wants to hear that, until ctx ends.
 func (s supervisor) attend(ctx context.Context, watchers []*watching) {
-	for _, w := range watchers {
-		select {
-		case <-w.began:
-		case <-ctx.Done():
-			return
-		}
-	}
-	s.ready()
 	every := 10 * time.Second
 	if limit, err := daemon.SdWatchdogEnabled(false); err == nil && limit > 0 {
 		every = min(every, limit/2)
 	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for _, w := range watchers {
+		for waiting := true; waiting; {
+			select {
+			case <-w.began:
+				waiting = false
+			case <-tick.C: // while it reads the configuration again, systemd wants to hear that it is alive too
+				s.tell(daemon.SdNotifyWatchdog)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+	s.ready()
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	for said := ""; ; {
 		waiting, trouble := 0, 0
 		for _, w := range watchers {
