@@ -81,6 +81,7 @@ func (a *app) watch(ctx context.Context, args []string) error {
 			return errors.Join(err, context.Cause(ctx))
 		}
 		r = next
+		r.again = true
 		a.ui.say("the configuration was read again")
 	}
 }
@@ -91,6 +92,7 @@ type round struct {
 	cfg      *config.Config
 	watchers []*watching
 	display  *display
+	again    bool // it is not the first: nothing that is wrong with the configuration ends the watch
 }
 
 // watching is one account of a round.
@@ -102,6 +104,7 @@ type watching struct {
 	hook  *newmail.Hook
 	first sync.Once
 	began chan struct{} // closed when the first run has ended
+	mute  bool          // it was said that there can be no socket
 }
 
 func (a *app) newRound(args []string) (*round, error) {
@@ -130,7 +133,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	var left []*watching
 	for _, w := range r.watchers {
 		l, err := r.listen(w)
-		if err != nil {
+		if errors.Is(err, control.ErrWatched) {
 			r.a.ui.fail("%s: %v", w.Name, err)
 			continue
 		}
@@ -140,6 +143,10 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 		return &reported{exitLocked}
 	}
 	service, err := r.serveMetrics(ctx)
+	if err != nil && r.again {
+		r.a.ui.fail("%v; until the configuration is read again there are no figures", err)
+		service, err = func() {}, nil
+	}
 	if err != nil {
 		for _, l := range sockets {
 			closeAll(l)
@@ -169,10 +176,14 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	return nil
 }
 
-// listen makes the account's socket. It is nil where there is no directory for it yet.
+// listen makes the account's socket. It is nil where that can't be done for now: there is no directory for it yet, or the disk is full.
 func (r *round) listen(w *watching) (net.Listener, error) {
 	l, err := control.Listen(control.Path(w.StatePath))
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, control.ErrWatched) {
+		if !errors.Is(err, fs.ErrNotExist) && !w.mute {
+			w.mute = true
+			r.a.ui.fail("%s: %v; until that is mended `satchel sync` can't ask this watch to do the work", w.Name, err)
+		}
 		return nil, nil
 	}
 	return l, err
@@ -197,7 +208,7 @@ func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
 		}
 		var err error
 		if l, err = r.listen(w); err != nil {
-			r.a.ui.fail("%s: %v; `satchel sync` can't ask this watch to do the work", w.Name, err)
+			r.a.ui.fail("%s: %v, which `satchel sync` asks to do the work", w.Name, err)
 			return
 		}
 	}
@@ -280,8 +291,8 @@ func (r *round) answerSync(ctx context.Context, w *watching, req control.Request
 		return exitLocked
 	}
 	res, err := w.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
-	if err != nil {
-		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: %v\n", w.Name, err)})
+	if err != nil { // nothing else ends it
+		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the watch on this account ended meanwhile, or read its configuration again; run again\n", w.Name)})
 		return exitFailed
 	}
 	asker := r.a.on(writer(func(s string) { reply(control.Reply{Out: s}) }), writer(func(s string) { reply(control.Reply{Err: s}) }))
