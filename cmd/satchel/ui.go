@@ -106,6 +106,11 @@ func (u *ui) object(v any) {
 // raw prints what is neither a line nor JSON, as completion scripts are.
 func (u *ui) raw(text string) { u.write([]byte(text)) }
 
+// hungUp reports whether there was a terminal that nobody sits at any more.
+func (u *ui) hungUp() bool {
+	return u.terminal != nil && !term.IsTerminal(int(u.terminal.Fd()))
+}
+
 // write writes to standard output, which may be the terminal that the display is on.
 func (u *ui) write(p []byte) {
 	u.msg.above(func() {

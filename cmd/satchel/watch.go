@@ -35,7 +35,8 @@ every account is watched.
 
 While it runs, "satchel sync" on such an account asks it to do the work, and
 "satchel status" says how it is. SIGHUP has it read the configuration again, and
-try again to sign in where the password was refused.` +
+try again to sign in where the password was refused. A watch on a terminal ends
+with it.` +
 			exitHelp("never; a watch ends when it is interrupted", "something failed that keeps every account from being watched",
 				exitUsage, exitLocked, exitInterrupted),
 		Example: `  satchel watch
@@ -66,6 +67,10 @@ func (a *app) watch(ctx context.Context, args []string) error {
 				end()
 				return err
 			case <-hangups:
+				if a.ui.hungUp() {
+					end()
+					return errors.Join(<-done, errInterrupted)
+				}
 				sd.reloading()
 				if n, err := a.newRound(args); err != nil {
 					a.ui.fail("the configuration was not read again, and the watch goes on as before: %v", err)
