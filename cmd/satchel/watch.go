@@ -203,23 +203,28 @@ func closeAll(l net.Listener) {
 // socketEvery is how often it is looked whether the directory of the socket is there.
 const socketEvery = time.Second
 
-// serve answers those who ask about the account.
+// serve answers those who ask about the account. A socket that is lost with the Maildir that it lay in is made anew.
 func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
-	for l == nil {
+	for ctx.Err() == nil {
+		if l == nil {
+			var err error
+			if l, err = r.listen(w); err != nil {
+				r.a.ui.fail("%s: %v, which `satchel sync` asks to do the work", w.Name, err)
+				return
+			}
+		}
+		if l != nil {
+			control.Serve(ctx, l, func(ctx context.Context, req control.Request, reply func(control.Reply)) int {
+				return r.answer(ctx, w, req, reply)
+			})
+			l = nil
+		}
 		select {
 		case <-time.After(socketEvery):
 		case <-ctx.Done():
-			return
-		}
-		var err error
-		if l, err = r.listen(w); err != nil {
-			r.a.ui.fail("%s: %v, which `satchel sync` asks to do the work", w.Name, err)
-			return
 		}
 	}
-	control.Serve(ctx, l, func(ctx context.Context, req control.Request, reply func(control.Reply)) int {
-		return r.answer(ctx, w, req, reply)
-	})
+	closeAll(l)
 }
 
 // prepare makes the account's watcher.

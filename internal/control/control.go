@@ -89,34 +89,77 @@ func Listen(path string) (net.Listener, error) {
 		_ = os.Remove(temp)
 		return nil, fmt.Errorf("making the socket %s: %w", path, err)
 	}
-	return &listener{l, path}, nil
+	made, err := os.Stat(path)
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("making the socket %s: %w", path, err)
+	}
+	return &listener{l, path, made}, nil
 }
 
 // listener removes the socket when it is closed.
 type listener struct {
 	net.Listener
 	path string
+	made os.FileInfo
 }
 
 // Close implements net.Listener.
 func (l *listener) Close() error {
-	return errors.Join(os.Remove(l.path), l.Listener.Close())
+	var err error
+	if l.there() { // not another one
+		err = os.Remove(l.path)
+	}
+	return errors.Join(err, l.Listener.Close())
 }
 
+// there reports whether whoever asks at the path finds this socket.
+func (l *listener) there() bool {
+	now, err := os.Stat(l.path)
+	return err == nil && os.SameFile(now, l.made)
+}
+
+// lookEvery is how often it is made sure that a socket is still found: it goes with its directory.
+const lookEvery = 10 * time.Second
+
 // Serve answers requests until ctx ends, each as answer does; the last reply's Done is set here. answer's ctx ends with whoever asked, too.
+// It also returns when a socket of Listen is not found any more at its path, because the directory was replaced, say.
 func Serve(ctx context.Context, l net.Listener, answer func(ctx context.Context, req Request, reply func(Reply)) (exit int)) {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
+	serveLooking(ctx, l, lookEvery, answer)
+}
+
+func serveLooking(ctx context.Context, l net.Listener, every time.Duration, answer func(context.Context, Request, func(Reply)) int) {
+	ended := make(chan struct{})
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		defer l.Close()
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for own, ok := l.(*listener); !ok || own.there(); {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			case <-ended:
+				return
+			}
+		}
+	}()
+	defer func() { <-closed }() // then the next one can listen
+	defer close(ended)
 	for {
 		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
-		}
-		if err != nil {
+		case err != nil:
 			time.Sleep(100 * time.Millisecond) // out of file descriptors, say
-			continue
+		case ctx.Err() != nil:
+			_ = c.Close()
+		default:
+			go serve(ctx, c, answer)
 		}
-		go serve(ctx, c, answer)
 	}
 }
 

@@ -179,3 +179,41 @@ func TestAskerGone(t *testing.T) {
 		t.Error("a request is kept though nobody waits for it")
 	}
 }
+
+// TestSocketLost: a watch notices that nobody finds its socket any more, and leaves another one's alone.
+func TestSocketLost(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Mail")
+	path := filepath.Join(dir, "s")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := make(chan struct{})
+	go func() { defer close(lost); serveLooking(t.Context(), l, time.Millisecond, echo) }()
+	if exit, err := Ask(t.Context(), path, Request{}, func(Reply) {}); err != nil || exit != 3 {
+		t.Errorf("asking: %d, %v", exit, err)
+	}
+	if err := errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-lost:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is not noticed")
+	}
+	first, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	serveAt(t, path)
+	_ = first.Close()
+	if exit, err := Ask(t.Context(), path, Request{}, func(Reply) {}); err != nil || exit != 3 {
+		t.Errorf("asking the other one: %d, %v", exit, err)
+	}
+}
