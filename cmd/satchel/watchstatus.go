@@ -116,7 +116,11 @@ func restingLine(w jsonWatch, now time.Time) string {
 	case "idle":
 		how = "the server tells of " + list(w.Mailboxes, "and")
 	}
-	line := fmt.Sprintf("up to date; %s; last change there %s, here %s", how, ago(w.ServerQuiet, now), ago(w.LocalQuiet, now))
+	state := "up to date"
+	if w.Error != "" {
+		state = "up to date but for what failed"
+	}
+	line := fmt.Sprintf("%s; %s; last change there %s, here %s", state, how, ago(w.ServerQuiet, now), ago(w.LocalQuiet, now))
 	if w.Error != "" {
 		line += "; " + w.Error
 	}
@@ -151,7 +155,7 @@ func (r *round) serveMetrics(ctx context.Context) (stop func(), err error) {
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		for _, s := range r.statuses() {
-			if s.State == watch.Retrying || s.State == watch.Refused {
+			if s.Trouble() {
 				http.Error(w, fmt.Sprintf("%s: %s", s.Account, cleanError(s.Error)), http.StatusServiceUnavailable)
 				return
 			}
@@ -185,8 +189,8 @@ func one(f func(watch.Status) float64) func(watch.Status) map[string]float64 {
 }
 
 var figures = []figure{
-	{"satchel_up", "gauge", "1 if the last run went well, 0 if it failed.", one(func(s watch.Status) float64 {
-		if s.State == watch.Retrying || s.State == watch.Refused {
+	{"satchel_up", "gauge", "1 if the last run went well, 0 if it failed, in some folder or as a whole.", one(func(s watch.Status) float64 {
+		if s.Trouble() {
 			return 0
 		}
 		return 1

@@ -19,6 +19,7 @@ type ears struct {
 	most   int // mailboxes that are waited for with IDLE
 	log    *slog.Logger
 	told   func(remote.Notice) // called from several goroutines
+	barred func()              // called when the server does not let a connection in: it is not tried again
 	how    func([]string)      // called with the mailboxes that the server tells of, one without a name for all
 	all    sync.WaitGroup
 
@@ -49,6 +50,7 @@ func (e *ears) listen(ctx context.Context) {
 	l := &listening{ears: e, hearing: map[string]int{}}
 	ctx, l.end = context.WithCancel(ctx)
 	e.now = l
+	e.how(nil) // until one of them is told otherwise
 	e.all.Go(func() { l.first(ctx) })
 }
 
@@ -150,10 +152,11 @@ func (l *listening) keepUp(ctx context.Context, f func(remote.Session) error) {
 			err = f(s)
 			_ = s.Close() // it is lost or no longer needed
 		}
-		if errors.Is(err, errDeaf) || remote.ClassOf(err) == remote.Auth {
-			return // the runs say what there is to say
+		if ctx.Err() != nil || errors.Is(err, errDeaf) {
+			return
 		}
-		if ctx.Err() != nil {
+		if remote.ClassOf(err) == remote.Auth {
+			l.barred() // a run says what there is to say
 			return
 		}
 		l.log.Debug("what listens to the server was lost", "error", err)

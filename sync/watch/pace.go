@@ -20,6 +20,8 @@ const (
 	// firstRetry and lastRetry are the bounds of how long a failed run waits before it is tried again, twice as long each time.
 	firstRetry = 2 * time.Second
 	lastRetry  = 15 * time.Minute
+	// secretRetry is the least where the password could not be had: somebody may be asked for it each time.
+	secretRetry = time.Minute
 	// lockedRetry is how long a run waits for another Satchel to end its own.
 	lockedRetry = time.Second
 )
@@ -111,7 +113,7 @@ func (p *pace) ended(now time.Time, res *mailsync.Result) {
 	case errors.Is(err, mailsync.ErrLocked):
 		p.changed(now, lockedRetry)
 		return
-	case remote.ClassOf(err) == remote.Auth:
+	case saysNo(err):
 		p.refused = true
 		return
 	}
@@ -120,13 +122,27 @@ func (p *pace) ended(now time.Time, res *mailsync.Result) {
 	p.changed(now, 0)
 }
 
+// saysNo reports whether it was the server that did not let us in. Where the password could not be had, a keyring may be unlocked later.
+func saysNo(err error) bool {
+	e, ok := errors.AsType[*remote.Error](err)
+	return ok && e.Class == remote.Auth && !noSecret(e)
+}
+
+// noSecret reports whether there was no password to sign in with.
+func noSecret(e *remote.Error) bool { return e.Class == remote.Auth && e.Text == "" && e.Code == "" }
+
 // failed: what was tried is not tried again for some time, longer each time.
 func (p *pace) failed(now time.Time, err error) {
 	p.failures++
 	var wait time.Duration
 	wait, p.asked = p.jitter(backoff(p.failures)), false
-	if e, ok := errors.AsType[*remote.Error](err); ok && e.RetryAfter > 0 {
-		wait, p.asked = max(e.RetryAfter, wait), true
+	if e, ok := errors.AsType[*remote.Error](err); ok {
+		if noSecret(e) {
+			wait = max(wait, secretRetry)
+		}
+		if e.RetryAfter > 0 {
+			wait, p.asked = max(e.RetryAfter, wait), true
+		}
 	}
 	p.notBefore = now.Add(wait)
 }

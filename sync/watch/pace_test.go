@@ -94,7 +94,7 @@ func TestPaceObeys(t *testing.T) {
 
 	p = steady()
 	p.began()
-	p.ended(start, &mailsync.Result{Fatal: &remote.Error{Class: remote.Auth}})
+	p.ended(start, &mailsync.Result{Fatal: &remote.Error{Class: remote.Auth, Code: "AUTHENTICATIONFAILED"}})
 	p.wake(start)
 	p.changed(start, 0)
 	if got := p.wait(start); got != -1 {
@@ -104,6 +104,20 @@ func TestPaceObeys(t *testing.T) {
 	p.ended(start, &mailsync.Result{})
 	if got := p.wait(start); got != 5*time.Minute {
 		t.Errorf("once it is right, after %v", got)
+	}
+}
+
+// TestPaceWithoutSecret: a keyring may be unlocked later, and whoever is asked for it must not be asked every few seconds.
+func TestPaceWithoutSecret(t *testing.T) {
+	p := steady()
+	now := start
+	for _, want := range []time.Duration{60, 60, 60, 60, 60, 64, 128, 256, 512, 900} {
+		p.began()
+		p.ended(now, &mailsync.Result{Fatal: &remote.Error{Class: remote.Auth, Err: errTest}})
+		if got := p.wait(now); got != want*time.Second {
+			t.Errorf("it is tried again after %v, want %v", got, want*time.Second)
+		}
+		now = now.Add(want * time.Second)
 	}
 }
 

@@ -39,6 +39,9 @@ type Status struct {
 	Totals               Totals
 }
 
+// Trouble reports whether the last run failed, as a whole or in some folder.
+func (s Status) Trouble() bool { return s.Error != nil }
+
 // Totals are what all runs together did.
 type Totals struct {
 	Runs, Failures      int // runs, and what failed in them
@@ -89,7 +92,7 @@ func (s *Status) ran(now time.Time, res *mailsync.Result, p *pace) {
 func (t *Totals) add(res *mailsync.Result) {
 	t.Runs++
 	t.Failures += len(res.Errors)
-	if res.Fatal != nil {
+	if res.Fatal != nil && !errors.Is(res.Fatal, mailsync.ErrLocked) {
 		t.Failures++
 	}
 	for _, c := range []struct{ to, from *mailsync.Count }{{&t.ToMaildir, &res.ToMaildir}, {&t.ToServer, &res.ToServer}} {

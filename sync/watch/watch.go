@@ -50,6 +50,8 @@ type Watcher struct {
 	marks   map[string]remote.Status
 	recent  []string // mailboxes, the one that changed last first
 	removed []removed
+	// deafSince is when a connection that would have listened was not let in, zero if that was long ago or never.
+	deafSince time.Time
 
 	mu     sync.Mutex
 	status Status
@@ -76,8 +78,8 @@ type request struct {
 
 // toldOf is what the server told since the last look.
 type toldOf struct {
-	ready, unknown bool
-	mailboxes      map[string]remote.Status
+	ready, unknown, barred bool
+	mailboxes              map[string]remote.Status
 }
 
 // New prepares to watch an account; Run does it.
@@ -96,7 +98,7 @@ func New(acc Account) *Watcher {
 	if !acc.Settings.Policy.Maildrop { // a maildrop's session is one run, and nobody else may be there meanwhile
 		w.acc.World.Dialer, w.acc.World.Keep = w.keeper, w.keeper.keep
 		w.ears = newEars(acc.World.Dialer, acc.Idle, w.log)
-		w.ears.told, w.ears.how = w.hear, w.hears
+		w.ears.told, w.ears.how, w.ears.barred = w.hear, w.hears, w.barred
 	}
 	return w
 }
@@ -219,6 +221,18 @@ func (w *Watcher) hear(n remote.Notice) {
 		}
 	}
 	w.mu.Unlock()
+	w.notice()
+}
+
+// barred: the server did not let a connection in that would have listened.
+func (w *Watcher) barred() {
+	w.mu.Lock()
+	w.told.barred = true
+	w.mu.Unlock()
+	w.notice()
+}
+
+func (w *Watcher) notice() {
 	select {
 	case w.notices <- struct{}{}:
 	default:
@@ -235,6 +249,11 @@ func (w *Watcher) onServer() {
 	w.told = toldOf{}
 	w.mu.Unlock()
 	now := time.Now()
+	if told.barred { // so that the next run finds out whether it may come in, and is said to if it may not
+		w.keeper.drop()
+		w.deafSince = now
+		w.pace.changed(now, 0)
+	}
 	news := told.unknown
 	for name, st := range told.mailboxes {
 		mark, ours := w.marks[name]
@@ -316,7 +335,9 @@ func (w *Watcher) follow(ctx context.Context, res *mailsync.Result, failed bool)
 	}
 	w.recent = order(w.recent, before, w.marks)
 	w.ears.prefer(w.recent)
-	if failed { // the server is back, and need not be waited for
+	barred := !w.deafSince.IsZero() && time.Since(w.deafSince) > lastRetry
+	if failed || barred { // the server is back, and need not be waited for
+		w.deafSince = time.Time{}
 		w.ears.listen(ctx)
 	}
 }

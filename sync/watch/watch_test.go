@@ -223,10 +223,10 @@ func TestWatchLosesTheServer(t *testing.T) {
 func TestWatchIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeServer{}
-		s.down(&remote.Error{Class: remote.Auth})
+		s.down(&remote.Error{Class: remote.Auth, Code: "AUTHENTICATIONFAILED"})
 		r := newRig(t, s, nil)
 		defer r.end()
-		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth}})
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth, Code: "AUTHENTICATIONFAILED"}})
 		time.Sleep(10 * time.Minute)
 		r.ran()
 		dialled := s.dialled()
@@ -239,6 +239,7 @@ func TestWatchIsRefused(t *testing.T) {
 		if got := r.Status().State; got != Refused {
 			t.Errorf("the state is %q", got)
 		}
+		s.up()
 		r.answers(&mailsync.Result{})
 		if res, err := r.Sync(t.Context(), mailsync.Options{}); err != nil || res.Fatal != nil {
 			t.Errorf("asked for, it ran with %v, %v", res, err)
@@ -247,12 +248,37 @@ func TestWatchIsRefused(t *testing.T) {
 	})
 }
 
+// TestWatchListenersAreRefused: a run on a connection that is still open does not show that no other is let in any more.
+func TestWatchListenersAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{caps: remote.Capabilities{Notify: true}}
+		r := newRig(t, s, nil)
+		defer r.end()
+		time.Sleep(time.Minute)
+		r.keeper.keep(&fakeSession{server: s})
+		r.ran()
+		s.down(&remote.Error{Class: remote.Auth, Code: "AUTHENTICATIONFAILED"})
+		r.want(1, time.Second, "a connection that was not let in")
+		if r.keeper.kept != nil {
+			t.Error("the next run uses an old connection")
+		}
+		dialled := s.dialled()
+		s.up()
+		time.Sleep(10 * time.Minute)
+		if n := s.dialled() - dialled; n != 0 {
+			t.Errorf("%d connections were tried soon after that", n)
+		}
+		time.Sleep(20 * time.Minute)
+		s.waitsFor(t, "")
+	})
+}
+
 // TestWatchStaysRefused: a dry run, which is not recorded, does not change what is said of the account.
 func TestWatchStaysRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &fakeServer{}, nil)
 		defer r.end()
-		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth}})
+		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Auth, Code: "AUTHENTICATIONFAILED"}})
 		time.Sleep(10 * time.Minute)
 		if _, err := r.Sync(t.Context(), mailsync.Options{DryRun: true}); err != nil {
 			t.Fatal(err)
