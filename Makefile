@@ -61,7 +61,7 @@ unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 25m ./...
 
 # Plays so many random histories, then interrupts each scenario at every step by everything that can happen there, and the richest
-# ones twice. On two cores 100,000 histories take 40 minutes.
+# ones twice. On two cores 100,000 histories take ten minutes.
 SEEDS ?= 100000
 soak:
 	$(GO) run ./internal/testenv/sim/soak -seeds $(SEEDS)

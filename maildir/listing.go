@@ -134,13 +134,13 @@ type nameHashes struct {
 // fewQuestions are answered faster by going through all hashes than by sorting them first.
 const fewQuestions = 64
 
-// hashBlock is how many hashes are allocated at once: 64 KB.
+// hashBlock is how many hashes are allocated at once, at most: 64 KB. The first one of a folder is smaller.
 const hashBlock = 8 << 10
 
 func (h *nameHashes) add(hash uint64) {
 	last := len(h.blocks) - 1
-	if last < 0 || len(h.blocks[last]) == hashBlock {
-		h.blocks = append(h.blocks, make([]uint64, 0, hashBlock))
+	if last < 0 || len(h.blocks[last]) == cap(h.blocks[last]) {
+		h.blocks = append(h.blocks, make([]uint64, 0, min(max(256, 15*h.n), hashBlock)))
 		last++
 	}
 	h.blocks[last] = append(h.blocks[last], hash)

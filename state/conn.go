@@ -114,7 +114,9 @@ func (c *conn) close() error {
 // forget drops all that is kept in memory of what the database holds.
 func (c *conn) forget() {
 	c.changes++
+	room := c.pager.room // what is left of it belongs to no page
 	c.pager, c.words = newPager(c), newWords()
+	c.pager.room = room
 	c.known, c.indexes, c.key = nil, make(map[int64]*index), nil
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	Commit func(commit func() error) error
 	// Now is the clock, time.Now if nil. It only dates the database, see DB.Since.
 	Now func() time.Time
+	// Kept, if it is not nil, is opened in place of the file.
+	Kept *Kept
 }
 
 // Open opens the database at path for writing and makes it, for its owner only, if there is none. The
@@ -42,6 +44,9 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 func open(ctx context.Context, path string, o Options, steps []step) (db *DB, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if o.Kept != nil {
+		return o.Kept.open(o)
 	}
 	if err := makeFile(path); err != nil {
 		return nil, fmt.Errorf("state database: %w", err)

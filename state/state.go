@@ -68,6 +68,7 @@ type DB struct {
 	reader bool
 	closed bool
 	local  bool
+	kept   bool // c stays open, see Kept
 
 	fresh, copied bool
 	owner         Owner
@@ -261,6 +262,10 @@ func (db *DB) Close() error {
 	}
 	db.closed = true
 	if db.reader {
+		return nil
+	}
+	if db.kept {
+		db.c = nil
 		return nil
 	}
 	var err error

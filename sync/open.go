@@ -77,7 +77,7 @@ func (r *run) open(ctx context.Context) error {
 
 // openState opens the state for writing. One that is damaged is set aside first.
 func (r *run) openState(ctx context.Context, local bool) (*state.DB, error) {
-	o := state.Options{Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: local, Commit: r.w.Commit, Now: r.now}
+	o := state.Options{Owner: r.set.Owner, Rebind: r.opt.Rebind, LocalFS: local, Commit: r.w.Commit, Now: r.now, Kept: r.w.State}
 	db, err := state.Open(ctx, r.set.StatePathOrDefault(), o)
 	if !errors.Is(err, state.ErrCorrupt) {
 		return db, err

@@ -67,6 +67,8 @@ type World struct {
 	// Keep, if it is set, takes the sessions that are in order when a run ends, instead of their being closed. The Dialer may give them out again;
 	// their Traffic must then begin at zero.
 	Keep func(remote.Session)
+	// State, if it is not nil, is the state in place of the file, see state.Options.
+	State *state.Kept
 	// Serial has the engine do one thing after the other, so that a test can repeat a run step by step.
 	Serial bool
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -106,7 +107,6 @@ type gate struct {
 	after bool // what is done now is the process' last act
 	cut   bool // what the server does now has no answer
 	hit   string
-	trace []string
 	steps []step
 }
 
@@ -114,9 +114,12 @@ type gate struct {
 type step struct {
 	source  source
 	op      string
-	text    string
+	what    string // a file or mailbox
+	uids    string
 	changes bool
 }
+
+func (s step) text() string { return strings.TrimSpace(s.op + " " + s.what + " " + s.uids) }
 
 var errDead = errors.New("the process is dead (test)")
 
@@ -141,13 +144,12 @@ func (g *gate) end(w *World) {
 // pass counts a step and returns the kind of what happens at it, -1 for nothing.
 func (g *gate) pass(s step) Kind {
 	g.n++
-	g.trace = append(g.trace, fmt.Sprintf("%c %s", s.source, s.text))
 	g.steps = append(g.steps, s)
 	f := g.fault
 	if f == nil || g.n < f.At || g.hit != "" || !f.Kind.fits(s.source, s.op, s.changes) {
 		return -1
 	}
-	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.text, f.Kind)
+	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.text(), f.Kind)
 	switch f.Kind {
 	case Dies, PowerFails:
 		g.dead = true
@@ -172,7 +174,7 @@ func (g *gate) disk(s disk.Step) error {
 		}
 		return nil
 	}
-	switch g.pass(step{onDisk, s.Op, s.Op + " " + s.Name, s.Changes()}) {
+	switch g.pass(step{onDisk, s.Op, s.Name, "", s.Changes()}) {
 	case Dies, PowerFails:
 		return errDead
 	case IOError:
@@ -204,8 +206,7 @@ func (g *gate) server(s model.Step) model.Action {
 		}
 		return model.Action{}
 	}
-	text := fmt.Sprintf("%s %s %s", s.Op, s.Mailbox, s.UIDs.String())
-	switch g.pass(step{atServer, s.Op, text, true}) {
+	switch g.pass(step{atServer, s.Op, s.Mailbox, s.UIDs.String(), true}) {
 	case Dies, PowerFails, Drops:
 		return drop
 	case DropsAfter:
@@ -228,7 +229,7 @@ func (g *gate) commit(commit func() error) error {
 	if g.dead {
 		return errDead
 	}
-	switch g.pass(step{inState, "commit", "commit", true}) {
+	switch g.pass(step{inState, "commit", "", "", true}) {
 	case Dies, PowerFails:
 		return errDead
 	case IOError:

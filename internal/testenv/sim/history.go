@@ -79,14 +79,14 @@ func someFault(r *rand.Rand) *Fault {
 // Outcome is what became of a history.
 type Outcome struct {
 	Story []string // what happened, in words
-	Trace []string // each step of each run
+	Trace []step // each step of each run
 	// Broken says what of the promise did not hold, empty if all did.
 	Broken string
 }
 
-// Play plays a history. Its state lies in the file db, which must not exist.
-func (h History) Play(db string) (out Outcome) {
-	w := New(db, Servers[h.Server])
+// Play plays a history. What m holds is forgotten.
+func (h History) Play(m *Memory) (out Outcome) {
+	w := New(m, Servers[h.Server])
 	w.Set.Policy.Mode, w.Log = h.Mode, h.Log
 	w.promise = newPromise()
 	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
@@ -103,7 +103,7 @@ func (h History) Play(db string) (out Outcome) {
 		if err := w.Settle(); err != nil {
 			out.Broken = err.Error()
 		}
-		out.Trace = append(out.Trace, w.gate.trace...)
+		out.Trace = append(out.Trace, w.gate.steps...)
 		server, local := w.ServerTree(), w.LocalTree()
 		if out.Broken == "" && !server.equal(local) {
 			out.Broken = "the sides differ"
@@ -134,7 +134,7 @@ func (h History) Play(db string) (out Outcome) {
 				continue
 			}
 			res := w.Sync(f)
-			out.Trace = append(out.Trace, w.gate.trace...)
+			out.Trace = append(out.Trace, w.gate.steps...)
 			if f.Kind == Meddles {
 				w.Disk.Settle() // what somebody did meanwhile is that one's to make durable
 			}

@@ -2,7 +2,6 @@ package sim_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -22,7 +21,7 @@ func TestEveryStep(t *testing.T) {
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			sw, err := sim.NewSweep(s, filepath.Join(t.TempDir(), "state.db"))
+			sw, err := sim.NewSweep(s, held(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,11 +40,20 @@ func TestEveryStep(t *testing.T) {
 	}
 }
 
+func held(t *testing.T) *sim.Memory {
+	m, err := sim.Held(filepath.Join(t.TempDir(), "held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
 // found are histories that broke the promise once.
 var found = []uint64{261, 292, 1113, 2501, 2732, 3277, 4222, 4927, 4931, 5078, 6375, 398, 20201,
 	900098, 902727, 903126, 904793, 904929, 907435, 907588, 909595, 913215, 921464, 930551, 958088, 958209, 960244, 962670, 1000246, 2004336}
 
-// TestHistories plays random histories, some of them twice.
+// TestHistories plays random histories, some of them twice, the second time with the state in a file.
 func TestHistories(t *testing.T) {
 	seeds := slices.Clone(found)
 	for n := range 1500 {
@@ -57,13 +65,8 @@ func TestHistories(t *testing.T) {
 	for g := range groups {
 		t.Run(fmt.Sprint(g), func(t *testing.T) {
 			t.Parallel()
-			dir, plays := t.TempDir(), 0
-			play := func(h sim.History) sim.Outcome {
-				plays++
-				db := filepath.Join(dir, fmt.Sprint(plays))
-				defer os.Remove(db)
-				return h.Play(db)
-			}
+			memory, file := held(t), sim.InFile(filepath.Join(t.TempDir(), "state.db"))
+			play := func(h sim.History) sim.Outcome { return h.Play(memory) }
 			for i := g; i < len(seeds); i += groups {
 				h := sim.Random(seeds[i])
 				out := play(h)
@@ -71,7 +74,7 @@ func TestHistories(t *testing.T) {
 					_, out = sim.Shrink(h, play)
 					t.Error(out)
 				}
-				if i%10 == 0 && !slices.Equal(out.Trace, play(h).Trace) {
+				if i%10 == 0 && !slices.Equal(out.Trace, h.Play(file).Trace) {
 					t.Errorf("seed %d takes other steps when it is played again", seeds[i])
 				}
 			}

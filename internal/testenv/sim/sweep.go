@@ -18,8 +18,8 @@ type Sweep struct {
 	want  [2]Tree // what both sides hold in the end
 }
 
-// NewSweep prepares a scenario; its state lies in the file db, which must not exist.
-func NewSweep(s Scenario, db string) (sw *Sweep, err error) {
+// NewSweep prepares a scenario. What m holds is forgotten.
+func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("preparing: %v", p)
@@ -29,7 +29,7 @@ func NewSweep(s Scenario, db string) (sw *Sweep, err error) {
 	if !ok {
 		options = Servers["full"]
 	}
-	w := New(db, options)
+	w := New(m, options)
 	if s.Set != nil {
 		s.Set(&w.Set)
 	}

@@ -4,6 +4,7 @@
 // other, and everything follows from a seed, so that what failed once fails again.
 //
 //	world.go      an account: server, disk, state, and the engine between them
+//	memory.go     where the engine keeps its state
 //	gate.go       all steps of a run, and what happens at one of them
 //	acts.go       what people do
 //	history.go    a random history, and its promise
@@ -20,7 +21,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -42,7 +42,7 @@ type World struct {
 	Set    mailsync.Settings
 	Log    *slog.Logger // of the engine, nil for none
 	gate   *gate
-	state  string // the database, a real file: it is durable after each commit, for which package state has tests of its own
+	memory *Memory
 	now    time.Time
 	files  int    // made by people so far
 	rng    uint64 // of the engine's names
@@ -51,11 +51,12 @@ type World struct {
 	promise *promise
 }
 
-// New makes an account on a server with such options. Its state lies in the file db.
-func New(db string, o model.Options) *World {
-	w := &World{Server: model.New(o), Disk: disk.New(), state: db, now: time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)}
+// New makes an account on a server with such options, of which m knows nothing afterwards.
+func New(m *Memory, o model.Options) *World {
+	m.clear()
+	w := &World{Server: model.New(o), Disk: disk.New(), memory: m, now: time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)}
 	w.Set = mailsync.Settings{
-		Account: "sim", Owner: state.Owner{Kind: "imap", Host: "model", User: "me"}, Root: "/sim", StatePath: db,
+		Account: "sim", Owner: state.Owner{Kind: "imap", Host: "model", User: "me"}, Root: "/sim", StatePath: m.path,
 		Layout: maildir.Nested, Include: []string{"*"}, Connections: 1, Undo: 24 * time.Hour,
 		Policy: plan.Policy{Mode: plan.TwoWay, Create: plan.CreateBoth},
 	}
@@ -77,7 +78,7 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 	w.rng++
 	w.gate = begin(w, fault)
 	res := mailsync.Sync(context.Background(), w.Set, mailsync.World{
-		Dialer: w.Server, Now: func() time.Time { return w.now }, Commit: w.gate.commit, Serial: true, Log: w.Log,
+		Dialer: w.Server, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
 		Maildir: maildir.Options{FS: w.Disk.FS(), Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
 	}, mailsync.Options{})
 	w.gate.end(w)
@@ -116,30 +117,21 @@ func Idle(res *mailsync.Result) bool {
 
 // saved is a world at rest that can be brought back.
 type saved struct {
-	w  World
-	db []byte
+	w World
+	m content
 }
 
 func (w *World) save() saved {
-	db, err := os.ReadFile(w.state)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		panic(err)
-	}
-	s := saved{*w, db}
+	s := saved{*w, w.memory.save()}
 	s.w.Server, s.w.Disk, s.w.gate = w.Server.Clone(), w.Disk.Clone(), nil
 	return s
 }
 
-// restore brings it back. The database stays the same file, or the engine would take it for a copy.
+// restore brings it back.
 func (s saved) restore() *World {
 	w := s.w
 	w.Server, w.Disk = s.w.Server.Clone(), s.w.Disk.Clone()
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
-		_ = os.Remove(w.state + suffix) // there is none, mostly
-	}
-	if err := os.WriteFile(w.state, s.db, 0o600); err != nil {
-		panic(err)
-	}
+	w.memory.restore(s.m)
 	return &w
 }
 

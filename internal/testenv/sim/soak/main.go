@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,11 +36,14 @@ func main() {
 		os.Exit(1)
 	}
 	s := &soak{dir: dir, started: time.Now()}
+	debug.SetGCPercent(1000) // a history leaves little behind
 	switch {
 	case *one >= 0:
-		h, _ := sim.Shrink(sim.Random(uint64(*one)), s.play)
+		m := s.memory()
+		h, _ := sim.Shrink(sim.Random(uint64(*one)), m.play)
 		h.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		fmt.Fprintln(os.Stderr, s.play(h))
+		fmt.Fprintln(os.Stderr, m.play(h))
+		m.close()
 	case *sweep || *pairs:
 		s.sweep(*workers, *pairs)
 	default:
@@ -59,12 +64,40 @@ type soak struct {
 	mu      sync.Mutex // of the output
 }
 
-func (s *soak) file() string { return filepath.Join(s.dir, fmt.Sprintf("%d.db", s.files.Add(1))) }
+// memory is what one worker plays with.
+type memory struct{ held, file *sim.Memory }
 
-func (s *soak) play(h sim.History) sim.Outcome {
-	db := s.file()
-	defer func() { _ = os.Remove(db) }()
-	return h.Play(db)
+func (s *soak) memory() memory {
+	name := filepath.Join(s.dir, fmt.Sprint(s.files.Add(1)))
+	held, err := sim.Held(name + ".held")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return memory{held, sim.InFile(name + ".db")}
+}
+
+func (m memory) close() {
+	m.held.Close()
+	m.file.Close()
+}
+
+func (m memory) play(h sim.History) sim.Outcome { return h.Play(m.held) }
+
+// again plays every tenth history once more, and every fiftieth with the state in a file: it must take the same steps.
+func (m memory) again(h sim.History, out sim.Outcome) sim.Outcome {
+	if h.Seed%10 > 0 || out.Broken != "" {
+		return out
+	}
+	where := m.held
+	if h.Seed%50 == 0 {
+		where = m.file
+	}
+	second := h.Play(where)
+	if second.Broken == "" && !slices.Equal(out.Trace, second.Trace) {
+		second.Broken = "it takes other steps when it is played again"
+	}
+	return second
 }
 
 // report says what was played, now and then.
@@ -97,13 +130,16 @@ func (s *soak) histories(workers int, first, seeds uint64) {
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
+			m := s.memory()
+			defer m.close()
+			play := func(h sim.History) sim.Outcome { return m.again(h, m.play(h)) }
 			for {
 				seed, ok := take()
 				if !ok {
 					return
 				}
-				if out := s.play(sim.Random(seed)); out.Broken != "" {
-					_, out = sim.Shrink(sim.Random(seed), s.play)
+				if out := play(sim.Random(seed)); out.Broken != "" {
+					_, out = sim.Shrink(sim.Random(seed), play)
 					s.wrong(out.String())
 				}
 				s.report(seeds, false)
@@ -137,7 +173,9 @@ func (s *soak) sweep(workers int, pairs bool) {
 }
 
 func (s *soak) cut(sc sim.Scenario, pairs bool) {
-	sw, err := sim.NewSweep(sc, s.file())
+	m := s.memory()
+	defer m.close()
+	sw, err := sim.NewSweep(sc, m.held)
 	if err != nil {
 		s.wrong(sc.Name + ": " + err.Error())
 		return
