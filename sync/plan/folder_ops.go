@@ -301,6 +301,8 @@ func (f *folderMatch) mayCreateInMaildir(k *known) bool {
 	return k == nil || !k.OnDisk || p.Mode == Pull
 }
 
+// mayCreateOnServer is the same for the server. A folder that was never known to be in the Maildir, but is there now, is new there, whatever
+// became of the server's.
 func (f *folderMatch) mayCreateOnServer(l *LocalFolder, k *known) bool {
 	p := f.Policy
 	if p.Mode != TwoWay && p.Mode != Push || p.Create != CreateBoth && p.Create != CreateServer {
@@ -309,5 +311,5 @@ func (f *folderMatch) mayCreateOnServer(l *LocalFolder, k *known) bool {
 	if l.Problem != "" || l.Mailbox == "" || l.Name == mail.Inbox || strings.EqualFold(l.Mailbox, string(mail.Inbox)) {
 		return false
 	}
-	return k == nil || k.Mailbox == "" || p.Mode == Push
+	return k == nil || k.Mailbox == "" || !k.OnDisk || p.Mode == Push
 }
