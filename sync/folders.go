@@ -280,6 +280,10 @@ func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, erro
 func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	sc := r.scope(t)
 	r.folders, r.byName, r.hidden, r.boxes = nil, map[mail.FolderName]*folder{}, "", t.boxes
+	r.listed = map[mail.FolderName]bool{}
+	for i := range t.local {
+		r.listed[t.local[i].Name] = true
+	}
 	if r.passes == 1 && len(t.hidden) > 0 {
 		r.hidden = t.hidden[0] // it may be new, and what another one was
 	}

@@ -62,9 +62,19 @@ func (r *run) stable(ctx context.Context) (bool, error) {
 	if same, err := r.sameLocals(ctx, t.local); !same || err != nil {
 		return false, err
 	}
+	known := map[string]bool{}
+	for _, b := range r.boxes {
+		known[b.Name] = b.Selectable
+	}
+	for _, f := range r.folders {
+		known[f.mailbox] = true
+	}
 	byName := map[string]*remote.Mailbox{}
 	for i := range t.boxes {
-		byName[t.boxes[i].Name] = &t.boxes[i]
+		b := &t.boxes[i]
+		if byName[b.Name] = b; b.Selectable && !known[b.Name] {
+			return false, nil // what is missing may be in it
+		}
 	}
 	for _, f := range r.folders {
 		if f.failed != nil {
@@ -91,7 +101,9 @@ func (r *run) stable(ctx context.Context) (bool, error) {
 func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, error) {
 	locals := make(map[mail.FolderName]*maildir.Folder, len(local))
 	for i := range local {
-		locals[local[i].Name] = &local[i]
+		if locals[local[i].Name] = &local[i]; !r.listed[local[i].Name] && r.byName[local[i].Name] == nil {
+			return false, nil // what is missing may be in it
+		}
 	}
 	for _, f := range r.folders {
 		if f.failed != nil {
