@@ -31,6 +31,7 @@ type conn struct {
 	warmed bool // see warm
 	limits limits
 	commit func(commit func() error) error // see Options
+	alone  bool                            // nobody else can write into it, see Kept
 
 	// What was read or written lately, see forget.
 	pager   pager
@@ -122,6 +123,9 @@ func (c *conn) forget() {
 
 // catchUp forgets what it must if anybody else has written to the file. Nobody should, but then nothing here would fit.
 func (c *conn) catchUp() error {
+	if c.alone {
+		return nil
+	}
 	v, err := c.one("PRAGMA data_version")
 	if err == nil && v != c.version {
 		c.version = v

@@ -27,6 +27,7 @@ func Keep(path string) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.alone = true
 	k := &Kept{c: c, path: path}
 	if err := c.update(func(tx *Tx) error { return tx.migrate(0, migrations()) }); err != nil {
 		return nil, err

@@ -107,7 +107,9 @@ type gate struct {
 	after bool // what is done now is the process' last act
 	cut   bool // what the server does now has no answer
 	hit   string
-	steps []step
+	// unreadable: what could not be done was to read something.
+	unreadable bool
+	steps      []step
 }
 
 // step is one step that a run took.
@@ -150,6 +152,7 @@ func (g *gate) pass(s step) Kind {
 		return -1
 	}
 	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.text(), f.Kind)
+	g.unreadable = f.Kind == IOError && !s.changes
 	switch f.Kind {
 	case Dies, PowerFails:
 		g.dead = true

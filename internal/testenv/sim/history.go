@@ -79,7 +79,7 @@ func someFault(r *rand.Rand) *Fault {
 // Outcome is what became of a history.
 type Outcome struct {
 	Story []string // what happened, in words
-	Trace []step // each step of each run
+	Trace []step   // each step of each run
 	// Broken says what of the promise did not hold, empty if all did.
 	Broken string
 }

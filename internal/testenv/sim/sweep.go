@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ type Sweep struct {
 	// Steps are those of a run that nothing interrupts, from ready on.
 	Steps []step
 	want  [2]Tree // what both sides hold in the end
+	turns map[Kind]int
 }
 
 // NewSweep prepares a scenario. What m holds is forgotten.
@@ -40,7 +42,7 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 	}
 	s.Acts(w)
 	w.Disk.Settle()
-	sw = &Sweep{scenario: s, ready: w.save()}
+	sw = &Sweep{scenario: s, ready: w.save(), turns: map[Kind]int{}}
 	w.Sync(nil)
 	sw.Steps = slices.Clone(w.gate.steps)
 	if err := w.Settle(); err != nil {
@@ -51,8 +53,10 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 }
 
 // Faults are all that can happen at a step, counted from 1.
-func (sw *Sweep) Faults(at int) (all []Fault) {
-	s := sw.Steps[at-1]
+func (sw *Sweep) Faults(at int) []Fault { return faultsAt(sw.Steps, at) }
+
+func faultsAt(steps []step, at int) (all []Fault) {
+	s := steps[at-1]
 	for k := range Meddles {
 		if !k.fits(s.source, s.op, s.changes) {
 			continue
@@ -70,6 +74,35 @@ func (sw *Sweep) Faults(at int) (all []Fault) {
 	return all
 }
 
+// Seconds chooses n of all that can happen in the run after one that was interrupted by f. Their kinds take turns, so that every
+// kind comes after every other; which step it is follows from f.
+func (sw *Sweep) Seconds(f Fault, n int) (some []Fault) {
+	w := sw.ready.restore()
+	w.Sync(&f)
+	if !f.Late {
+		w.Server.ReleaseGhosts()
+	}
+	w.Sync(nil)
+	byKind := map[Kind][]Fault{}
+	for at := range w.gate.steps {
+		for _, g := range faultsAt(w.gate.steps, at+1) {
+			byKind[g.Kind] = append(byKind[g.Kind], g)
+		}
+	}
+	r := rand.New(rand.NewPCG(uint64(f.At), uint64(f.Kind)<<32|f.Seed))
+	for range n {
+		for range Meddles {
+			k := Kind(sw.turns[f.Kind] % int(Meddles))
+			sw.turns[f.Kind]++
+			if of := byKind[k]; len(of) > 0 {
+				some = append(some, of[r.IntN(len(of))])
+				break
+			}
+		}
+	}
+	return some
+}
+
 // Play interrupts a run, and the next one if there is a second fault, and says what was wrong afterwards: empty if both
 // sides came to hold what they hold without any fault.
 func (sw *Sweep) Play(faults ...Fault) (wrong string) {
@@ -84,9 +117,10 @@ func (sw *Sweep) Play(faults ...Fault) (wrong string) {
 				strings.Join(hits, ", "), wrong, w.ServerTree(), w.LocalTree(), sw.want[0], sw.want[1])
 		}
 	}()
-	late := false
+	late, unreadable := false, false
 	for i := range faults {
 		res := w.Sync(&faults[i])
+		unreadable = unreadable || w.gate.unreadable
 		hits = append(hits, fmt.Sprintf("%s (fatal: %v, errors: %v)", w.gate.hit, res.Fatal, res.Errors))
 		if late = faults[i].Late; !late {
 			w.Server.ReleaseGhosts()
@@ -104,21 +138,13 @@ func (sw *Sweep) Play(faults ...Fault) (wrong string) {
 	for i, t := range [2]Tree{w.ServerTree(), w.LocalTree()} {
 		switch {
 		case t.equal(sw.want[i]):
-		case !sw.unreadable(faults):
+		case !unreadable: // what could not be read once is seen later, and two people's conflicting acts may then lead elsewhere
 			return "another outcome than without a fault"
 		case !maps.Equal(t.texts(), sw.want[i].texts()):
 			return "lost or doubled"
 		}
 	}
 	return ""
-}
-
-// unreadable reports whether a file or folder could not be read once. Two people's conflicting acts may then lead elsewhere, because
-// one of the acts is seen later.
-func (sw *Sweep) unreadable(faults []Fault) bool {
-	return slices.ContainsFunc(faults, func(f Fault) bool {
-		return f.Kind == IOError && (f.At > len(sw.Steps) || !sw.Steps[f.At-1].changes)
-	})
 }
 
 // texts counts the messages of a side, whatever their folders and flags.

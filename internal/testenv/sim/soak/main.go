@@ -3,6 +3,7 @@
 //
 //	go run ./internal/testenv/sim/soak -seeds 1000000
 //	go run ./internal/testenv/sim/soak -sweep
+//	go run ./internal/testenv/sim/soak -pairs 2
 //	go run ./internal/testenv/sim/soak -seed 4711
 package main
 
@@ -27,7 +28,7 @@ func main() {
 	first := flag.Uint64("first", 0, "the first seed")
 	one := flag.Int64("seed", -1, "play this one alone, and tell its story")
 	sweep := flag.Bool("sweep", false, "cut off the scenarios instead")
-	pairs := flag.Bool("pairs", false, "with a second fault during the recovery, in the richest scenarios")
+	pairs := flag.Int("pairs", 0, "cut off the richest scenarios, each with so many second faults during the recovery from each first one")
 	workers := flag.Int("workers", runtime.GOMAXPROCS(0), "how many at a time")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "satchel-soak-")
@@ -35,7 +36,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	s := &soak{dir: dir, started: time.Now()}
+	s := &soak{dir: dir, started: time.Now(), kinds: map[[2]sim.Kind]bool{}}
 	debug.SetGCPercent(1000) // a history leaves little behind
 	switch {
 	case *one >= 0:
@@ -44,7 +45,7 @@ func main() {
 		h.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		fmt.Fprintln(os.Stderr, m.play(h))
 		m.close()
-	case *sweep || *pairs:
+	case *sweep || *pairs > 0:
 		s.sweep(*workers, *pairs)
 	default:
 		s.histories(*workers, *first, *seeds)
@@ -61,7 +62,15 @@ type soak struct {
 	files   atomic.Uint64
 	played  atomic.Uint64
 	broken  atomic.Uint64
-	mu      sync.Mutex // of the output
+	mu      sync.Mutex // of the output and of kinds
+	kinds   map[[2]sim.Kind]bool
+}
+
+// met notes that a fault of the first kind was followed by one of the second.
+func (s *soak) met(first, second sim.Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kinds[[2]sim.Kind{first, second}] = true
 }
 
 // memory is what one worker plays with.
@@ -100,15 +109,21 @@ func (m memory) again(h sim.History, out sim.Outcome) sim.Outcome {
 	return second
 }
 
-// report says what was played, now and then.
-func (s *soak) report(all uint64, force bool) {
-	n := s.played.Add(1)
-	if n%1000 == 0 || force {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		took := time.Since(s.started)
-		fmt.Fprintf(os.Stderr, "%d of %d, %d broken, %.0f a minute\n", n, all, s.broken.Load(), float64(n)/took.Minutes())
+// count counts one that was played, of so many (0: nobody knows), and says now and then how far it is.
+func (s *soak) count(all uint64) {
+	if n := s.played.Add(1); n%1000 == 0 {
+		s.report(n, all)
 	}
+}
+
+func (s *soak) report(n, all uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := ""
+	if all > 0 {
+		of = fmt.Sprintf(" of %d", all)
+	}
+	fmt.Fprintf(os.Stderr, "%d%s played, %d broken, %.0f a minute\n", n, of, s.broken.Load(), float64(n)/time.Since(s.started).Minutes())
 }
 
 func (s *soak) wrong(what string) {
@@ -142,15 +157,15 @@ func (s *soak) histories(workers int, first, seeds uint64) {
 					_, out = sim.Shrink(sim.Random(seed), play)
 					s.wrong(out.String())
 				}
-				s.report(seeds, false)
+				s.count(seeds)
 			}
 		})
 	}
 	wg.Wait()
-	s.report(s.played.Load()+1, true)
+	s.report(s.played.Load(), 0)
 }
 
-func (s *soak) sweep(workers int, pairs bool) {
+func (s *soak) sweep(workers, pairs int) {
 	scenarios := make(chan sim.Scenario)
 	var wg sync.WaitGroup
 	for range workers {
@@ -161,7 +176,7 @@ func (s *soak) sweep(workers int, pairs bool) {
 		})
 	}
 	all := sim.Scenarios()
-	if pairs {
+	if pairs > 0 {
 		all = sim.Rich()
 	}
 	for _, sc := range all {
@@ -169,10 +184,13 @@ func (s *soak) sweep(workers int, pairs bool) {
 	}
 	close(scenarios)
 	wg.Wait()
-	s.report(s.played.Load()+1, true)
+	s.report(s.played.Load(), 0)
+	if pairs > 0 {
+		fmt.Fprintf(os.Stderr, "%d pairs of kinds\n", len(s.kinds))
+	}
 }
 
-func (s *soak) cut(sc sim.Scenario, pairs bool) {
+func (s *soak) cut(sc sim.Scenario, pairs int) {
 	m := s.memory()
 	defer m.close()
 	sw, err := sim.NewSweep(sc, m.held)
@@ -183,19 +201,18 @@ func (s *soak) cut(sc sim.Scenario, pairs bool) {
 	for at := 1; at <= len(sw.Steps); at++ {
 		for _, f := range sw.Faults(at) {
 			faults := [][]sim.Fault{{f}}
-			if pairs {
+			if pairs > 0 {
 				faults = faults[:0]
-				for second := 1; second <= len(sw.Steps); second += 7 { // another offset for each first one
-					for _, g := range sw.Faults((second+at)%len(sw.Steps) + 1) {
-						faults = append(faults, []sim.Fault{f, g})
-					}
+				for _, g := range sw.Seconds(f, pairs) {
+					faults = append(faults, []sim.Fault{f, g})
+					s.met(f.Kind, g.Kind)
 				}
 			}
 			for _, some := range faults {
 				if wrong := sw.Play(some...); wrong != "" {
 					s.wrong(wrong)
 				}
-				s.report(0, false)
+				s.count(0)
 			}
 		}
 	}
