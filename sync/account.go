@@ -83,6 +83,7 @@ type run struct {
 	// back from the other, nothing is removed.
 	merge bool
 
+	filter  func() string // see fingerprint
 	names   *names
 	caps    remote.Capabilities
 	folders []*folder // sorted by name
@@ -175,6 +176,7 @@ func newRun(set Settings, w World, opt Options) *run {
 	r.log = r.log.With("account", set.Account)
 	r.w.Maildir.Maildrop = set.Policy.Maildrop
 	r.set.Policy.AllowDeletes, r.set.Policy.RestoreHeld = opt.AllowDeletes, opt.RestoreHeld
+	r.filter = sync.OnceValue(r.fingerprint)
 	r.pool = newSessions(w.Dialer, w.Keep, set.Connections)
 	r.listers = make(chan struct{}, runtime.GOMAXPROCS(0))
 	r.progress.Account = set.Account

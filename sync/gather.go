@@ -77,8 +77,8 @@ func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 	})
 }
 
-// filter fingerprints the settings under which marks are taken: with others, what was left out may be in.
-func (r *run) filter() string {
+// fingerprint is that of the settings under which marks are taken: with others, what was left out may be in.
+func (r *run) fingerprint() string {
 	s := r.set
 	var since int64
 	if s.Since != nil {
