@@ -93,13 +93,13 @@ func (m memory) close() {
 
 func (m memory) play(h sim.History) sim.Outcome { return h.Play(m.held) }
 
-// again plays every tenth history once more, and every fiftieth with the state in a file: it must take the same steps.
+// again plays every tenth history once more, and every hundredth with the state in a file: it must take the same steps.
 func (m memory) again(h sim.History, out sim.Outcome) sim.Outcome {
 	if h.Seed%10 > 0 || out.Broken != "" {
 		return out
 	}
 	where := m.held
-	if h.Seed%50 == 0 {
+	if h.Seed%100 == 0 {
 		where = m.file
 	}
 	second := h.Play(where)
