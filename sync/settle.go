@@ -342,21 +342,19 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
+	var pending mail.UIDSet
 	if len(left) == 1 && left[0].Size == m.Size {
 		// Copied but not removed: the second half of the move.
-		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(in.Message.UID))
-		if err != nil {
+		if pending, err = s.Expunge(ctx, box, mail.NewUIDSet(in.Message.UID)); err != nil {
 			return err
-		}
-		if !pending.IsEmpty() {
-			if err := r.update(ctx, func(tx *state.Tx) error { return parkPending(tx, from.ID, pending) }); err != nil {
-				return err
-			}
 		}
 	}
 	r.log.Info("a move without an answer had happened", "folder", f.name, "uid", m.UID)
 	return r.update(ctx, func(tx *state.Tx) error {
 		if err := finishMove(tx, in, m.UID); err != nil {
+			return err
+		}
+		if err := parkPending(tx, from.ID, pending); err != nil { // once the row has left the folder: the original gets one of its own
 			return err
 		}
 		return tx.DeleteIntent(in.ID)
