@@ -97,6 +97,8 @@ type run struct {
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
+	unanswered bool // the planner asked in this pass for a message that could not be read
+
 	started time.Time
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
 	// operations of a dry run; nil otherwise.
@@ -186,7 +188,7 @@ func newRun(set Settings, w World, opt Options) *run {
 // all is the run itself: passes until nothing is left to look at.
 func (r *run) all(ctx context.Context) error {
 	for pass := 1; ; pass++ {
-		r.again, r.passes = false, pass
+		r.again, r.unanswered, r.passes = false, false, pass
 		if err := r.pass(ctx); err != nil {
 			if pass == 1 || !r.cameTooSoon(err) {
 				return err

@@ -158,13 +158,13 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 				c, info, err := r.md.Survey(ctx, r.byName[q.Folder].local.Name, q.Name)
 				switch {
 				case errors.Is(err, maildir.ErrNotFound):
-					m.Unknowable = true
+					m.Unknowable, r.unanswered = true, true
 					r.soil(r.byName[q.Folder])
 				case err != nil:
 					if ctx.Err() != nil {
 						return context.Cause(ctx)
 					}
-					m.Unknowable = true
+					m.Unknowable, r.unanswered = true, true
 					r.fail(q.Folder, fmt.Errorf("reading message file %s: %w", q.Name, err))
 				default:
 					m.Content, m.FileSize, m.Inode = &c, info.Size, info.Inode
@@ -201,7 +201,7 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 				c, ok := found[u]
 				switch {
 				case !ok, a.whole && c.Size == 0 && m.Size > 0: // half an answer says nothing
-					m.Unknowable = true
+					m.Unknowable, r.unanswered = true, true
 					r.soil(f)
 				case a.whole:
 					m.Digest = &c.Digest

@@ -150,9 +150,12 @@ func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 }
 
 // dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was
-// before, which would then be there twice. Often it can be read a moment later; what can't be then either is waited for no more.
+// before, which would then be there twice. What can't be read is not set apart yet either, because that forgets what both sides had agreed
+// on. Often it can be read a moment later; what can't be then either is waited for no more.
 func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
-	isUnreadable := func(op plan.Op) bool { return op.Kind == plan.Park && op.Row == 0 && op.Why.Retried() }
+	isUnreadable := func(op plan.Op) bool {
+		return op.Kind == plan.Park && op.Why.Retried() && (op.Row == 0 || r.isAgreed(op.Row))
+	}
 	isNew := func(op plan.Op) bool {
 		switch op.Kind {
 		case plan.Upload, plan.Download, plan.Pairing:
@@ -162,12 +165,26 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 		}
 		return false
 	}
-	if r.passes > 1 || !slices.ContainsFunc(p.Ops, isNew) || r.unread(ctx) == "" && !slices.ContainsFunc(p.Ops, isUnreadable) {
+	waits := func(op plan.Op) bool { return isNew(op) || isUnreadable(op) }
+	if r.passes > 1 || !slices.ContainsFunc(p.Ops, waits) {
 		return
 	}
-	r.log.Debug("something can't be read: new messages wait for another look")
+	if !r.unanswered && !slices.ContainsFunc(p.Ops, isUnreadable) && r.unread(ctx) == "" {
+		return
+	}
+	r.log.Debug("something can't be read: it waits for another look, and so do new messages")
 	r.again = true
-	r.postpone(p, isNew)
+	r.postpone(p, waits)
+}
+
+// isAgreed reports whether a row's message was on both sides.
+func (r *run) isAgreed(row int64) bool {
+	for _, f := range r.folders {
+		if p := f.pairs[row]; p != nil {
+			return p.Why == plan.Agreed
+		}
+	}
+	return false
 }
 
 // endLateMoves finds messages that left a mailbox after that was read, and came to another one before that was: they were delivered as
