@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,14 +29,8 @@ func (s *Store) CreateFolder(f mail.FolderName) error {
 }
 
 func (s *Store) createFolder(d folderDir) error {
-	var changed []string
-	note := func(dir string) {
-		if !slices.Contains(changed, dir) {
-			changed = append(changed, dir)
-		}
-	}
 	if d.path != "." {
-		if err := s.mkdirAll(d.path, note); err != nil {
+		if err := s.mkdirAll(d.path, func(string) {}); err != nil {
 			return err
 		}
 		if err := s.checkSpelling(d.path); err != nil {
@@ -47,21 +42,53 @@ func (s *Store) createFolder(d folderDir) error {
 			if err := f.Close(); err != nil {
 				return err
 			}
-			note(d.path)
 		} else if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
 	for _, sub := range subdirs {
-		if err := s.fs.Mkdir(d.sub(sub), 0o700); err == nil {
-			note(d.path)
-		} else if !errors.Is(err, fs.ErrExist) {
+		if err := s.fs.Mkdir(d.sub(sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	// From the inside out: a name is durable only after what it names.
-	slices.Reverse(changed)
-	return s.syncDirs(changed...)
+	// What was there already may have been made by an attempt that failed before it was durable.
+	return s.syncDirs(upwards(d.path)...)
+}
+
+// upwards are a directory and all above it, from the inside out: a name is durable only after what it names.
+func upwards(dir string) (all []string) {
+	for ; dir != "."; dir = path.Dir(dir) {
+		all = append(all, dir)
+	}
+	return append(all, ".")
+}
+
+// SyncFolders makes folders themselves durable, whoever made them, not what is in them. One that is gone is passed over.
+func (s *Store) SyncFolders(folders []mail.FolderName) error {
+	var dirs []string
+	known := map[string]bool{}
+	for _, f := range folders {
+		d, err := s.locate(f)
+		if err != nil {
+			return err
+		}
+		for _, dir := range upwards(d.path) {
+			if !known[dir] {
+				known[dir] = true
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	slices.SortStableFunc(dirs, func(a, b string) int { return cmp.Compare(strings.Count(b, "/"), strings.Count(a, "/")) })
+	if i := slices.Index(dirs, "."); i >= 0 {
+		dirs = append(slices.Delete(dirs, i, i+1), ".")
+	}
+	for _, dir := range dirs {
+		if err := ignoreMissing(s.syncDir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errSpelling = errors.New("the file system takes its name for the same as another's, which differs in case or in composed letters only")
@@ -133,9 +160,8 @@ func (s *Store) renameFolder(from, to mail.FolderName) error {
 	} else if !info.Mode.IsDir() {
 		return errLink
 	}
-	var made []string
 	if parent := path.Dir(dst.path); parent != "." {
-		if err := s.mkdirAll(parent, func(dir string) { made = append(made, dir) }); err != nil {
+		if err := s.mkdirAll(parent, func(string) {}); err != nil {
 			return err
 		}
 		if err := s.checkSpelling(parent); err != nil {
@@ -145,8 +171,7 @@ func (s *Store) renameFolder(from, to mail.FolderName) error {
 	if err := s.renameDir(src.path, dst.path); err != nil {
 		return err
 	}
-	slices.Reverse(made)
-	return s.syncDirs(slices.Concat([]string{path.Dir(dst.path)}, made, []string{path.Dir(src.path)})...)
+	return s.syncDirs(append(upwards(path.Dir(dst.path)), path.Dir(src.path))...)
 }
 
 // renameDir renames a directory. An empty directory in the way, left of a folder that is gone, gives way.

@@ -138,18 +138,32 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 	return r.makeFolders(ctx, t)
 }
 
-// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about.
+// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about. Whoever
+// made a new one, it is durable before anybody can take it for agreed: that it is missing would look like a deletion later.
 func (r *run) completeFolders() {
+	if r.opt.DryRun {
+		return
+	}
+	var names []mail.FolderName
+	var fresh []*folder
 	for _, f := range r.folders {
-		if f.local == nil || !f.local.Incomplete || f.base.OnDisk || r.opt.DryRun {
-			continue
+		switch {
+		case f.local == nil || f.base.OnDisk && !f.lostLocal:
+		case f.local.Incomplete && !f.base.OnDisk:
+			if err := r.md.CreateFolder(f.name); err != nil {
+				r.failFolder(f, err)
+				continue
+			}
+			r.soil(f) // its mark is from before
+			r.lookAgain()
+		case !r.made[f.name]:
+			names, fresh = append(names, f.local.Name), append(fresh, f)
 		}
-		if err := r.md.CreateFolder(f.name); err != nil {
+	}
+	if err := r.md.SyncFolders(names); err != nil {
+		for _, f := range fresh {
 			r.failFolder(f, err)
-			continue
 		}
-		r.soil(f) // its mark is from before
-		r.lookAgain()
 	}
 }
 

@@ -121,7 +121,7 @@ type step struct {
 	changes bool
 }
 
-func (s step) text() string { return strings.TrimSpace(s.op + " " + s.what + " " + s.uids) }
+func (s step) String() string { return strings.TrimSpace(s.op + " " + s.what + " " + s.uids) }
 
 var errDead = errors.New("the process is dead (test)")
 
@@ -151,7 +151,7 @@ func (g *gate) pass(s step) Kind {
 	if f == nil || g.n < f.At || g.hit != "" || !f.Kind.fits(s.source, s.op, s.changes) {
 		return -1
 	}
-	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.text(), f.Kind)
+	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.String(), f.Kind)
 	g.unreadable = f.Kind == IOError && !s.changes
 	switch f.Kind {
 	case Dies, PowerFails:
