@@ -241,7 +241,9 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		}
 		f.sends = slices.DeleteFunc(open, func(in *state.Intent) bool { return !in.Settled || in.Sends <= 1 })
 		for uid := range cand.free {
-			f.innocent.Add(uid)
+			if !cand.unread[uid] {
+				f.innocent.Add(uid)
+			}
 		}
 		return nil
 	})
@@ -408,6 +410,7 @@ type candidates struct {
 	free    map[mail.UID]remote.Message
 	order   []mail.UID
 	content map[mail.UID]mail.Content
+	unread  map[mail.UID]bool // the server did not give them
 }
 
 func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box remote.Box, from mail.UID) (*candidates, error) {
@@ -417,7 +420,7 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 	if err != nil {
 		return nil, err
 	}
-	c := &candidates{r: r, s: s, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}}
+	c := &candidates{r: r, s: s, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}, unread: map[mail.UID]bool{}}
 	var uids mail.UIDSet
 	for _, m := range ms {
 		uids.Add(m.UID)
@@ -530,6 +533,7 @@ func (c *candidates) find(ctx context.Context, in *state.Intent, fits func(remot
 				return m, false, err
 			}
 			if content, ok = bodies[uid]; !ok {
+				c.unread[uid] = true
 				continue
 			}
 			c.content[uid] = content
