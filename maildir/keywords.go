@@ -130,6 +130,8 @@ func (k *keywords) with(i int, keyword string) *keywords {
 type keywordStore struct {
 	s     *Store
 	write sync.Mutex // one addition at a time
+	// durable are the directories whose file was made durable.
+	durable map[string]bool
 
 	mu     sync.Mutex
 	cached map[string]cachedKeywords // by directory; no file that was too young when it was read
@@ -231,13 +233,49 @@ func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, *keywords, error)
 	}
 	letters, missing := k.letters(f)
 	if len(missing) == 0 {
-		return letters, k, nil
+		if f.HasKeywords() {
+			err = s.keywords.keep(d)
+		}
+		return letters, k, err
 	}
 	if k, err = s.keywords.add(d, missing); err != nil {
 		return "", nil, err
 	}
 	letters, _ = k.letters(f)
 	return letters, k, nil
+}
+
+// keep makes the folder's file durable, once: a run that was killed, or a mail program, may have put it there just before. Letters
+// that outlive it mean nothing any more.
+func (ks *keywordStore) keep(d folderDir) error {
+	ks.write.Lock()
+	defer ks.write.Unlock()
+	if ks.durable[d.path] {
+		return nil
+	}
+	f, err := ks.s.fs.Open(d.sub(keywordsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = ks.s.syncDirs(d.path)
+	}
+	if err != nil {
+		return fmt.Errorf("making the keywords of %s durable: %w", d.name, err)
+	}
+	ks.kept(d)
+	return nil
+}
+
+// kept notes that a folder's file is durable. ks.write is held.
+func (ks *keywordStore) kept(d folderDir) {
+	if ks.durable == nil {
+		ks.durable = map[string]bool{}
+	}
+	ks.durable[d.path] = true
 }
 
 // add gives letters to keywords as far as there are any, durably.
@@ -310,7 +348,11 @@ func (ks *keywordStore) extend(d folderDir, lock File, names []string, used lett
 	if err := ks.s.fs.Rename(d.sub(keywordsLock), d.sub(keywordsFile)); err != nil {
 		return nil, err
 	}
-	return added, ks.s.syncDirs(d.path)
+	if err := ks.s.syncDirs(d.path); err != nil {
+		return nil, err
+	}
+	ks.kept(d)
+	return added, nil
 }
 
 // choose finds a letter that is free here: best one that the keyword has in other folders, then
