@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -67,8 +68,18 @@ func (w *Watcher) publish(change func(*Status)) {
 	}
 }
 
+// hearsAll reports whether the server tells of all mailboxes.
+func (w *Watcher) hearsAll() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.status.Listening, "")
+}
+
 // hears takes which mailboxes the server tells of.
-func (w *Watcher) hears(mailboxes []string) { w.publish(func(s *Status) { s.Listening = mailboxes }) }
+func (w *Watcher) hears(mailboxes []string) {
+	w.publish(func(s *Status) { s.Listening = mailboxes })
+	w.notice() // how often is polled depends on it
+}
 
 // ran takes the outcome of a run.
 func (s *Status) ran(now time.Time, res *mailsync.Result, p *pace) {

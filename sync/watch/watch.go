@@ -127,6 +127,10 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
+// toldPoll is how often an account is looked at of which the server tells everything. It says anew that it does every few minutes, and
+// then there is a look too.
+const toldPoll = 30 * time.Minute
+
 func (w *Watcher) watchMaildir() localEvents {
 	events, err := w.doors.events(w.acc.Settings.Root, w.acc.Settings.Layout)
 	if err != nil {
@@ -147,6 +151,10 @@ func (w *Watcher) turn(ctx context.Context, events localEvents) {
 	var local <-chan maildir.Notice
 	if events != nil {
 		local = events.C()
+	}
+	w.pace.poll = w.acc.Poll
+	if w.hearsAll() {
+		w.pace.poll = max(w.acc.Poll, toldPoll)
 	}
 	var run <-chan time.Time
 	if at, ok := w.pace.next(); ok {
