@@ -131,7 +131,7 @@ func (w *watching) end() {
 // patience bounds every wait.
 const patience = 2 * time.Minute
 
-// until waits until something holds, looking all the time, as precisely as that goes.
+// until waits until something holds, looking every half a millisecond.
 func until(what string, holds func() (bool, error)) error {
 	for end := time.Now().Add(patience); ; {
 		ok, err := holds()
@@ -141,7 +141,7 @@ func until(what string, holds func() (bool, error)) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("waited in vain for %s", what)
 		}
-		time.Sleep(100 * time.Microsecond)
+		time.Sleep(500 * time.Microsecond)
 	}
 }
 
