@@ -302,3 +302,31 @@ func TestWatchedTogether(t *testing.T) {
 	w.interrupt()
 	r.settle("all were at work", none)
 }
+
+// TestWatchGuard: a folder that is emptied in slices is held back as a whole.
+func TestWatchGuard(t *testing.T) {
+	t.Parallel()
+	a := dovecot(t)
+	var subjects []string
+	for i := range 60 {
+		subjects = append(subjects, fmt.Sprintf("m%02d", i))
+	}
+	a.send("INBOX", flags(`\Seen`), subjects...)
+	a.watch()
+	eventually(t, "the first sync", func() bool { return len(a.files("INBOX")) == 60 })
+	eventually(t, "it is done", func() bool { s := a.watchState(); return s != nil && s.State == "waiting" })
+	for slice := range slices.Chunk(a.files("INBOX")[:55], 20) {
+		for _, f := range slice {
+			a.check(os.Remove(f.Path))
+		}
+		time.Sleep(150 * time.Millisecond)
+	}
+	eventually(t, "the deletions are held back", func() bool { return a.status()["INBOX"].HeldBack == 55 })
+	if server, _ := a.subjects("INBOX"); len(server) != 60 {
+		t.Errorf("%d messages are left on the server", len(server))
+	}
+	if r := a.sync(0, "--restore-held"); r.HeldBack != 0 {
+		t.Errorf("after bringing them back: %v", r.Outcome)
+	}
+	a.holds("INBOX", subjects...)
+}

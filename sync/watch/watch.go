@@ -50,6 +50,7 @@ type Watcher struct {
 	marks   map[string]remote.Status
 	recent  []string // mailboxes, the one that changed last first
 	removed []removed
+	emptied int // messages that were removed from the Maildir since the last run
 	// deafSince is when a connection that would have listened was not let in, zero if that was long ago or never.
 	deafSince time.Time
 
@@ -191,12 +192,14 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 		return
 	}
 	now := time.Now()
+	w.emptied += n.Removed
 	if w.pace.due.IsZero() {
 		quiet, err := w.doors.localQuiet(ctx, w.acc.Settings, w.acc.World)
 		if err != nil {
 			w.log.Debug("looking whether the Maildir changed", "error", err) // the run says it
 		}
 		if quiet {
+			w.emptied = 0
 			return
 		}
 	}
@@ -204,7 +207,11 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 	if w.acc.Settings.Policy.Maildrop && !n.All {
 		return // nothing but a deletion concerns the server, which is not signed in to for each message that is read
 	}
-	w.pace.changed(now, settleLocal)
+	if w.emptied > fewRemoved {
+		w.pace.changed(now, settleRemoved)
+	} else {
+		w.pace.changed(now, settleLocal)
+	}
 	if n.All {
 		w.pace.mended() // the disk may be mounted again
 	}
@@ -294,7 +301,7 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	partly := len(opt.Targets) > 0 && !slices.Equal(opt.Targets, w.acc.Targets)
 	pending := *w.pace
 	w.pace.began()
-	w.began = time.Now()
+	w.began, w.emptied = time.Now(), 0
 	var before Status
 	w.publish(func(s *Status) { before, s.State, s.NextTry = *s, Syncing, time.Time{} })
 	opt.Patient = true

@@ -144,6 +144,30 @@ func TestWatchGathersABurst(t *testing.T) {
 	})
 }
 
+// TestWatchWaitsForAllRemovals: what empties a folder in slices is seen by the guard as one, whatever the server tells meanwhile.
+func TestWatchWaitsForAllRemovals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{caps: remote.Capabilities{Notify: true}}
+		r := newRig(t, s, nil)
+		defer r.end()
+		time.Sleep(time.Second)
+		r.ran()
+		r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: fewRemoved}
+		r.want(1, settleLocal, "a few messages removed")
+		for range 50 {
+			r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: 100}
+			s.tell(remote.Notice{Folders: true})
+			time.Sleep(120 * time.Millisecond)
+		}
+		if n := r.ran(); n != 0 {
+			t.Errorf("%d runs began while messages were being removed", n)
+		}
+		r.want(1, settleRemoved, "when no more are")
+		r.touch()
+		r.want(1, settleLocal, "a change after that")
+	})
+}
+
 func TestWatchServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeServer{caps: remote.Capabilities{Notify: true}}
