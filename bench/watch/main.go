@@ -31,6 +31,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.changes, "changes", 1000, "how many changes are made on each side")
 	flag.DurationVar(&o.distance, "distance", 100*time.Millisecond, "the round trip of the second measurement of changes; 0 leaves it out")
+	flag.BoolVar(&o.near, "near", true, "measure changes on loopback")
 	flag.DurationVar(&o.idle, "idle", 0, "how long to watch an account in which nothing happens")
 	flag.IntVar(&o.folders, "folders", 100, "of the idle account")
 	flag.IntVar(&o.messages, "messages", 1000, "in each of its folders")
@@ -45,6 +46,7 @@ func main() {
 type options struct {
 	changes, folders, messages int
 	distance, idle             time.Duration
+	near                       bool
 	program                    string
 }
 
@@ -72,14 +74,16 @@ func measure(o options) (err error) {
 	defer server.Stop()
 	fmt.Printf("Dovecot %s, %s, %d processors\n", server.Version, runtime.Version(), runtime.NumCPU())
 	if o.changes > 0 {
-		for _, rtt := range []time.Duration{0, o.distance} {
-			if rtt == 0 || o.distance > 0 {
-				if err := changes(o, server, filepath.Join(dir, "at"+rtt.String()), rtt); err != nil {
-					return err
-				}
-			}
-			if o.distance == 0 {
-				break
+		var trips []time.Duration
+		if o.near {
+			trips = append(trips, 0)
+		}
+		if o.distance > 0 {
+			trips = append(trips, o.distance)
+		}
+		for _, rtt := range trips {
+			if err := changes(o, server, filepath.Join(dir, "at"+rtt.String()), rtt); err != nil {
+				return err
 			}
 		}
 	}

@@ -118,16 +118,17 @@ func (w *wait) forOne(ctx context.Context) error {
 }
 
 // forAll waits for changes of all mailboxes. Each round asks anew: that makes Dovecot 2.3 open its index anew, of which it may be watching
-// a file that was replaced, see refreshAfter.
+// a file that was replaced, see refreshAfter. It must be told to forget what it was asked before: else every second time it
+// watches nothing, and looks by itself every half minute.
 func (w *wait) forAll(ctx context.Context) error {
 	const events = "(MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)"
 	w.s.waiting = w
 	for ctx.Err() == nil {
-		c := newCommand(w.op, "NOTIFY SET (personal "+events+")")
-		if err := w.run(ctx, append(w.s.leave(), c)...); err != nil {
+		forget, ask := newCommand(w.op, "NOTIFY NONE"), newCommand(w.op, "NOTIFY SET (personal "+events+")")
+		if err := w.run(ctx, append(w.s.leave(), forget, ask)...); err != nil {
 			return err
 		}
-		if err := c.refused(); err != nil {
+		if err := cmp.Or(forget.refused(), ask.refused()); err != nil {
 			return err
 		}
 		if err := w.round(ctx, true); err != nil {

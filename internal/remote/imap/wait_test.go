@@ -210,12 +210,19 @@ func TestADeadServerIsFound(t *testing.T) {
 	}
 }
 
+// asked plays that the client asks to be told of everything.
+func (p *script) asked() {
+	p.expect("NOTIFY NONE")
+	p.say("$1 OK done")
+	p.expect(notifySet)
+}
+
 // beginWaiting plays all up to the IDLE.
 func (p *script) beginWaiting(mailbox string) {
 	if mailbox != "" {
 		p.watched(1, 10)
 	} else {
-		p.expect(notifySet)
+		p.asked()
 		p.say("$1 OK done")
 	}
 	p.idles()
@@ -259,11 +266,11 @@ func TestWaitingThatFails(t *testing.T) {
 			p.say("$1 NO not today")
 		}, remote.Refused, nil, "not today"},
 		{"NOTIFY refused", "", func(p *script) {
-			p.expect(notifySet)
+			p.asked()
 			p.say("$1 NO [BADEVENT MailboxName] no")
 		}, remote.Refused, nil, "BADEVENT"},
 		{"IDLE refused after NOTIFY", "", func(p *script) {
-			p.expect(notifySet)
+			p.asked()
 			p.say("$1 OK")
 			p.expect("IDLE")
 			p.say("$1 BAD which mailbox")
@@ -332,15 +339,15 @@ func TestNotify(t *testing.T) {
 		told := make(chan []string)
 		s := preauth(t, notifyCaps, Config{}, func(p *script) {
 			p.openBox7()
-			p.expect("UNSELECT", notifySet)
-			p.say("$1 OK", "* STATUS a (MESSAGES 4 HIGHESTMODSEQ 9)", "$2 OK")
+			p.expect("UNSELECT", "NOTIFY NONE", notifySet)
+			p.say("$1 OK", "$2 OK", "* STATUS a (MESSAGES 4 HIGHESTMODSEQ 9)", "$3 OK")
 			p.idles()
 			for lines := range told {
 				p.raw(strings.Join(lines, "\r\n") + "\r\n")
 			}
 			p.line() // after the overflow
 			p.say("$1 OK")
-			p.expect(notifySet)
+			p.asked()
 			p.say("$1 OK")
 			p.idles()
 			p.done()
