@@ -55,7 +55,7 @@ allocations:
 histories: export TMPDIR := $(shell [ -w /dev/shm ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
 histories:
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./internal/testenv/sim ./internal/testenv/hostile
-	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'TestHistories|TestInterrupted|TestMeanwhile|TestPowerLoss' ./sync
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'TestHistories|TestInterrupted|TestMeanwhile|TestPowerLoss|TestBudgetOfAllPortions' ./sync
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 25m ./...

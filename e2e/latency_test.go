@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -9,26 +10,18 @@ import (
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
 )
 
-// TestMeasureWatch prints how long a change takes from one side to the other, on each server, for SATCHEL_LATENCY changes each way.
-// bench/watch does it on Dovecot alone, at a distance too.
-func TestMeasureWatch(t *testing.T) {
-	n := amount(t, "SATCHEL_LATENCY", 0)
-	if n == 0 {
-		t.Skip("SATCHEL_LATENCY says how many changes are to be measured")
-	}
+// BenchmarkWatch measures how long a change takes from one side to the other on each server: go test ./e2e -run '^$' -bench Watch -benchtime
+// 60x. bench/watch does it on Dovecot alone, at a distance too.
+func BenchmarkWatch(b *testing.B) {
 	for _, s := range []struct {
 		name  string
-		start func() *servers.Server
-	}{
-		{"Dovecot", func() *servers.Server { return servers.Dovecot(t, servers.Options{}) }},
-		{"Cyrus", func() *servers.Server { return servers.Cyrus(t, servers.Options{}) }},
-		{"Courier", func() *servers.Server { return servers.Courier(t, servers.Options{}) }},
-	} {
-		t.Run(s.name, func(t *testing.T) { measureWatch(t, newAccount(t, s.start()), n) })
+		start func(testing.TB, servers.Options) *servers.Server
+	}{{"Dovecot", servers.Dovecot}, {"Cyrus", servers.Cyrus}, {"Courier", servers.Courier}} {
+		b.Run(s.name, func(b *testing.B) { measureWatch(b, newAccount(b, s.start(b, servers.Options{}))) })
 	}
 }
 
-func measureWatch(t *testing.T, a *account, n int) {
+func measureWatch(b *testing.B, a *account) {
 	bin, err := quickProgram()
 	a.check(err)
 	a.Program = bin
@@ -37,51 +30,51 @@ func measureWatch(t *testing.T, a *account, n int) {
 	}
 	a.send("INBOX", flags(), "first")
 	w := a.watch()
-	eventually(t, "the first sync", func() bool { return a.has("INBOX", "first") })
-	eventually(t, "the server tells of changes", func() bool { s := a.watchState(); return s != nil && s.State == "waiting" && s.Listening != "poll" })
+	eventually(b, "the first sync", func() bool { return a.has("INBOX", "first") })
+	eventually(b, "the server tells of changes", func() bool { s := a.watchState(); return s != nil && s.State == "waiting" && s.Listening != "poll" })
 	count := func() int {
-		entries, err := os.ReadDir(a.dir("INBOX") + "/new")
+		entries, err := os.ReadDir(filepath.Join(a.dir("INBOX"), "new"))
 		a.check(err)
 		return len(entries)
 	}
 	var there, back []time.Duration
-	for range n {
+	for range b.N {
 		before := count()
 		a.send("INBOX", flags(), "more")
-		at := time.Now()
-		for count() == before {
-			if time.Since(at) > 2*time.Minute {
-				t.Fatal("a message did not come")
-			}
-			time.Sleep(100 * time.Microsecond)
-		}
-		there = append(there, time.Since(at))
-		time.Sleep(100 * time.Millisecond) // each change by itself
+		there = append(there, until(b, func() bool { return count() > before }))
 	}
 	c := a.client()
-	for _, f := range a.files("INBOX")[:min(n, count())] {
-		seen := func() (n int) {
-			for _, m := range c.Index("INBOX") {
-				if letters(m.Flags) == "S" {
-					n++
-				}
-			}
-			return n
-		}
-		before := seen()
-		a.check(os.Rename(f.Path, a.dir("INBOX")+"/cur/"+f.Base+":2,S"))
-		at := time.Now()
-		for seen() == before {
-			if time.Since(at) > 2*time.Minute {
-				t.Fatal("a flag did not come")
+	seen := func() (n int) {
+		for _, m := range c.Index("INBOX") {
+			if letters(m.Flags) == "S" {
+				n++
 			}
 		}
-		back = append(back, time.Since(at))
-		time.Sleep(100 * time.Millisecond)
+		return n
 	}
-	for what, all := range map[string][]time.Duration{"server to Maildir": there, "Maildir to server": back} {
+	for _, f := range a.files("INBOX")[:b.N] {
+		before := seen()
+		a.check(os.Rename(f.Path, filepath.Join(a.dir("INBOX"), "cur", f.Base+":2,S")))
+		back = append(back, until(b, func() bool { return seen() > before }))
+	}
+	for what, all := range map[string][]time.Duration{"to-maildir": there, "to-server": back} {
 		slices.Sort(all)
-		t.Logf("%s, %d times: median %v, 99th percentile %v, most %v", what, len(all), all[len(all)/2], all[len(all)*99/100], all[len(all)-1])
+		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, what+"-median-ms")
+		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, what+"-p99-ms")
 	}
 	w.interrupt()
+}
+
+// until returns how long it took until something held, and then waits a little, so that each change is by itself.
+func until(b *testing.B, holds func() bool) time.Duration {
+	from := time.Now()
+	for !holds() {
+		if time.Since(from) > watchPatience {
+			b.Fatal("a change did not come")
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	took := time.Since(from)
+	time.Sleep(100 * time.Millisecond)
+	return took
 }

@@ -100,7 +100,7 @@ type watchState struct {
 	Mailboxes               []string
 }
 
-// watched returns how the watch on the account is, nil if there is none.
+// watchState returns how the watch on the account is, nil if there is none.
 func (a *account) watchState() *watchState {
 	a.t.Helper()
 	o := a.run("status", "--json")

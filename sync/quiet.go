@@ -10,8 +10,8 @@ import (
 )
 
 // LocalQuiet reports whether the Maildir is as the last run left it: what the file system told of was that run's own doing. It goes by
-// the times of the directories and reads none of them; where they don't tell, and
-// while there are folders that the state does not know, it is false.
+// the times of the directories and reads none of them; where they don't tell, and while there are folders that the state does not
+// know, it is false.
 func LocalQuiet(ctx context.Context, set Settings, w World) (bool, error) {
 	r := newRun(set, w, Options{DryRun: true})
 	if err := r.openReading(ctx); err != nil {

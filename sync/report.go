@@ -139,20 +139,14 @@ func (r *run) warn(format string, args ...any) {
 // follow adds what the run before did, which came no further for the state's damage.
 func (r *Result) follow(before *Result) {
 	r.Warnings = append(before.Warnings, r.Warnings...)
-	for _, side := range []struct{ to, from *Count }{{&r.ToMaildir, &before.ToMaildir}, {&r.ToServer, &before.ToServer}} {
-		side.to.New += side.from.New
-		side.to.Flags += side.from.Flags
-		side.to.Moved += side.from.Moved
-		side.to.Deleted += side.from.Deleted
-	}
+	r.ToMaildir.Add(before.ToMaildir)
+	r.ToServer.Add(before.ToServer)
 	for _, side := range []struct{ to, from *FolderCount }{{&r.MaildirFolders, &before.MaildirFolders}, {&r.ServerFolders, &before.ServerFolders}} {
 		side.to.Created += side.from.Created
 		side.to.Renamed += side.from.Renamed
 		side.to.Deleted += side.from.Deleted
 	}
-	r.Traffic.BytesIn += before.Traffic.BytesIn
-	r.Traffic.BytesOut += before.Traffic.BytesOut
-	r.Traffic.RoundTrips += before.Traffic.RoundTrips
+	r.Traffic = r.Traffic.Plus(before.Traffic)
 	r.Duration += before.Duration
 }
 

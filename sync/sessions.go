@@ -143,10 +143,7 @@ func (p *sessions) drop(s remote.Session) {
 
 // release keeps the counts of a session that is no longer ours. The caller holds mu.
 func (p *sessions) release(s remote.Session) {
-	t := s.Traffic()
-	p.traffic.BytesIn += t.BytesIn
-	p.traffic.BytesOut += t.BytesOut
-	p.traffic.RoundTrips += t.RoundTrips
+	p.traffic = p.traffic.Plus(s.Traffic())
 	p.opened--
 }
 

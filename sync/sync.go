@@ -99,6 +99,14 @@ type Progress struct {
 // Count are the changes made on one side.
 type Count struct{ New, Flags, Moved, Deleted int }
 
+// Add counts the changes of other too.
+func (c *Count) Add(other Count) {
+	c.New += other.New
+	c.Flags += other.Flags
+	c.Moved += other.Moved
+	c.Deleted += other.Deleted
+}
+
 // FolderCount are the folders that were made, renamed and removed on one side.
 type FolderCount struct{ Created, Renamed, Deleted int }
 

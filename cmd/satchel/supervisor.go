@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/satchel-mail/satchel/sync/watch"
 )
 
 // supervisor tells systemd how a watch is, if systemd started it (sd_notify(3)).
@@ -54,17 +52,14 @@ func (s supervisor) attend(ctx context.Context, watchers []*watching) {
 		return
 	}
 	for said := ""; ; {
-		waiting, trouble := 0, 0
+		trouble := 0
 		for _, w := range watchers {
-			switch w.Status().State { // which waits for a watcher that hangs
-			case watch.Retrying, watch.Refused:
+			if w.Status().Trouble() { // which waits for a watcher that hangs
 				trouble++
-			default:
-				waiting++
 			}
 		}
 		lines := []string{daemon.SdNotifyWatchdog}
-		if now := fmt.Sprintf("STATUS=%s watched, %d in trouble", count(waiting+trouble, "account", "accounts"), trouble); now != said {
+		if now := fmt.Sprintf("STATUS=%s watched, %d in trouble", count(len(watchers), "account", "accounts"), trouble); now != said {
 			lines, said = append(lines, now), now
 		}
 		s.tell(lines...)

@@ -154,7 +154,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	}
 	if err != nil {
 		for _, l := range sockets {
-			closeAll(l)
+			closeSocket(l)
 		}
 		return err
 	}
@@ -194,7 +194,8 @@ func (r *round) listen(w *watching) (net.Listener, error) {
 	return l, err
 }
 
-func closeAll(l net.Listener) {
+// closeSocket closes one, if it could be made.
+func closeSocket(l net.Listener) {
 	if l != nil {
 		_ = l.Close()
 	}
@@ -224,7 +225,7 @@ func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
 		case <-ctx.Done():
 		}
 	}
-	closeAll(l)
+	closeSocket(l)
 }
 
 // prepare makes the account's watcher.
@@ -297,12 +298,15 @@ func (r *round) answer(ctx context.Context, w *watching, req control.Request, re
 func (r *round) answerSync(ctx context.Context, w *watching, req control.Request, reply func(control.Reply)) int {
 	targets, ok := targetsWithin(req.Targets, w.targets)
 	if !ok {
-		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the running watch was started for %s only\n", w.Name, folderNames(w.targets))})
+		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the running watch was started for %s only; name these, or start it for the whole account\n", w.Name, folderNames(w.targets))})
 		return exitLocked
 	}
 	res, err := w.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
-	if err != nil { // nothing else ends it
-		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the watch on this account ended meanwhile, or read its configuration again; run again\n", w.Name)})
+	if errors.Is(err, context.Canceled) { // whoever asked is gone, or the watch ends
+		err = watch.ErrEnded
+	}
+	if err != nil {
+		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: %v\n", w.Name, err)})
 		return exitFailed
 	}
 	asker := r.a.on(writer(func(s string) { reply(control.Reply{Out: s}) }), writer(func(s string) { reply(control.Reply{Err: s}) }))

@@ -146,7 +146,7 @@ func (r *round) serveMetrics(ctx context.Context) (stop func(), err error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", r.cfg.Watch.Metrics)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("watch.metrics: %w", err)}
+		return nil, &usageError{fmt.Errorf("watch.metrics: %w; choose an address of this machine and a port that nobody uses", err)}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {

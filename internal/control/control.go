@@ -166,9 +166,8 @@ func serveLooking(ctx context.Context, l net.Listener, every time.Duration, answ
 func serve(ctx context.Context, c net.Conn, answer func(context.Context, Request, func(Reply)) int) {
 	defer c.Close()
 	var req Request
-	in := bufio.NewReader(c)
 	_ = c.SetReadDeadline(time.Now().Add(askWithin))
-	if err := read(in, &req); err != nil {
+	if in := lines(c); !in.Scan() || json.Unmarshal(in.Bytes(), &req) != nil {
 		return // who can't say what is wanted gets nothing
 	}
 	ctx, gone := context.WithCancel(ctx)
@@ -176,7 +175,7 @@ func serve(ctx context.Context, c net.Conn, answer func(context.Context, Request
 	_ = c.SetReadDeadline(time.Time{})
 	go func() {
 		defer gone()
-		_, _ = io.Copy(io.Discard, in) // until the connection is closed, by either side
+		_, _ = io.Copy(io.Discard, c) // until the connection is closed, by either side
 	}()
 	enc := json.NewEncoder(c)
 	reply := func(r Reply) {
@@ -201,16 +200,17 @@ func Ask(ctx context.Context, path string, req Request, take func(Reply)) (exit 
 	if err := json.NewEncoder(c).Encode(req); err != nil {
 		return 0, ended(ctx)
 	}
-	for in := bufio.NewReader(c); ; {
+	for in := lines(c); in.Scan(); {
 		var r Reply
-		if err := read(in, &r); err != nil {
-			return 0, ended(ctx)
+		if err := json.Unmarshal(in.Bytes(), &r); err != nil {
+			break // it broke off
 		}
 		if r.Done {
 			return r.Exit, nil
 		}
 		take(r)
 	}
+	return 0, ended(ctx)
 }
 
 func ended(ctx context.Context) error {
@@ -220,23 +220,9 @@ func ended(ctx context.Context) error {
 	return ErrNobody
 }
 
-// read reads one line of JSON.
-func read(in *bufio.Reader, v any) error {
-	var line []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		if len(line)+len(part) > maxLine {
-			return errors.New("a line is too long")
-		}
-		line = append(line, part...)
-		switch {
-		case err == nil:
-			return json.Unmarshal(line, v)
-		case !errors.Is(err, bufio.ErrBufferFull):
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-	}
+// lines reads a line at a time, none longer than maxLine.
+func lines(r io.Reader) *bufio.Scanner {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, maxLine)
+	return in
 }

@@ -267,6 +267,16 @@ type Traffic struct {
 	RoundTrips int64
 }
 
+// Plus returns both together.
+func (t Traffic) Plus(other Traffic) Traffic {
+	return Traffic{t.BytesIn + other.BytesIn, t.BytesOut + other.BytesOut, t.RoundTrips + other.RoundTrips}
+}
+
+// Minus returns what came after other.
+func (t Traffic) Minus(other Traffic) Traffic {
+	return Traffic{t.BytesIn - other.BytesIn, t.BytesOut - other.BytesOut, t.RoundTrips - other.RoundTrips}
+}
+
 // Class says what an error means for what happens next.
 type Class int
 

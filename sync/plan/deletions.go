@@ -15,8 +15,8 @@ type deletion struct {
 	expunge bool
 }
 
-// smallDeletion is how many messages a guard by share always lets go.
-const smallDeletion = 10
+// SmallDeletion is how many messages a guard by share always lets go.
+const SmallDeletion = 10
 
 // remove wants a row's message removed on side, which is the only one that still has it.
 func (m *maker) remove(x *row, side Side, reason string) {
@@ -180,7 +180,7 @@ func (m *maker) guard(in Input) []bool {
 
 // tooMany reports whether n deletions out of total are more than the guard lets pass.
 func (g Guard) tooMany(n, total int) bool {
-	return g.ByShare && n > smallDeletion && float64(n) > g.Share*float64(total) || g.ByCount && n > g.Count
+	return g.ByShare && n > SmallDeletion && float64(n) > g.Share*float64(total) || g.ByCount && n > g.Count
 }
 
 // heldWhy keeps the first reason.
@@ -193,7 +193,7 @@ func (m *maker) heldWhy(g Guard, n, total int, where string, side Side) {
 		place = "in the Maildir"
 	}
 	limit := fmt.Sprintf("%d", g.Count)
-	if g.ByShare && n > smallDeletion && float64(n) > g.Share*float64(total) {
+	if g.ByShare && n > SmallDeletion && float64(n) > g.Share*float64(total) {
 		limit = fmt.Sprintf("%g%%", 100*g.Share)
 	}
 	m.plan.HeldWhy = fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, total, where, place, limit)

@@ -138,7 +138,7 @@ func (s *fakeSession) Wait(ctx context.Context, mailbox string, told func(remote
 func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeServer{}
-		k := &keeper{dialer: f, now: time.Now}
+		k := &keeper{dialer: f}
 		dial := func() remote.Session {
 			t.Helper()
 			s, err := k.Dial(t.Context())

@@ -13,21 +13,18 @@ const (
 	keepFor = 20 * time.Minute
 	// sureFor is how long a session is believed to be alive; later it is asked first.
 	sureFor = time.Minute
-	// checkWithin is how long that may take.
-	checkWithin = 10 * time.Second
 )
 
 // keeper hands the session of one run to the next, so that what happens now need not wait for signing in.
 type keeper struct {
 	dialer remote.Dialer
-	now    func() time.Time
 
 	mu   sync.Mutex
 	kept remote.Session // nil: none
 	used time.Time      // when it was kept
 }
 
-// checker is a session that can be asked whether it is alive.
+// checker is a session that can be asked whether it is alive, which it says within seconds.
 type checker interface {
 	Check(ctx context.Context) error
 }
@@ -35,7 +32,7 @@ type checker interface {
 // Dial implements remote.Dialer.
 func (k *keeper) Dial(ctx context.Context) (remote.Session, error) {
 	k.mu.Lock()
-	s, idle := k.kept, k.now().Sub(k.used)
+	s, idle := k.kept, time.Since(k.used)
 	k.kept = nil
 	k.mu.Unlock()
 	switch {
@@ -50,12 +47,7 @@ func (k *keeper) Dial(ctx context.Context) (remote.Session, error) {
 
 func alive(ctx context.Context, s remote.Session) bool {
 	c, ok := s.(checker)
-	if !ok {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
-	return c.Check(ctx) == nil
+	return ok && c.Check(ctx) == nil
 }
 
 // keep takes a session that is in order.
@@ -69,7 +61,7 @@ func (k *keeper) keep(s remote.Session) {
 		_ = s.Close()
 		return
 	}
-	k.kept, k.used = s, k.now()
+	k.kept, k.used = s, time.Now()
 }
 
 // drop ends the session that is kept.
@@ -90,6 +82,5 @@ type counted struct {
 
 // Traffic implements remote.Session.
 func (c *counted) Traffic() remote.Traffic {
-	t := c.Session.Traffic()
-	return remote.Traffic{BytesIn: t.BytesIn - c.before.BytesIn, BytesOut: t.BytesOut - c.before.BytesOut, RoundTrips: t.RoundTrips - c.before.RoundTrips}
+	return c.Session.Traffic().Minus(c.before)
 }

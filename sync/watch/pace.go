@@ -16,10 +16,9 @@ const (
 	settleLocal  = 25 * time.Millisecond
 	// settleMost bounds how long a run waits for that.
 	settleMost = 3 * time.Second
-	// settleRemoved is settleLocal once more than fewRemoved messages were removed. Whoever empties a folder by mistake does so in
-	// slices: the guard is to see them together, before the first is carried over.
+	// settleRemoved is settleLocal once more messages were removed than the guard always lets go (plan.SmallDeletion). Whoever empties
+	// a folder by mistake does so in slices: the guard is to see them together, before the first is carried over.
 	settleRemoved = 2 * time.Second
-	fewRemoved    = 10
 
 	// firstRetry and lastRetry are the bounds of how long a failed run waits before it is tried again, twice as long each time.
 	firstRetry = 2 * time.Second

@@ -61,11 +61,8 @@ func (w *Watcher) Status() Status {
 
 func (w *Watcher) publish(change func(*Status)) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	change(&w.status)
-	w.mu.Unlock()
-	if w.acc.Changed != nil {
-		w.acc.Changed()
-	}
 }
 
 // hearsAll reports whether the server tells of all mailboxes.
@@ -106,14 +103,8 @@ func (t *Totals) add(res *mailsync.Result) {
 	if res.Fatal != nil && !errors.Is(res.Fatal, mailsync.ErrLocked) {
 		t.Failures++
 	}
-	for _, c := range []struct{ to, from *mailsync.Count }{{&t.ToMaildir, &res.ToMaildir}, {&t.ToServer, &res.ToServer}} {
-		c.to.New += c.from.New
-		c.to.Flags += c.from.Flags
-		c.to.Moved += c.from.Moved
-		c.to.Deleted += c.from.Deleted
-	}
-	t.Traffic.BytesIn += res.Traffic.BytesIn
-	t.Traffic.BytesOut += res.Traffic.BytesOut
-	t.Traffic.RoundTrips += res.Traffic.RoundTrips
+	t.ToMaildir.Add(res.ToMaildir)
+	t.ToServer.Add(res.ToServer)
+	t.Traffic = t.Traffic.Plus(res.Traffic)
 	t.HeldBack, t.Deferred = res.HeldBack, res.Deferred
 }

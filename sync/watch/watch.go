@@ -16,6 +16,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // Account is one account to watch.
@@ -27,9 +28,8 @@ type Account struct {
 	Poll time.Duration
 	// Idle is how many mailboxes are waited for at once on a server without NOTIFY.
 	Idle int
-	// Ran is called after every run, Changed when Status says something new; neither may take long.
-	Ran     func(*mailsync.Result)
-	Changed func()
+	// Ran is called after every run; it must not take long.
+	Ran func(*mailsync.Result)
 }
 
 // Watcher watches one account.
@@ -95,7 +95,7 @@ func New(acc Account) *Watcher {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.log = w.log.With("account", acc.Settings.Account)
-	w.keeper = &keeper{dialer: acc.World.Dialer, now: time.Now}
+	w.keeper = &keeper{dialer: acc.World.Dialer}
 	if !acc.Settings.Policy.Maildrop { // a maildrop's session is one run, and nobody else may be there meanwhile
 		w.acc.World.Dialer, w.acc.World.Keep = w.keeper, w.keeper.keep
 		w.ears = newEars(acc.World.Dialer, acc.Idle, w.log)
@@ -207,7 +207,7 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 	if w.acc.Settings.Policy.Maildrop && !n.All {
 		return // nothing but a deletion concerns the server, which is not signed in to for each message that is read
 	}
-	if w.emptied > fewRemoved {
+	if w.emptied > plan.SmallDeletion {
 		w.pace.changed(now, settleRemoved)
 	} else {
 		w.pace.changed(now, settleLocal)
@@ -278,9 +278,7 @@ func (w *Watcher) onServer() {
 	case news:
 		w.publish(func(s *Status) { s.ServerQuiet = now })
 		w.pace.changed(now, settleServer)
-	case told.ready && w.began.IsZero():
-		// The first run is about to begin.
-	case told.ready:
+	case told.ready && !w.began.IsZero():
 		// What happened since the last run, and before the server began to tell, was not told.
 		w.pace.changed(now, settleServer)
 	}
@@ -299,7 +297,7 @@ func seen(mark, told remote.Status) bool {
 func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Result {
 	told := w.pace.first
 	partly := len(opt.Targets) > 0 && !slices.Equal(opt.Targets, w.acc.Targets)
-	pending := *w.pace
+	pending, emptied := *w.pace, w.emptied
 	w.pace.began()
 	w.began, w.emptied = time.Now(), 0
 	var before Status
@@ -311,15 +309,15 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 		return res
 	}
 	now := time.Now()
-	if opt.DryRun {
-		w.pace.changed(now, 0) // it took what was told, and did nothing about it
+	if opt.DryRun { // it did nothing about what was told
+		*w.pace, w.emptied = pending, emptied
 		w.publish(func(s *Status) { s.State, s.NextTry = before.State, before.NextTry })
 		return res
 	}
 	failed := w.pace.failures > 0 || w.pace.refused
 	w.pace.ended(now, res)
 	if partly && res.Fatal == nil { // the other folders were not looked at
-		w.pace.first, w.pace.due, w.pace.polled = pending.first, pending.due, pending.polled
+		w.pace.first, w.pace.due, w.pace.most, w.pace.polled = pending.first, pending.due, pending.most, pending.polled
 	}
 	if !opt.AllowDeletes { // what was meant is not counted
 		for _, r := range res.Removed {
@@ -389,7 +387,7 @@ func (w *Watcher) Sync(ctx context.Context, opt mailsync.Options) (*mailsync.Res
 	select {
 	case w.requests <- request{opt, done}:
 	case <-w.ended:
-		return nil, errEnded
+		return nil, ErrEnded
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -409,4 +407,5 @@ func (w *Watcher) Wake() {
 	}
 }
 
-var errEnded = errors.New("the watch on this account ended meanwhile; run again")
+// ErrEnded: the watch ended before it could do what it was asked for.
+var ErrEnded = errors.New("the watch on this account ended meanwhile, or read its configuration again; run again")

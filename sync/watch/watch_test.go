@@ -152,7 +152,7 @@ func TestWatchWaitsForAllRemovals(t *testing.T) {
 		defer r.end()
 		time.Sleep(time.Second)
 		r.ran()
-		r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: fewRemoved}
+		r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: plan.SmallDeletion}
 		r.want(1, settleLocal, "a few messages removed")
 		for range 50 {
 			r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: 100}
@@ -370,6 +370,26 @@ func TestWatchDoesWhatIsAsked(t *testing.T) {
 		if _, err := r.Sync(t.Context(), mailsync.Options{}); err == nil {
 			t.Error("a watch that has ended does what it is asked")
 		}
+	})
+}
+
+// TestWatchDryRun: who only wants to know what would be done has nothing done for it, and what was told is not forgotten.
+func TestWatchDryRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		ask := func() {
+			if _, err := r.Sync(t.Context(), mailsync.Options{DryRun: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		r.ran()
+		ask()
+		r.want(1, time.Minute, "a dry run")
+		r.touch()
+		ask()
+		r.want(2, settleLocal, "a change, and a dry run before it is looked at")
 	})
 }
 

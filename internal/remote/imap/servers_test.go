@@ -39,7 +39,7 @@ func configFor(s *servers.Server) Config {
 }
 
 // dial opens a session that ends with the test. What is traced shows when the test fails.
-func dial(t *testing.T, cfg Config) *Session {
+func dial(t testing.TB, cfg Config) *Session {
 	t.Helper()
 	if cfg.Trace == nil {
 		var trace bytes.Buffer

@@ -1,8 +1,6 @@
 package imap
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -137,19 +135,15 @@ func TestNotifyOnDovecot(t *testing.T) {
 	w.ends()
 }
 
-// TestMeasureNotices measures how long servers take to tell. SATCHEL_NOTICES=100 says how often.
-func TestMeasureNotices(t *testing.T) {
-	var times int
-	if _, err := fmt.Sscan(os.Getenv("SATCHEL_NOTICES"), &times); err != nil {
-		t.Skip("SATCHEL_NOTICES is not set")
+// BenchmarkNotices measures how long servers take to tell: go test ./internal/remote/imap -run '^$' -bench Notices -benchtime 100x
+func BenchmarkNotices(b *testing.B) {
+	dovecot := func(o servers.Options) func(testing.TB) *servers.Server {
+		return func(t testing.TB) *servers.Server { return servers.Dovecot(t, o) }
 	}
-	dovecot := func(o servers.Options) func(*testing.T) *servers.Server {
-		return func(t *testing.T) *servers.Server { return servers.Dovecot(t, o) }
-	}
-	cyrus := func(t *testing.T) *servers.Server { return servers.Cyrus(t, servers.Options{}) }
-	for _, tc := range []struct {
+	cyrus := func(t testing.TB) *servers.Server { return servers.Cyrus(t, servers.Options{}) }
+	for _, bc := range []struct {
 		name    string
-		start   func(*testing.T) *servers.Server
+		start   func(testing.TB) *servers.Server
 		mailbox string
 		ask     bool // by NOOP instead of waiting
 	}{
@@ -159,23 +153,23 @@ func TestMeasureNotices(t *testing.T) {
 		{"Dovecot, NOOP", dovecot(servers.Options{}), "INBOX", true},
 		{"Cyrus, IDLE", cyrus, "INBOX", false},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			server := tc.start(t)
-			other, s := server.Client(t), dial(t, configFor(server))
+		b.Run(bc.name, func(b *testing.B) {
+			server := bc.start(b)
+			other, s := server.Client(b), dial(b, configFor(server))
 			var told func(messages uint32)
-			if tc.ask {
-				if _, err := s.Select(t.Context(), tc.mailbox); err != nil {
-					t.Fatal(err)
+			if bc.ask {
+				if _, err := s.Select(b.Context(), bc.mailbox); err != nil {
+					b.Fatal(err)
 				}
 				told = func(messages uint32) {
 					for s.sel.exists != messages {
-						if err := s.Check(t.Context()); err != nil {
-							t.Fatal(err)
+						if err := s.Check(b.Context()); err != nil {
+							b.Fatal(err)
 						}
 					}
 				}
 			} else {
-				w := startWaiting(t, s, tc.mailbox)
+				w := startWaiting(b, s, bc.mailbox)
 				w.next()
 				defer w.ends()
 				told = func(messages uint32) {
@@ -184,9 +178,9 @@ func TestMeasureNotices(t *testing.T) {
 				}
 			}
 			var took []time.Duration
-			for i := range times {
+			for i := range b.N {
 				if i%50 == 49 {
-					other = server.Client(t) // an observer is patient for a minute
+					other = server.Client(b) // an observer is patient for a minute
 				}
 				other.Append("INBOX", letter(i), mail.Flags{}, time.Time{})
 				from := time.Now()
@@ -195,7 +189,8 @@ func TestMeasureNotices(t *testing.T) {
 				time.Sleep(time.Duration(i) * 997 * time.Microsecond) // else each begins where the last timer ended
 			}
 			slices.Sort(took)
-			t.Logf("least %v, median %v, p99 %v, most %v", took[0], took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 		})
 	}
 }

@@ -25,13 +25,13 @@ const (
 
 // waiter is a session that waits in a goroutine of its own.
 type waiter struct {
-	t       *testing.T
+	t       testing.TB
 	notices chan remote.Notice
 	stop    context.CancelFunc
 	result  chan error
 }
 
-func startWaiting(t *testing.T, s *Session, mailbox string) *waiter {
+func startWaiting(t testing.TB, s *Session, mailbox string) *waiter {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &waiter{t: t, notices: make(chan remote.Notice, 10_000), stop: cancel, result: make(chan error, 1)}

@@ -130,7 +130,7 @@ func (s *Session) greet() error {
 	case !ok:
 		return protocolAt(op, errors.New("what answers there does not speak POP3"), "check host, port and tls")
 	case !st.ok:
-		return greetingRefusal(op, st)
+		return refusalForNow(op, st)
 	case err != nil:
 		return protocolAt(op, err, "check host, port and tls")
 	}
@@ -169,7 +169,7 @@ func stls(_ context.Context, c net.Conn) error {
 	case err != nil:
 		return upgradeFailed(op, err)
 	case !st.ok:
-		return greetingRefusal(op, st)
+		return refusalForNow(op, st)
 	}
 	if _, err := io.WriteString(c, "STLS\r\n"); err != nil {
 		return upgradeFailed(op, err)

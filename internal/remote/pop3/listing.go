@@ -43,7 +43,7 @@ func (s *Session) readListing() (*listing, error) {
 		return nil, err
 	}
 	if !st.ok {
-		return nil, listingRefusal(op, st)
+		return nil, refusalForNow(op, st)
 	}
 	count, err := parseStat(st.text)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *Session) readListing() (*listing, error) {
 		return nil, err
 	}
 	if !st.ok {
-		return nil, listingRefusal(op, st)
+		return nil, refusalForNow(op, st)
 	}
 	l := &listing{Listing: remote.Listing{Messages: make([]remote.Listed, min(count, 1<<16))}}
 	for i := range l.Messages {
@@ -86,7 +86,7 @@ func (s *Session) readListing() (*listing, error) {
 			return nil, err
 		}
 		if s.hasUIDL = st.ok; !st.ok && (s.has("UIDL") || isForNow(st)) {
-			return nil, listingRefusal("listing the messages' names (UIDL)", st) // that it fails once does not mean that there are none
+			return nil, refusalForNow("listing the messages' names (UIDL)", st) // that it fails once does not mean that there are none
 		}
 		if st.ok {
 			sum.Write([]byte("UIDL\n"))

@@ -96,18 +96,8 @@ func isForNow(st status) bool {
 	return st.code == "" && busy.MatchString(st.text)
 }
 
-// listingRefusal is the error for a server that lets us in and does not say what it has.
-func listingRefusal(op string, st status) *remote.Error {
-	e := refusal(op, st)
-	e.Class, e.Hint = remote.Unavailable, "try again later"
-	if st.code == "SYS/PERM" {
-		e.Class, e.Hint = remote.Protocol, "ask the server's administrator"
-	}
-	return e
-}
-
-// greetingRefusal is the error for a server that does not want to talk at all.
-func greetingRefusal(op string, st status) *remote.Error {
+// refusalForNow is the error for a server that does not want to talk at all, or lets us in and does not say what it has.
+func refusalForNow(op string, st status) *remote.Error {
 	e := refusal(op, st)
 	e.Class, e.Hint = remote.Unavailable, "try again later"
 	if st.code == "SYS/PERM" {
