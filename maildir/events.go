@@ -80,7 +80,7 @@ const (
 	pollShare = 20
 	// rootEvery is how often it is made sure that the root is still the directory that is watched. A mount on it, or another
 	// name for a directory above it, is not told.
-	rootEvery = 10 * time.Second
+	rootEvery = 30 * time.Second
 )
 
 // means are the doors to the world.

@@ -120,7 +120,7 @@ func (l *listener) there() bool {
 }
 
 // lookEvery is how often it is made sure that a socket is still found: it goes with its directory.
-const lookEvery = 10 * time.Second
+const lookEvery = 30 * time.Second
 
 // Serve answers requests until ctx ends, each as answer does; the last reply's Done is set here. answer's ctx ends with whoever asked, too.
 // It also returns when a socket of Listen is not found any more at its path, because the directory was replaced, say.

@@ -143,7 +143,7 @@ func TestSpread(t *testing.T) {
 func TestSlept(t *testing.T) {
 	now := time.Now()
 	if slept(now, now.Add(lookEvery)) {
-		t.Error("five seconds are no sleep")
+		t.Error("the time between two looks is no sleep")
 	}
 	// The wall clock is an hour on, the monotonic one is not known to be: without it both are the same.
 	if wall := now.Round(0); slept(wall, wall.Add(time.Hour)) {

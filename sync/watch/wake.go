@@ -9,7 +9,7 @@ import (
 )
 
 // lookEvery is how often it is looked whether the machine slept or the network changed.
-const lookEvery = 5 * time.Second
+const lookEvery = 15 * time.Second
 
 // sleptFor is how much more time must have passed on the clock than the machine was awake for.
 const sleptFor = 3 * time.Second
