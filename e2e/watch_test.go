@@ -180,9 +180,10 @@ func TestWatch(t *testing.T) {
 	if o := a.run("watch"); o.Code != 4 {
 		t.Errorf("a second watch: %v", o)
 	}
-	if o := a.run("status"); o.Code != 0 || !strings.Contains(o.Stdout, "watched since") || !strings.Contains(o.Stdout, "the server tells of all folders") {
-		t.Errorf("status: %v", o)
-	}
+	eventually(t, "the status says how it is watched", func() bool {
+		o := a.run("status")
+		return o.Code == 0 && strings.Contains(o.Stdout, "watched since") && strings.Contains(o.Stdout, "the server tells of all folders")
+	})
 	a.verify()
 	w.interrupt()
 	if n := announced(); n != 3 {

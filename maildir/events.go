@@ -46,8 +46,6 @@ type Events struct {
 type Notice struct {
 	// Folders are those in whose new, cur or dovecot-keywords something happened. Empty if All.
 	Folders map[mail.FolderName]bool
-	// Removed is how many messages were removed, not renamed, as far as the system tells.
-	Removed int
 	// All: folders came or went, or nobody can say what happened: look at everything.
 	All bool
 	// Problem says that watching is slower from now on, and what to do about it. It is told once, and nothing is missed.
@@ -58,7 +56,6 @@ func (n *Notice) empty() bool { return len(n.Folders) == 0 && !n.All && n.Proble
 
 // add puts what happened later into n.
 func (n *Notice) add(later Notice) {
-	n.Removed += later.Removed
 	if n.All = n.All || later.All; n.All {
 		n.Folders = nil // however many names of folders come and go, no more than a few are kept
 	} else if n.Folders == nil {
@@ -314,10 +311,8 @@ func (e *Events) take(n *Notice) bool {
 	return e.look
 }
 
-// tell tells of a folder, in which so many messages were removed.
-func (e *Events) tell(f mail.FolderName, removed int) {
+func (e *Events) tell(f mail.FolderName) {
 	e.mu.Lock()
-	e.gathered.Removed += removed
 	known := e.gathered.All || e.gathered.Folders[f]
 	if !known {
 		if e.gathered.Folders == nil {

@@ -83,27 +83,6 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestEventsCountRemovals: messages that were removed are counted, whatever else happens to others.
-func TestEventsCountRemovals(t *testing.T) {
-	w := newWorld(t, Nested)
-	var files []string
-	for i := range 8 {
-		files = append(files, w.dir("Other", curDir, fmt.Sprintf("m%d:2,", i)))
-		w.write(files[i])
-	}
-	e := mustWatch(t, w, inotifyMeans())
-	defer e.Close()
-	w.rename(files[0], files[0]+"S")
-	w.rename(files[1], w.dir(mail.Inbox, curDir, "m1:2,"))
-	w.deliver("Other")
-	for _, f := range files[2:7] {
-		w.remove(f)
-	}
-	if got := flush(t, w, e).Removed; got != 5 {
-		t.Errorf("%d messages are said to be removed, want 5", got)
-	}
-}
-
 func TestEventsRootAppears(t *testing.T) {
 	w := &world{t: t, layout: PlusPlus, root: filepath.Join(t.TempDir(), "Mail")}
 	m := inotifyMeans()

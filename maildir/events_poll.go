@@ -63,7 +63,7 @@ func (s *session) poll() {
 		if p.messages {
 			shape = shape || !p.dir.is(before)
 			if changed {
-				s.e.tell(p.folder, 0)
+				s.e.tell(p.folder)
 			}
 			continue
 		}
@@ -71,7 +71,7 @@ func (s *session) poll() {
 			continue
 		}
 		if p.keywords, changed = s.again(path.Join(name, keywordsFile), p.keywords, s.keywordsAspect()); changed {
-			s.e.tell(p.folder, 0)
+			s.e.tell(p.folder)
 		}
 	}
 	if shape {

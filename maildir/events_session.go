@@ -172,7 +172,7 @@ func (s *session) add(found tree) bool {
 				return true
 			}
 			if err == nil && s.begun && want.folder != "" {
-				s.e.tell(want.folder, 0) // something may lie in it already
+				s.e.tell(want.folder) // something may lie in it already
 			}
 		} else if p.folder != want.folder || p.messages != want.messages {
 			any = true
@@ -286,16 +286,12 @@ func (s *session) event(ev fsnotify.Event) {
 			s.e.lookAgain(true)
 		}
 	case within.messages:
-		removed := 0
-		if ev.Has(fsnotify.Remove) {
-			removed = 1
-		}
 		if named {
-			s.e.tell(within.folder, removed)
+			s.e.tell(within.folder)
 		}
 	case base == keywordsFile:
 		if within.folder != "" && (named || ev.Has(fsnotify.Write)) {
-			s.e.tell(within.folder, 0)
+			s.e.tell(within.folder)
 		}
 	case !named || !s.shapes(dir, base):
 	case ev.Has(fsnotify.Create):

@@ -320,6 +320,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 				return err
 			}
 			r.again = r.again || !stable
+			stable = stable && r.mayRemove(p)
 		} else {
 			if r.passes == 1 {
 				r.again = true // often it can be read a moment later

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,5 +131,42 @@ func TestGuardCountsWhatWent(t *testing.T) {
 	w.opt.Removed = nil
 	if res := w.sync(); res.HeldBack != 0 || len(w.serverTree()["INBOX"]) != 3 {
 		t.Errorf("by themselves: %d held back, the server has %d", res.HeldBack, len(w.serverTree()["INBOX"]))
+	}
+}
+
+// TestRemovalsMayWait: messages that are gone from the Maildir are removed from the server when the caller says so; all else is done meanwhile.
+func TestRemovalsMayWait(t *testing.T) {
+	t.Parallel()
+	for _, trash := range []mail.FolderName{"", "Trash"} {
+		w := newWorld(t, model.Full())
+		w.set.Policy.Trash = trash
+		w.server.CreateMailbox("Trash")
+		for range 9 {
+			w.arrive("INBOX", w.message("x"))
+		}
+		w.sync()
+		files := w.files("INBOX")
+		for _, f := range files[:3] {
+			w.must(os.Remove(f))
+		}
+		w.move(files[3], "Trash")
+		w.put("INBOX", w.message("new here"), "S")
+		w.arrive("INBOX", w.message("new there"))
+		var asked []int
+		may := false
+		w.opt.MayRemove = func(n int) bool { asked = append(asked, n); return may }
+		w.sync()
+		if got := w.serverTree()["INBOX"]; len(got) < 9+1 || len(w.files("INBOX")) != 9-4+2 {
+			t.Errorf("while the removals wait, the server has %q\n%s", got, w)
+		}
+		may = true
+		w.sync()
+		w.same()
+		w.opt.MayRemove = nil
+		w.sync()
+		w.same()
+		if got := w.serverTree(); len(got["INBOX"]) != 7 || !slices.Equal(asked, []int{3, 3}) {
+			t.Errorf("asked for %v, the server has %q", asked, got)
+		}
 	}
 }

@@ -52,6 +52,17 @@ func isRemoval(op plan.Op) bool {
 		(op.Kind == plan.Park && op.Why == plan.Dismissed)
 }
 
+// mayRemove asks whether the plan's removals from the server may be carried out in this run.
+func (r *run) mayRemove(p plan.Plan) bool {
+	n := 0
+	for i := range p.Ops {
+		if op := &p.Ops[i]; op.Side == plan.Server && (op.Kind == plan.Delete && !op.Kept || op.Trash) {
+			n++
+		}
+	}
+	return n == 0 || r.opt.MayRemove == nil || r.opt.MayRemove(n)
+}
+
 // stable looks at both sides once more and reports whether the places of messages are still those that the
 // plan was made on: a message that is missing here and did not turn up there is then really gone.
 func (r *run) stable(ctx context.Context) (bool, error) {

@@ -82,6 +82,9 @@ type Options struct {
 	AllowDeletes, RestoreHeld, Rebind bool
 	// Removed is what runs before this one removed and the guard counts as if this one did.
 	Removed []plan.Removed
+	// MayRemove is asked before messages that are gone from the Maildir are removed from the server, with how many they are. If it says no they
+	// wait for another run, and all else is done. nil always says yes.
+	MayRemove func(messages int) bool
 	// Patient has the run wait at its end, some ten milliseconds, until the times of the directories that it changed are telling, so that
 	// nothing need be read again because of its own changes.
 	Patient bool

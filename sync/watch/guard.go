@@ -28,3 +28,33 @@ func (w *Watcher) lately(now time.Time) []plan.Removed {
 	w.removed = kept
 	return out
 }
+
+const (
+	// settleRemoved is how long no more messages than before must be missing until more than plan.SmallDeletion of them are removed from the
+	// server. Whoever empties a folder by mistake does so in slices: the guard is to see them together, before the first is carried over.
+	settleRemoved = 2 * time.Second
+	// waitRemoved bounds how long they wait for that.
+	waitRemoved = 30 * time.Second
+)
+
+// waiting is a number of messages that is to be removed from the server once it grows no more; its zero value is none.
+type waiting struct {
+	messages  int
+	since, at time.Time // since when there are any, and when there were that many
+}
+
+// next says whether that many may be removed now, and what waits if they may not.
+func (w waiting) next(messages int, now time.Time) (still waiting, may bool) {
+	switch {
+	case messages <= plan.SmallDeletion,
+		messages == w.messages && now.Sub(w.at) >= settleRemoved,
+		w.messages > 0 && now.Sub(w.since) >= waitRemoved:
+		return waiting{}, true
+	case w.messages == 0:
+		w.since = now
+	}
+	if messages != w.messages {
+		w.messages, w.at = messages, now
+	}
+	return w, false
+}

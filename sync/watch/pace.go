@@ -16,9 +16,6 @@ const (
 	settleLocal  = 25 * time.Millisecond
 	// settleMost bounds how long a run waits for that.
 	settleMost = 3 * time.Second
-	// settleRemoved is settleLocal once more messages were removed than the guard always lets go (plan.SmallDeletion). Whoever empties
-	// a folder by mistake does so in slices: the guard is to see them together, before the first is carried over.
-	settleRemoved = 2 * time.Second
 
 	// firstRetry and lastRetry are the bounds of how long a failed run waits before it is tried again, twice as long each time.
 	firstRetry = 2 * time.Second
@@ -35,16 +32,15 @@ type pace struct {
 	// jitter spreads a wait, so that many clients of a server that was away don't come back at the same moment.
 	jitter func(time.Duration) time.Duration
 
-	first, due time.Time     // when the first of the changes was told that no run looked at, and when they are to be; zero if there are none
-	most       time.Duration // how long the first of them waits at most
-	polled     time.Time     // when the last run ended
-	failures   int           // runs that failed, one after the other
-	notBefore  time.Time     // no run begins earlier on its own
-	asked      bool          // it was the server who asked us to stay away till then
-	refused    bool          // the server refused to let us in: no run begins on its own
-	here       bool          // what failed was on this side
-	troubled   int           // runs that went well but for some folders, one after the other
-	again      time.Time     // when those are tried again, zero if there are none
+	first, due time.Time // when the first of the changes was told that no run looked at, and when they are to be; zero if there are none
+	polled     time.Time // when the last run ended
+	failures   int       // runs that failed, one after the other
+	notBefore  time.Time // no run begins earlier on its own
+	asked      bool      // it was the server who asked us to stay away till then
+	refused    bool      // the server refused to let us in: no run begins on its own
+	here       bool      // what failed was on this side
+	troubled   int       // runs that went well but for some folders, one after the other
+	again      time.Time // when those are tried again, zero if there are none
 }
 
 func newPace(poll time.Duration) *pace { return &pace{poll: poll, jitter: spread} }
@@ -62,8 +58,7 @@ func (p *pace) changed(now time.Time, settle time.Duration) {
 	if due := now.Add(settle); due.After(p.due) {
 		p.due = due
 	}
-	p.most = max(p.most, settleMost, 15*settle)
-	if most := p.first.Add(p.most); p.due.After(most) {
+	if most := p.first.Add(settleMost); p.due.After(most) {
 		p.due = most
 	}
 }
@@ -101,7 +96,7 @@ func (p *pace) next() (time.Time, bool) {
 }
 
 // began: a run looks at everything that was told until now.
-func (p *pace) began() { p.first, p.due, p.most = time.Time{}, time.Time{}, 0 }
+func (p *pace) began() { p.first, p.due = time.Time{}, time.Time{} }
 
 // ended: a run ended so.
 func (p *pace) ended(now time.Time, res *mailsync.Result) {

@@ -16,7 +16,6 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
-	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // Account is one account to watch.
@@ -50,7 +49,7 @@ type Watcher struct {
 	marks   map[string]remote.Status
 	recent  []string // mailboxes, the one that changed last first
 	removed []removed
-	emptied int // messages that were removed from the Maildir since the last run
+	waiting waiting // messages that wait to be removed from the server
 	// deafSince is when a connection that would have listened was not let in, zero if that was long ago or never.
 	deafSince time.Time
 
@@ -179,7 +178,11 @@ func (w *Watcher) turn(ctx context.Context, events localEvents) {
 		}
 		w.pace.wake(time.Now())
 	case <-run:
-		w.run(ctx, mailsync.Options{Targets: w.acc.Targets})
+		waited := w.waiting
+		w.run(ctx, mailsync.Options{Targets: w.acc.Targets, MayRemove: func(messages int) (ok bool) {
+			w.waiting, ok = waited.next(messages, time.Now())
+			return ok
+		}})
 	}
 }
 
@@ -192,14 +195,12 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 		return
 	}
 	now := time.Now()
-	w.emptied += n.Removed
 	if w.pace.due.IsZero() {
 		quiet, err := w.doors.localQuiet(ctx, w.acc.Settings, w.acc.World)
 		if err != nil {
 			w.log.Debug("looking whether the Maildir changed", "error", err) // the run says it
 		}
 		if quiet {
-			w.emptied = 0
 			return
 		}
 	}
@@ -207,11 +208,7 @@ func (w *Watcher) inMaildir(ctx context.Context, n maildir.Notice) {
 	if w.acc.Settings.Policy.Maildrop && !n.All {
 		return // nothing but a deletion concerns the server, which is not signed in to for each message that is read
 	}
-	if w.emptied > plan.SmallDeletion {
-		w.pace.changed(now, settleRemoved)
-	} else {
-		w.pace.changed(now, settleLocal)
-	}
+	w.pace.changed(now, settleLocal)
 	if n.All {
 		w.pace.mended() // the disk may be mounted again
 	}
@@ -297,9 +294,9 @@ func seen(mark, told remote.Status) bool {
 func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Result {
 	told := w.pace.first
 	partly := len(opt.Targets) > 0 && !slices.Equal(opt.Targets, w.acc.Targets)
-	pending, emptied := *w.pace, w.emptied
+	pending, waited := *w.pace, w.waiting
 	w.pace.began()
-	w.began, w.emptied = time.Now(), 0
+	w.began, w.waiting = time.Now(), waiting{}
 	var before Status
 	w.publish(func(s *Status) { before, s.State, s.NextTry = *s, Syncing, time.Time{} })
 	opt.Patient = true
@@ -310,14 +307,17 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	}
 	now := time.Now()
 	if opt.DryRun { // it did nothing about what was told
-		*w.pace, w.emptied = pending, emptied
+		*w.pace, w.waiting = pending, waited
 		w.publish(func(s *Status) { s.State, s.NextTry = before.State, before.NextTry })
 		return res
 	}
 	failed := w.pace.failures > 0 || w.pace.refused
 	w.pace.ended(now, res)
 	if partly && res.Fatal == nil { // the other folders were not looked at
-		w.pace.first, w.pace.due, w.pace.most, w.pace.polled = pending.first, pending.due, pending.most, pending.polled
+		w.pace.first, w.pace.due, w.pace.polled = pending.first, pending.due, pending.polled
+	}
+	if w.waiting.messages > 0 {
+		w.pace.changed(now, settleRemoved)
 	}
 	if !opt.AllowDeletes { // what was meant is not counted
 		for _, r := range res.Removed {

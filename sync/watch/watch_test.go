@@ -2,6 +2,8 @@ package watch
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,6 +30,7 @@ type rig struct {
 	quiet  bool
 	result *mailsync.Result
 	takes  time.Duration
+	remove func(may func(int) bool) // in every run that may be told to wait
 }
 
 // C and Close make the rig the Maildir's events.
@@ -49,6 +52,9 @@ func newRig(t *testing.T, server *fakeServer, change func(*Account)) *rig {
 			r.mu.Lock()
 			r.runs, r.asked = append(r.runs, time.Since(began)), append(r.asked, opt)
 			res, takes := *r.result, r.takes
+			if r.remove != nil && opt.MayRemove != nil {
+				r.remove(opt.MayRemove)
+			}
 			r.mu.Unlock()
 			time.Sleep(takes)
 			return &res
@@ -73,6 +79,13 @@ func (r *rig) answers(res *mailsync.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result = res
+}
+
+// removes has later runs remove messages.
+func (r *rig) removes(f func(may func(int) bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove = f
 }
 
 func (r *rig) isQuiet(quiet bool) {
@@ -152,19 +165,49 @@ func TestWatchWaitsForAllRemovals(t *testing.T) {
 		defer r.end()
 		time.Sleep(time.Second)
 		r.ran()
-		r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: plan.SmallDeletion}
-		r.want(1, settleLocal, "a few messages removed")
+		began := time.Now()
+		var gone int
+		var removed []string
+		remove := func(n int) {
+			r.mu.Lock()
+			gone += n
+			r.mu.Unlock()
+			r.touch()
+		}
+		r.removes(func(may func(int) bool) {
+			if gone > 0 && may(gone) {
+				removed = append(removed, fmt.Sprintf("%d after %v", gone, time.Since(began).Round(time.Second)))
+				gone = 0
+			}
+		})
+		removals := func(want ...string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if !slices.Equal(removed, want) {
+				t.Errorf("removed were %q, want %q", removed, want)
+			}
+			removed, began = nil, time.Now()
+		}
+		remove(plan.SmallDeletion)
+		removals("10 after 0s")
 		for range 50 {
-			r.events <- maildir.Notice{Folders: map[mail.FolderName]bool{"INBOX": true}, Removed: 100}
+			remove(100)
 			s.tell(remote.Notice{Folders: true})
 			time.Sleep(120 * time.Millisecond)
 		}
-		if n := r.ran(); n != 0 {
-			t.Errorf("%d runs began while messages were being removed", n)
+		removals()
+		time.Sleep(2 * time.Second)
+		removals("5000 after 1s")
+		for range 40 { // it takes too long
+			remove(20)
+			time.Sleep(time.Second)
 		}
-		r.want(1, settleRemoved, "when no more are")
-		r.touch()
-		r.want(1, settleLocal, "a change after that")
+		time.Sleep(2 * time.Second)
+		removals("620 after 30s", "180 after 41s")
+		r.ran()
+		r.want(0, time.Minute, "when nothing waits")
 	})
 }
 
