@@ -219,10 +219,10 @@ func TestWatchIdle(t *testing.T) {
 	eventually(t, "another one there", func() bool { return a.has("B", "three") })
 }
 
-// TestWatchOutage: the server is away, comes back, and falls silent; nothing of it ends the watch, and nothing is lost.
+// TestWatchOutage: the server is away, comes back, and is restarted; nothing of it ends the watch, and nothing is lost.
 func TestWatchOutage(t *testing.T) {
 	t.Parallel()
-	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a := newAccount(t, servers.Dovecot(t, servers.Options{Alone: t.Name()}))
 	a.overTLS()
 	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", a.Server.Port), nil)
 	a.setIMAP("port", fmt.Sprint(relay.Port()))
@@ -246,6 +246,12 @@ func TestWatchOutage(t *testing.T) {
 	eventually(t, "the server tells of changes again", func() bool { s := a.watchState(); return s.State == "waiting" && s.Listening == "notify" })
 	a.send("INBOX", flags(), "three")
 	eventually(t, "a message after that", func() bool { return a.has("INBOX", "three") })
+
+	a.check(a.Server.Restart(500 * time.Millisecond))
+	a.send("INBOX", flags(), "four")
+	a.file("INBOX", "", "after")
+	eventually(t, "what happened around a restart", func() bool { server, _ := a.subjects("INBOX"); return a.has("INBOX", "four") && len(server) == 6 })
+	eventually(t, "the server tells of changes after its restart", func() bool { s := a.watchState(); return s.State == "waiting" && s.Listening == "notify" })
 	w.interrupt()
 	a.settled()
 }
@@ -254,7 +260,7 @@ func TestWatchOutage(t *testing.T) {
 // nothing is lost and nothing doubled. SATCHEL_WATCHED is how many times they act.
 func TestWatchedTogether(t *testing.T) {
 	t.Parallel()
-	server := servers.Dovecot(t, servers.Options{})
+	server := servers.Dovecot(t, servers.Options{Alone: t.Name()})
 	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
 	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", server.Port), nil)
 	r.plainly(relay.Port())
@@ -284,10 +290,9 @@ func TestWatchedTogether(t *testing.T) {
 			relay.CutAll()
 		case 2:
 			r.note("the server is restarted")
-			relay.SetScript(func(int) proxy.Script { return proxy.Script{CutAtLine: 1} })
-			relay.CutAll()
-			time.Sleep(300 * time.Millisecond)
-			relay.SetScript(nil)
+			if err := server.Restart(time.Duration(r.rng.IntN(500)) * time.Millisecond); err != nil {
+				r.fatalf("%v", err)
+			}
 		case 3:
 			r.note("the watch is killed")
 			_ = w.cmd.Process.Kill()

@@ -27,9 +27,11 @@ trap : TERM
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
+echo "$server" >"$0/pid"
 (
 	trap : TERM
 	read -r _ <&3
+	[ "$(cat "$0/pid")" = "$server" ] || exit 0 # it was restarted: the folder is another's
 	[ -e "$0/exited" ] || kill -TERM "$server"
 	while kill -0 "$server" 2>/dev/null; do sleep 0.05; done
 	cd / && rm -rf "$0"
@@ -47,38 +49,74 @@ exit "$code"
 
 // Process is a running server.
 type Process struct {
-	stdin  io.Closer
-	exited chan struct{} // closed by the goroutine that waits for the supervisor
+	dir       string
+	env, argv []string
+	stdin     io.Closer     // of its supervisor
+	exited    chan struct{} // closed by the goroutine that waits for the supervisor
 }
 
 // Start runs argv in dir, made by Dir, as the unprivileged user, with nothing but env and a PATH in its environment.
 func Start(dir string, env, argv []string) (*Process, error) {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", supervisor, dir}, argv...)...)
-	cmd.Dir = dir
-	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
-	log, err := os.OpenFile(filepath.Join(dir, "stderr"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	p := &Process{dir: dir, env: env, argv: argv}
+	return p, p.start()
+}
+
+func (p *Process) start() error {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", supervisor, p.dir}, p.argv...)...)
+	cmd.Dir = p.dir
+	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, p.env...)
+	log, err := os.OpenFile(filepath.Join(p.dir, "stderr"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
 	if err := RunAs(cmd); err != nil {
-		return nil, err
+		return err
 	}
 	apart(cmd)
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	in, stdin, err := os.Pipe() // not cmd's, which closes its own when the server has ended
+	if err != nil {
+		return err
 	}
-	p := &Process{stdin: stdin, exited: make(chan struct{})}
+	defer in.Close()
+	cmd.Stdin = in
+	if err := cmd.Start(); err != nil {
+		return errors.Join(err, stdin.Close())
+	}
+	exited := make(chan struct{})
+	p.stdin, p.exited = stdin, exited
 	go func() { // ends with the server
 		_ = cmd.Wait() // why it ended is in the instance's log
-		close(p.exited)
+		close(exited)
 	}()
-	return p, nil
+	return nil
+}
+
+// Restart ends the server by SIGTERM, as its administrator does, has the world be without it for a while, and starts it again.
+func (p *Process) Restart(away time.Duration) error {
+	pidFile := filepath.Join(p.dir, "pid")
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return err
+	}
+	if err := terminate(pid); err != nil {
+		return fmt.Errorf("ending it: %w", err)
+	}
+	select {
+	case <-p.exited: // its folder stays while our end of the supervisor's standard input is open
+	case <-time.After(Patience):
+		return fmt.Errorf("it does not end within %s", Patience)
+	}
+	time.Sleep(away)
+	if err := errors.Join(os.Remove(filepath.Join(p.dir, "exited")), os.WriteFile(pidFile, nil, 0o644), p.stdin.Close()); err != nil {
+		return err
+	}
+	return p.start()
 }
 
 // Stop ends the server and waits until it is gone, and its folder with it.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/testenv/certs"
 	"github.com/satchel-mail/satchel/internal/testenv/daemon"
@@ -63,13 +64,15 @@ func tryDovecot(root string, o Options) (*dovecot, error) {
 	if d.Process, err = daemon.Start(dir, []string{daemon.LibraryPath(root)}, d.doveconf("master", "usr/sbin/dovecot", "-F", "-c", d.path("conf"))); err != nil {
 		return nil, err
 	}
-	if err := d.Answers(fmt.Sprintf("127.0.0.1:%d", d.ports[0])); err != nil {
+	if err := d.answers(); err != nil {
 		log := daemon.Tail(d.path("log"), d.path("stderr"))
 		d.Stop()
 		return nil, fmt.Errorf("%w%s", err, log)
 	}
 	return d, nil
 }
+
+func (d *dovecot) answers() error { return d.Answers(fmt.Sprintf("127.0.0.1:%d", d.ports[0])) }
 
 func (d *dovecot) path(name string) string { return filepath.Join(d.dir, name) }
 
@@ -165,6 +168,14 @@ func (d *dovecot) account() (*Server, error) {
 		Name: "dovecot", Host: "127.0.0.1", Port: d.ports[0], TLSPort: d.ports[1], User: user, Password: password,
 		CAFile: d.ca.File, ClientCert: client.CertFile, ClientKey: client.KeyFile,
 		Root: d.path("m/" + user), Log: d.path("log"), Prefix: d.o.Prefix, Separator: d.separator(),
+	}
+	if d.o.Alone != "" {
+		s.Restart = func(away time.Duration) error {
+			if err := d.Process.Restart(away); err != nil {
+				return fmt.Errorf("restarting Dovecot: %w", err)
+			}
+			return d.answers()
+		}
 	}
 	if s.Tunnel, err = d.tunnel(user); err != nil {
 		return nil, err

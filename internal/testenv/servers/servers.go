@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/testenv/daemon"
 )
@@ -44,6 +45,8 @@ type Options struct {
 	Mechanisms string
 	// POP3 has Dovecot and Courier speak POP3 as well.
 	POP3 bool
+	// Alone, of Dovecot, is a name for a server that is not shared with tests that give another, and may be restarted.
+	Alone string
 	// Config is added at the end of Dovecot's configuration.
 	Config string
 }
@@ -74,6 +77,8 @@ type Server struct {
 	Log string
 	// Prefix and Separator are those of the personal namespace.
 	Prefix, Separator string
+	// Restart ends the server, with all that is connected to it, and starts it again after a time. nil unless it is Alone.
+	Restart func(away time.Duration) error
 }
 
 // Addr is Host and Port.
