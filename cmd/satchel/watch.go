@@ -60,12 +60,11 @@ func (a *app) watch(ctx context.Context, args []string) error {
 		roundCtx, end := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- r.run(roundCtx, sd) }()
-		next := r
-		for next == r && ctx.Err() == nil {
+		next, over := r, false
+		for next == r && !over && ctx.Err() == nil {
 			select {
-			case err := <-done:
-				end()
-				return err
+			case err = <-done:
+				over = true
 			case <-hangups:
 				if a.ui.hungUp() {
 					end()
@@ -82,22 +81,33 @@ func (a *app) watch(ctx context.Context, args []string) error {
 			}
 		}
 		end()
-		if err := <-done; ctx.Err() != nil || err != nil {
+		if !over {
+			err = <-done
+		}
+		if others := errors.Is(err, errOthers); ctx.Err() != nil || err != nil && !others {
 			return errors.Join(err, context.Cause(ctx))
+		}
+		if next != r {
+			a.ui.say("the configuration was read again")
 		}
 		r = next
 		r.again = true
-		a.ui.say("the configuration was read again")
 	}
 }
+
+// errOthers: another watch ended, or began, on an account of the round, which is to begin anew.
+var errOthers = errors.New("who watches which account is another now")
 
 // round is a watch with one reading of the configuration.
 type round struct {
 	a        *app
 	cfg      *config.Config
-	watchers []*watching
+	accounts []*watching
+	watchers []*watching // the accounts that nobody else watches
 	display  *display
-	again    bool // it is not the first: nothing that is wrong with the configuration ends the watch
+	// freeEvery is how often it is looked whether nobody else watches an account any more.
+	freeEvery time.Duration
+	again     bool // it is not the first: nothing that is wrong with the configuration ends the watch
 }
 
 // watching is one account of a round.
@@ -110,6 +120,7 @@ type watching struct {
 	first sync.Once
 	began chan struct{} // closed when the first run has ended
 	mute  bool          // it was said that there can be no socket
+	ceded bool          // it was said that somebody else watches it
 }
 
 func (a *app) newRound(args []string) (*round, error) {
@@ -121,30 +132,38 @@ func (a *app) newRound(args []string) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &round{a: a, cfg: cfg}
+	r := &round{a: a, cfg: cfg, freeEvery: 10 * time.Second}
 	for _, j := range jobs {
-		r.watchers = append(r.watchers, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), began: make(chan struct{})})
+		r.accounts = append(r.accounts, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), began: make(chan struct{})})
 	}
 	return r, nil
 }
 
-// run watches until ctx ends. Accounts that somebody else watches already are left out; if that are all, it fails.
+// run watches until ctx ends. Accounts that somebody else watches already are left out; if that are all, it fails at first. Once one of
+// them is free it ends with errOthers.
 func (r *round) run(ctx context.Context, sd supervisor) error {
-	ctx, end := context.WithCancel(ctx)
-	defer end()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	r.display = r.a.progress()
 	defer r.display.stop()
 	var sockets []net.Listener
-	var left []*watching
-	for _, w := range r.watchers {
+	var ceded []*watching
+	r.watchers = nil
+	for _, w := range r.accounts {
 		l, err := r.listen(w)
 		if errors.Is(err, control.ErrWatched) {
-			r.a.ui.fail("%s: %v", w.Name, err)
+			if !w.ceded {
+				r.a.ui.fail("%s: %v", w.Name, err)
+			}
+			w.ceded, ceded = true, append(ceded, w)
 			continue
 		}
-		sockets, left = append(sockets, l), append(left, w)
+		if w.ceded {
+			r.a.ui.say("%s: the other watch has ended, and this one takes its place", w.Name)
+		}
+		w.ceded, sockets, r.watchers = false, append(sockets, l), append(r.watchers, w)
 	}
-	if r.watchers = left; len(left) == 0 {
+	if len(r.watchers) == 0 && !r.again {
 		return &reported{exitLocked}
 	}
 	service, err := r.serveMetrics(ctx)
@@ -167,8 +186,17 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	for i, w := range r.watchers {
 		all.Go(func() { w.Run(ctx) })
 		all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
-		all.Go(func() { r.serve(ctx, w, sockets[i]) })
+		all.Go(func() {
+			if errors.Is(r.serve(ctx, w, sockets[i]), control.ErrWatched) {
+				end(errOthers)
+			}
+		})
 	}
+	all.Go(func() {
+		if r.awaitFree(ctx, ceded) {
+			end(errOthers)
+		}
+	})
 	all.Go(func() {
 		watch.Awakenings(ctx, func() {
 			for _, w := range r.watchers {
@@ -178,7 +206,31 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	})
 	all.Go(func() { sd.attend(ctx, r.watchers) })
 	all.Wait()
+	if err := context.Cause(ctx); errors.Is(err, errOthers) {
+		return err
+	}
 	return nil
+}
+
+// awaitFree waits until nobody watches one of the accounts, false if ctx ended before.
+func (r *round) awaitFree(ctx context.Context, accounts []*watching) bool {
+	if len(accounts) == 0 {
+		return false
+	}
+	tick := time.NewTicker(r.freeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		for _, w := range accounts {
+			if !control.Watched(control.Path(w.StatePath)) {
+				return true
+			}
+		}
+	}
 }
 
 // listen makes the account's socket. It is nil where that can't be done for now: there is no directory for it yet, or the disk is full.
@@ -204,14 +256,14 @@ func closeSocket(l net.Listener) {
 // socketEvery is how often it is looked whether the directory of the socket is there.
 const socketEvery = time.Second
 
-// serve answers those who ask about the account. A socket that is lost with the Maildir that it lay in is made anew.
-func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
+// serve answers those who ask about the account. A socket that is lost with the Maildir that it lay in is made anew; if somebody else
+// has made one meanwhile it fails with control.ErrWatched.
+func (r *round) serve(ctx context.Context, w *watching, l net.Listener) error {
 	for ctx.Err() == nil {
 		if l == nil {
 			var err error
 			if l, err = r.listen(w); err != nil {
-				r.a.ui.fail("%s: %v, which `satchel sync` asks to do the work", w.Name, err)
-				return
+				return err
 			}
 		}
 		if l != nil {
@@ -226,6 +278,7 @@ func (r *round) serve(ctx context.Context, w *watching, l net.Listener) {
 		}
 	}
 	closeSocket(l)
+	return nil
 }
 
 // prepare makes the account's watcher.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/satchel-mail/satchel/internal/control"
 )
 
 // roundOf is a round with one account whose server nobody is, and whose metrics are to be served at an address.
@@ -48,7 +51,7 @@ metrics = %q
 func (r *round) runsOn(t *testing.T) error {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	ended, began := make(chan error, 1), r.watchers[0].began
+	ended, began := make(chan error, 1), r.accounts[0].began
 	go func() { ended <- r.run(ctx, supervisor{}) }()
 	defer stop()
 	select {
@@ -84,11 +87,46 @@ func TestWatchMetricsTaken(t *testing.T) {
 // TestWatchWithoutSocket: an account is watched though its socket can't be made, on a full disk, say.
 func TestWatchWithoutSocket(t *testing.T) {
 	r, msg := roundOf(t, "")
-	inTheWay := filepath.Join(r.watchers[0].Maildir, ".satchel.db.sock.new", "x")
+	inTheWay := filepath.Join(r.accounts[0].Maildir, ".satchel.db.sock.new", "x")
 	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.runsOn(t); err != nil || strings.Count(msg.String(), "making the socket") != 1 {
 		t.Errorf("it ends with %v and says %q", err, msg)
+	}
+}
+
+// TestWatchTakesOver: an account that another watch has is left to it for as long as that runs; and when two began at the same moment
+// one of them gives way.
+func TestWatchTakesOver(t *testing.T) {
+	r, msg := roundOf(t, "")
+	r.freeEvery = 10 * time.Millisecond
+	socket := control.Path(r.accounts[0].StatePath)
+	other := func() (end func()) {
+		l, err := control.Listen(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = l.Close() }
+	}
+	end := other()
+	if err := r.runsOn(t); exitOf(err) != exitLocked {
+		t.Errorf("where another watch is: %v", err)
+	}
+	r.again = true
+	time.AfterFunc(50*time.Millisecond, end)
+	if err := r.runsOn(t); !errors.Is(err, errOthers) {
+		t.Errorf("when it ends: %v", err)
+	}
+	if err := r.runsOn(t); err != nil {
+		t.Errorf("then: %v", err)
+	}
+	if got := msg.String(); strings.Count(got, "is at work on this account") != 1 || strings.Count(got, "takes its place") != 1 {
+		t.Errorf("it says %q", got)
+	}
+	end = other()
+	defer end()
+	if err := r.serve(t.Context(), r.accounts[0], nil); !errors.Is(err, control.ErrWatched) {
+		t.Errorf("where another one has made the socket: %v", err)
 	}
 }
