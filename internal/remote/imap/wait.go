@@ -29,8 +29,10 @@ const (
 	lull = 10 * time.Millisecond
 	// longest is how long it is gathered if it does not end.
 	longest = 100 * time.Millisecond
-	// pause is between two renewals, if it is the server that causes them.
+	// pause is between two renewals at least, if it is the server that causes them, and twice as long each time that it does so at once.
 	pause = time.Second
+	// longestPause bounds that.
+	longestPause = time.Minute
 	// forgive is how often the count of what the server says without being asked begins anew, see maxLines.
 	forgive = 10 * time.Second
 	// endTime is how long the server may take to end the waiting.
@@ -88,6 +90,7 @@ type wait struct {
 	since    time.Time // of the first of it
 	last     time.Time // when something was passed on
 	forgiven time.Time
+	hasty    int                // rounds that the server ended within a pause, one after the other
 	renew    context.CancelFunc // ends the round
 	refresh  *time.Timer        // ends it some time after something was told, nil: nothing was told in this round
 }
@@ -174,7 +177,12 @@ func (w *wait) round(ctx context.Context, announce bool) error {
 	if err := c.refused(); err != nil {
 		return err
 	}
-	if left := pause - time.Since(from); left > 0 {
+	least := min(pause<<min(w.hasty, 10), longestPause)
+	left := least - time.Since(from)
+	if w.hasty++; left <= 0 || until.Err() != nil {
+		w.hasty = 0
+	}
+	if left > 0 {
 		t := time.NewTimer(left)
 		defer t.Stop()
 		select {

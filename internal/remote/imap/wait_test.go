@@ -189,6 +189,47 @@ func TestIdleIsRenewed(t *testing.T) {
 	})
 }
 
+// TestARestlessServerIsNotFollowed: one that does not let anybody idle is asked less and less often, and at once again when it does.
+func TestARestlessServerIsNotFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rounds []time.Duration
+		s := preauth(t, notifyCaps, Config{}, func(p *script) {
+			from := time.Now()
+			round := func() {
+				p.asked()
+				p.say("$1 OK done")
+				p.idles()
+				rounds = append(rounds, time.Since(from).Round(time.Second))
+			}
+			for range 10 {
+				round()
+				p.say("$1 OK idled")
+			}
+			round()
+			time.Sleep(2 * time.Minute)
+			p.say("$1 OK idled")
+			for range 2 {
+				round()
+				p.say("$1 OK idled")
+			}
+			round()
+			p.done()
+			p.expect(notifyReset)
+			p.say("$1 OK")
+		})
+		w := startWaiting(t, s, "")
+		time.Sleep(10 * time.Minute)
+		w.ends()
+		var want []time.Duration
+		for _, s := range []int{0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 423, 424, 426} {
+			want = append(want, time.Duration(s)*time.Second)
+		}
+		if diff := cmp.Diff(want, rounds); diff != "" {
+			t.Errorf("it is asked at (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestADeadServerIsFound: the renewal finds it, with the patience of other calls.
 func TestADeadServerIsFound(t *testing.T) {
 	for _, mailbox := range []string{"INBOX", ""} {
@@ -428,31 +469,6 @@ func (p *script) openBox7() {
 	p.expect(`SELECT "INBOX" (CONDSTORE)`)
 	p.say(selected(1, 2, 5)...)
 	p.say("$1 OK [READ-WRITE] open")
-}
-
-// TestARestlessServerIsNotFollowed: one that ends the waiting again and again.
-func TestARestlessServerIsNotFollowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rounds := 0
-		s := preauth(t, idleCaps, Config{}, func(p *script) {
-			p.watched(1, 10)
-			for ; rounds < 30; rounds++ {
-				p.idles()
-				p.say("$1 OK enough")
-			}
-			p.idles()
-			p.done()
-		})
-		from := time.Now()
-		w := startWaiting(t, s, "INBOX")
-		w.want(remote.Notice{Ready: true, Mailbox: "INBOX"})
-		time.Sleep(time.Minute)
-		w.none()
-		if d := time.Since(from); rounds != 30 || d > time.Minute {
-			t.Errorf("%d rounds in %v", rounds, d)
-		}
-		w.ends()
-	})
 }
 
 // TestAFloodIsGathered: whatever comes is told in few notices, and nothing of it is kept.
