@@ -46,6 +46,7 @@ While "satchel watch" runs on an account, it does the work when asked by this.` 
 // sync is the command's work.
 func (a *app) sync(ctx context.Context, args []string, opt mailsync.Options) error {
 	return onEach(ctx, a, args, func(ctx context.Context, j job, w mailsync.World) answered {
+		w.Progress(mailsync.Progress{Account: j.Name, Phase: "the watch is doing it"})
 		if by, ok := a.askWatch(ctx, j, opt); ok {
 			return by
 		}
