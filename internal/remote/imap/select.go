@@ -44,6 +44,15 @@ func (s *Session) leaveIf(is func(name string) bool) []*command {
 	return s.leave()
 }
 
+// leaveUnwritable returns the commands by which a mailbox is not open only to be read, as leave may have left it: Courier then stores
+// nothing there ("Current box is selected READ-ONLY").
+func (s *Session) leaveUnwritable(name string) []*command {
+	if !s.opened || s.sel != nil || s.open != "" && s.open != name {
+		return nil
+	}
+	return s.selecting(name, "")
+}
+
 // selecting returns the commands that open a mailbox afresh; the last is the SELECT.
 func (s *Session) selecting(name, param string) []*command {
 	if param == "" && s.caps.has(goimap.CapCondStore) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -63,6 +65,26 @@ func TestTheOpenMailboxIsLeftBeforeItIsTakenAway(t *testing.T) {
 				return err
 			}
 			_, _, err := s.Store(ctx, box7(), uidSet(1), true, mail.SystemFlags(mail.Seen))
+			return err
+		}},
+		"and opened again to store something in it": {func(p *script) {
+			p.examined(`RENAME "a" "b"`)
+			p.say("$2 OK done")
+			p.expect(`SELECT "INBOX"`, `APPEND "INBOX" {4}`)
+			p.say(selected(2, 3, 0)...)
+			p.say("$1 OK [READ-WRITE] open", "+ go on")
+			p.line()
+			p.say("$2 OK done")
+			p.expect(`APPEND "c" {4}`)
+			p.say("+ go on")
+			p.line()
+			p.say("$1 OK done")
+		}, func(s *Session) error {
+			err := s.Rename(ctx, "a", "b")
+			for _, box := range []string{"INBOX", "c"} {
+				one := remote.Upload{Size: 4, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abcd")), nil }}
+				err = errors.Join(err, s.Append(ctx, box, []remote.Upload{one}, func(int) {}, func(_ int, a remote.Appended) { err = errors.Join(err, a.Err) }))
+			}
 			return err
 		}},
 	} {
