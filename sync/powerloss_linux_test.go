@@ -106,6 +106,13 @@ func (d *disk) change(do func() error) error {
 	return do()
 }
 
+// revive: it was not the power that failed, and everything that was done is there.
+func (d *disk) revive() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead, d.left = false, -1
+}
+
 // look does something that only looks.
 func (d *disk) look(do func() error) error {
 	d.mu.Lock()
@@ -321,6 +328,7 @@ const (
 	noLoss   loss = "nothing"                  // as when the program is killed
 	dataLoss loss = "data that was not synced" // and all names are there
 	allLoss  loss = "all that was not synced"
+	lateLoss loss = "all that was not synced, after another run" // which believes what a killed one left behind
 )
 
 // crash makes of the disk what the power leaves.
@@ -352,7 +360,7 @@ func TestPowerLoss(t *testing.T) {
 	if raced {
 		step = 4
 	}
-	for _, what := range []loss{noLoss, dataLoss, allLoss} {
+	for _, what := range []loss{noLoss, dataLoss, allLoss, lateLoss} {
 		t.Run(string(what), func(t *testing.T) {
 			t.Parallel()
 			failures := 0
@@ -393,21 +401,32 @@ func TestPowerLoss(t *testing.T) {
 					return model.Action{}
 				})
 				w.try()
-				w.fs = nil
 				w.server.SetFault(nil)
-				w.must(d.crash(what))
-				// The lock of a list of keywords outlives its program, and is broken when it is old.
-				lock := filepath.Join(w.dir("INBOX"), "dovecot-keywords.lock")
-				old := time.Now().Add(-time.Hour)
-				if err := os.Chtimes(lock, old, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					t.Fatal(err)
+				failed := d.failed()
+				unlock := func() {
+					// The lock of a list of keywords outlives its program, and is broken when it is old.
+					lock := filepath.Join(w.dir("INBOX"), "dovecot-keywords.lock")
+					old := time.Now().Add(-time.Hour)
+					if err := os.Chtimes(lock, old, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+						t.Fatal(err)
+					}
 				}
+				loses := what
+				if what == lateLoss {
+					unlock()
+					d.revive()
+					w.sync()
+					loses = allLoss
+				}
+				w.fs = nil
+				w.must(d.crash(loses))
+				unlock()
 				for range 2 {
 					w.sync()
 				}
 				w.want(want)
 				w.quiet()
-				if !d.dead {
+				if !failed {
 					break
 				}
 				failures++

@@ -251,14 +251,25 @@ func (r *run) holdsFiles(ctx context.Context, f *folder) bool {
 	return err != nil || scan.Count > 0
 }
 
-// dropUndurable makes the files durable that both sides turn out to have, for the reason that syncSources has, and leaves out of a plan
-// the folders in which that fails. Rows are not forgotten then: those that would have to make room may be those folders'.
+// dropUndurable makes the files durable that both sides turn out to have, for the reason that syncSources has, and that others are gone: a
+// file that a power failure brings back once its row is forgotten would be a new message. It leaves out of a plan the
+// folders in which that fails. Rows are not forgotten then: those that would have to make room may be those folders'.
 func (r *run) dropUndurable(p *plan.Plan) {
-	names := map[mail.FolderName][]string{}
+	names := map[mail.FolderName][]string{} // of those that are there; none where only some are gone
+	sync := func(folder mail.FolderName, base ...string) {
+		if f := r.byName[folder]; f != nil && f.local != nil {
+			names[folder] = append(names[folder], base...)
+		}
+	}
 	for i := range p.Ops {
 		op := &p.Ops[i]
-		if f := r.byName[op.Folder]; op.Name != "" && (op.Kind == plan.Pairing || op.Kind == plan.Rebind) && f != nil && f.local != nil {
-			names[op.Folder] = append(names[op.Folder], op.Name)
+		switch {
+		case op.Name != "" && (op.Kind == plan.Pairing || op.Kind == plan.Rebind):
+			sync(op.Folder, op.Name)
+		case op.Trash:
+			sync(op.From)
+		case op.Kind == plan.Forget, op.Kind == plan.Delete && op.Side == plan.Server && !op.Kept && !op.Expunge:
+			sync(op.Folder)
 		}
 	}
 	failed := map[mail.FolderName]bool{}
