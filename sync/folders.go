@@ -147,15 +147,19 @@ func (r *run) completeFolders() {
 	var names []mail.FolderName
 	var fresh []*folder
 	for _, f := range r.folders {
+		if f.local == nil {
+			continue
+		}
+		isNew := !f.base.OnDisk || f.base.Inode != 0 && f.base.Inode != f.local.Inode
 		switch {
-		case f.local == nil || f.base.OnDisk && !f.lostLocal:
-		case f.local.Incomplete && !f.base.OnDisk:
+		case f.local.Incomplete && isNew:
 			if err := r.md.CreateFolder(f.name); err != nil {
 				r.failFolder(f, err)
 				continue
 			}
 			r.soil(f) // its mark is from before
 			r.lookAgain()
+		case f.base.OnDisk && !f.lostLocal:
 		case !r.made[f.name]:
 			names, fresh = append(names, f.local.Name), append(fresh, f)
 		}

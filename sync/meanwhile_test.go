@@ -2,6 +2,8 @@ package sync_test
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -138,5 +140,20 @@ func TestRestoredBesideACopy(t *testing.T) {
 		}))
 	w.sync()
 	w.want(map[string][]string{"INBOX": {"a"}, "B": {"a"}, "C": {"d"}})
+	w.quiet()
+}
+
+// TestHalfMadeAgain: the Maildir's folder was deleted, a run that was to make it again for a new message was stopped on the way, and the message
+// has moved on since. The folder is made whole, though nothing is to lie in it.
+func TestHalfMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Work")
+	w.sync()
+	aside := filepath.Join(t.TempDir(), "Work") // keeps its inode's number from being used again
+	w.must(os.Rename(w.dir("Work"), aside))
+	w.must(os.MkdirAll(filepath.Join(w.dir("Work"), "tmp"), 0o700))
+	w.sync()
+	w.want(map[string][]string{"INBOX": nil, "Work": nil})
 	w.quiet()
 }
