@@ -251,9 +251,11 @@ func (r *run) holdsFiles(ctx context.Context, f *folder) bool {
 	return err != nil || scan.Count > 0
 }
 
-// dropUndurable makes the files durable that both sides turn out to have, for the reason that syncSources has, and that others are gone: a
-// file that a power failure brings back once its row is forgotten would be a new message. It leaves out of a plan the
-// folders in which that fails. Rows are not forgotten then: those that would have to make room may be those folders'.
+// dropUndurable makes durable what was found in the Maildir and is about to be taken for agreed, whoever did it, a run that was killed for
+// one: the files that both sides turn out to have, for the reason that syncSources has, that others are gone, or are elsewhere, or have other
+// flags. What a power failure takes back later would look like somebody's act: a file that is there again, once its row is forgotten, like a new
+// message. It leaves out of a plan the folders in which that fails. Rows are not forgotten then: those that would have to make
+// room may be those folders'.
 func (r *run) dropUndurable(p *plan.Plan) {
 	names := map[mail.FolderName][]string{} // of those that are there; none where only some are gone
 	sync := func(folder mail.FolderName, base ...string) {
@@ -268,6 +270,9 @@ func (r *run) dropUndurable(p *plan.Plan) {
 			sync(op.Folder, op.Name)
 		case op.Trash:
 			sync(op.From)
+		case op.Kind == plan.Move && op.Side == plan.Server,
+			op.Kind == plan.SetFlags && (op.Side == plan.Server || op.Add.IsZero() && op.Remove.IsZero()):
+			sync(op.Folder)
 		case op.Kind == plan.Forget, op.Kind == plan.Delete && op.Side == plan.Server && !op.Kept && !op.Expunge:
 			sync(op.Folder)
 		}
