@@ -151,7 +151,7 @@ func TestBatchesSideBySide(t *testing.T) {
 // maxAllocs are allocations for each message, or for a whole scan.
 const (
 	maxDeliveryAllocs = 12
-	maxScanAllocs     = 100
+	maxScanAllocs     = 110
 )
 
 func TestDeliveryAllocations(t *testing.T) {

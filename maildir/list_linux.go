@@ -38,17 +38,17 @@ func listDir(fd int, dir string, each func(string, fs.FileMode) bool) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		if n > firstBuffer/2 {
+			return listAhead(fd, dir, buf[:n], each)
+		}
 		if more, err := takeDents(fd, dir, buf[:n], each); err != nil || !more {
 			return err
-		}
-		if n > firstBuffer/2 {
-			return listAhead(fd, dir, each)
 		}
 	}
 }
 
-// listAhead is listDir for the rest of a large directory.
-func listAhead(fd int, dir string, each func(string, fs.FileMode) bool) error {
+// listAhead is listDir for a large directory, of which the first names are there.
+func listAhead(fd int, dir string, first []byte, each func(string, fs.FileMode) bool) error {
 	type filled struct {
 		buf []byte
 		n   int
@@ -71,8 +71,7 @@ func listAhead(fd int, dir string, each func(string, fs.FileMode) bool) error {
 			}
 		}
 	}()
-	var failed error
-	more := true
+	more, failed := takeDents(fd, dir, first, each)
 	for f := range full {
 		if more && failed == nil && f.err == nil && f.n > 0 {
 			more, failed = takeDents(fd, dir, f.buf[:f.n], each)

@@ -46,6 +46,15 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 		r.others = &nameHashes{seed: s.seed}
 	}
 	var seps [len(separators)]int // how many files have each
+	// What is known may still be loading. The names in new, of which there are few, wait for it, so that cur is being read meanwhile.
+	var early []unread
+	takeEarly := func() {
+		for i := range early {
+			e := &early[i]
+			s.take(&r, e.name, e.name[:e.base], true, &e.meaning)
+		}
+		early = nil
+	}
 	for _, isNew := range []bool{true, false} {
 		dir := d.sub(curDir)
 		if isNew {
@@ -66,6 +75,11 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 			}
 			failed = m.look(n.letters)
 			r.letters |= m.now.letters
+			if isNew && known != nil && len(early) < maxEarly {
+				early = append(early, unread{strings.Clone(name), len(n.base), m.now})
+				return failed == nil
+			}
+			takeEarly()
 			s.take(&r, name, n.base, isNew, &m.now)
 			return failed == nil
 		})
@@ -73,6 +87,7 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 			return reading{}, err
 		}
 	}
+	takeEarly()
 	for i, n := range seps {
 		if n > 0 && r.sep == 0 {
 			r.sep = separators[i]
@@ -80,6 +95,16 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 	}
 	slices.SortFunc(r.entries, compareEntries)
 	return r, nil
+}
+
+// maxEarly bounds how many names of new wait.
+const maxEarly = 1000
+
+// unread is a file in new that was not taken in yet.
+type unread struct {
+	name string
+	base int // how long the base name is, which the name begins with
+	meaning
 }
 
 // take takes in one file. Of what is known it keeps eight bytes.

@@ -41,6 +41,10 @@ func (s *Store) Vouch(ctx context.Context, f mail.FolderName, patient bool) (Mar
 	return m, err == nil && !m.Racy && s.witness.vouch(d)
 }
 
+// EndWitness ends what Witness began. The system takes some ten milliseconds for that, during which the caller does something else; Close
+// waits for it.
+func (s *Store) EndWitness() { s.witness.end() }
+
 // witness compares what the system tells of names that came and went with what this Store did. It is not interested in
 // which ones: every name counts for its hash, as often as it came or went, and what is told is taken off what was done.
 type witness struct {
@@ -53,6 +57,9 @@ type witness struct {
 	folders map[mail.FolderName]*watched
 	dirs    map[string]*watched // their new and cur
 	unheard int                 // changes since the last hearing
+
+	ending sync.WaitGroup
+	endErr error // valid after ending
 }
 
 // watched is one folder.
@@ -205,17 +212,22 @@ func (w *witness) did(name string, came bool) {
 	}
 }
 
-func (w *witness) close() error {
+// end begins to close the watch: nothing is told any more.
+func (w *witness) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.watch == nil {
-		return nil
+	if watch := w.watch; watch != nil {
+		w.ending.Go(func() { w.endErr = watch.Close() })
 	}
-	err := w.watch.Close()
 	w.watch, w.broken = nil, true
 	clear(w.folders)
 	clear(w.dirs)
-	return err
+}
+
+func (w *witness) close() error {
+	w.end()
+	w.ending.Wait()
+	return w.endErr
 }
 
 // seenFS tells the witness of every name that this Store makes come or go.

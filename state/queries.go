@@ -160,6 +160,15 @@ func (tx *Tx) Prepare(folder int64) error {
 	return err
 }
 
+// PrepareNames is Prepare for many look-ups by name.
+func (tx *Tx) PrepareNames(folder int64) error {
+	ix, err := tx.index(folder)
+	if err == nil && ix.names == nil {
+		ix.makeNames()
+	}
+	return err
+}
+
 // Held returns the rows of all folders whose deletion is held back, sorted by ID.
 func (tx *Tx) Held() ([]Message, error) {
 	known, err := tx.c.summaries()

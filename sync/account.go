@@ -207,6 +207,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	r.md.EndWitness()
 	if r.opt.DryRun {
 		return nil
 	}

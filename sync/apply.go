@@ -29,6 +29,8 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		p.Phase, p.MessagesAll, p.BytesAll = "transferring", p.MessagesAll+messages, p.BytesAll+bytes
 	})
 
+	r.prepareNames(byKind[plan.Download], byKind[plan.Upload])
+
 	// Rows that make room for another come first of all; they name no folder.
 	room := func(op plan.Op) bool { return op.Folder == "" }
 	early := slices.DeleteFunc(slices.Clone(byKind[plan.Forget]), func(op plan.Op) bool { return !room(op) })
@@ -61,6 +63,29 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		}
 	}
 	return nil
+}
+
+// manyNames are so many new rows of a folder that it pays to prepare the state for them.
+const manyNames = 4
+
+// prepareNames prepares the state for the rows of messages that are to be transferred, while they are.
+func (r *run) prepareNames(transfers ...[]plan.Op) {
+	if r.w.Serial {
+		return
+	}
+	n := map[mail.FolderName]int{}
+	for _, ops := range transfers {
+		for i := range ops {
+			n[ops[i].Folder]++
+		}
+	}
+	for name, n := range n {
+		if f := r.byName[name]; f != nil && f.base.ID != 0 && n >= manyNames {
+			r.early.Go(func() { // what fails here fails again when it is needed
+				_ = r.view(context.Background(), func(tx *state.Tx) error { return tx.PrepareNames(f.base.ID) })
+			})
+		}
+	}
 }
 
 // pieces yields the runs of s of elements with the same key. A plan is sorted, so that they are few and long.
