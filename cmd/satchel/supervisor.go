@@ -28,14 +28,14 @@ func (s supervisor) reloading() {
 }
 
 // attend tells that the watch is ready, then how it is, and that it is alive as often as systemd wants to hear that, until ctx ends.
-func (s supervisor) attend(ctx context.Context, watchers []*watching) {
+func (s supervisor) attend(ctx context.Context, accounts []*watching) {
 	every := 10 * time.Second
 	if limit, err := daemon.SdWatchdogEnabled(false); err == nil && limit > 0 {
 		every = min(every, limit/2)
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for _, w := range watchers {
+	for _, w := range accounts {
 		for waiting := true; waiting; {
 			select {
 			case <-w.began:
@@ -52,14 +52,18 @@ func (s supervisor) attend(ctx context.Context, watchers []*watching) {
 		return
 	}
 	for said := ""; ; {
-		trouble := 0
-		for _, w := range watchers {
-			if w.Status().Trouble() { // which waits for a watcher that hangs
+		watched, trouble := 0, 0
+		for _, w := range accounts {
+			st, ok := w.status() // which waits for a watcher that hangs
+			if ok {
+				watched++
+			}
+			if st.Trouble() {
 				trouble++
 			}
 		}
 		lines := []string{daemon.SdNotifyWatchdog}
-		if now := fmt.Sprintf("STATUS=%s watched, %d in trouble", count(len(watchers), "account", "accounts"), trouble); now != said {
+		if now := fmt.Sprintf("STATUS=%s watched, %d in trouble", count(watched, "account", "accounts"), trouble); now != said {
 			lines, said = append(lines, now), now
 		}
 		s.tell(lines...)

@@ -60,11 +60,12 @@ func (a *app) watch(ctx context.Context, args []string) error {
 		roundCtx, end := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- r.run(roundCtx, sd) }()
-		next, over := r, false
-		for next == r && !over && ctx.Err() == nil {
+		next := r
+		for next == r && ctx.Err() == nil {
 			select {
-			case err = <-done:
-				over = true
+			case err := <-done:
+				end()
+				return err
 			case <-hangups:
 				if a.ui.hungUp() {
 					end()
@@ -81,29 +82,20 @@ func (a *app) watch(ctx context.Context, args []string) error {
 			}
 		}
 		end()
-		if !over {
-			err = <-done
-		}
-		if others := errors.Is(err, errOthers); ctx.Err() != nil || err != nil && !others {
+		if err := <-done; ctx.Err() != nil || err != nil {
 			return errors.Join(err, context.Cause(ctx))
-		}
-		if next != r {
-			a.ui.say("the configuration was read again")
 		}
 		r = next
 		r.again = true
+		a.ui.say("the configuration was read again")
 	}
 }
-
-// errOthers: another watch ended, or began, on an account of the round, which is to begin anew.
-var errOthers = errors.New("who watches which account is another now")
 
 // round is a watch with one reading of the configuration.
 type round struct {
 	a        *app
 	cfg      *config.Config
 	accounts []*watching
-	watchers []*watching // the accounts that nobody else watches
 	display  *display
 	// freeEvery is how often it is looked whether nobody else watches an account any more.
 	freeEvery time.Duration
@@ -112,15 +104,35 @@ type round struct {
 
 // watching is one account of a round.
 type watching struct {
-	*watch.Watcher
 	job
-	mu    sync.Mutex
-	said  string // what was last said to be wrong
 	hook  *newmail.Hook
 	first sync.Once
-	began chan struct{} // closed when the first run has ended
+	began chan struct{} // closed when the first run has ended, or somebody else watches the account
 	mute  bool          // it was said that there can be no socket
-	ceded bool          // it was said that somebody else watches it
+
+	mu      sync.Mutex
+	watcher *watch.Watcher // nil: somebody else watches it
+	said    string         // what was last said to be wrong
+}
+
+// status is how the account is, false if somebody else watches it.
+func (w *watching) status() (watch.Status, bool) {
+	if by := w.by(); by != nil {
+		return by.Status(), true
+	}
+	return watch.Status{}, false
+}
+
+func (w *watching) by() *watch.Watcher {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.watcher
+}
+
+func (w *watching) is(by *watch.Watcher) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watcher = by
 }
 
 func (a *app) newRound(args []string) (*round, error) {
@@ -139,31 +151,31 @@ func (a *app) newRound(args []string) (*round, error) {
 	return r, nil
 }
 
-// run watches until ctx ends. Accounts that somebody else watches already are left out; if that are all, it fails at first. Once one of
-// them is free it ends with errOthers.
+// run watches until ctx ends. Accounts that somebody else watches already are left to them for as long as they do; if that are all, the
+// first round fails.
 func (r *round) run(ctx context.Context, sd supervisor) error {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	r.display = r.a.progress()
 	defer r.display.stop()
-	var sockets []net.Listener
-	var ceded []*watching
-	r.watchers = nil
-	for _, w := range r.accounts {
+	sockets := make([]net.Listener, len(r.accounts))
+	defer func() {
+		for _, l := range sockets {
+			closeSocket(l)
+		}
+	}()
+	free := 0
+	for i, w := range r.accounts {
 		l, err := r.listen(w)
 		if errors.Is(err, control.ErrWatched) {
-			if !w.ceded {
-				r.a.ui.fail("%s: %v", w.Name, err)
-			}
-			w.ceded, ceded = true, append(ceded, w)
+			r.cede(w)
 			continue
 		}
-		if w.ceded {
-			r.a.ui.say("%s: the other watch has ended, and this one takes its place", w.Name)
-		}
-		w.ceded, sockets, r.watchers = false, append(sockets, l), append(r.watchers, w)
+		sockets[i] = l
+		r.prepare(w)
+		free++
 	}
-	if len(r.watchers) == 0 && !r.again {
+	if free == 0 && !r.again {
 		return &reported{exitLocked}
 	}
 	service, err := r.serveMetrics(ctx)
@@ -172,65 +184,75 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 		service, err = func() {}, nil
 	}
 	if err != nil {
-		for _, l := range sockets {
-			closeSocket(l)
-		}
 		return err
 	}
 	defer service()
-	for _, w := range r.watchers {
-		r.prepare(w)
-	}
 	r.display.rest(r.resting)
 	var all sync.WaitGroup
-	for i, w := range r.watchers {
-		all.Go(func() { w.Run(ctx) })
-		all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
-		all.Go(func() {
-			if errors.Is(r.serve(ctx, w, sockets[i]), control.ErrWatched) {
-				end(errOthers)
-			}
-		})
+	for i, w := range r.accounts {
+		l := sockets[i]
+		sockets[i] = nil // whoever serves closes it
+		all.Go(func() { r.keep(ctx, w, l) })
 	}
-	all.Go(func() {
-		if r.awaitFree(ctx, ceded) {
-			end(errOthers)
-		}
-	})
 	all.Go(func() {
 		watch.Awakenings(ctx, func() {
-			for _, w := range r.watchers {
-				w.Wake()
+			for _, w := range r.accounts {
+				if by := w.by(); by != nil {
+					by.Wake()
+				}
 			}
 		})
 	})
-	all.Go(func() { sd.attend(ctx, r.watchers) })
+	all.Go(func() { sd.attend(ctx, r.accounts) })
 	all.Wait()
-	if err := context.Cause(ctx); errors.Is(err, errOthers) {
-		return err
-	}
 	return nil
 }
 
-// awaitFree waits until nobody watches one of the accounts, false if ctx ended before.
-func (r *round) awaitFree(ctx context.Context, accounts []*watching) bool {
-	if len(accounts) == 0 {
-		return false
-	}
-	tick := time.NewTicker(r.freeEvery)
-	defer tick.Stop()
+// keep watches an account until ctx ends, and waits for as long as somebody else does.
+func (r *round) keep(ctx context.Context, w *watching, l net.Listener) {
 	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return false
+		if by := w.by(); by != nil {
+			r.watchOver(ctx, w, by, l)
+			if ctx.Err() != nil {
+				return
+			}
+			r.cede(w)
 		}
-		for _, w := range accounts {
-			if !control.Watched(control.Path(w.StatePath)) {
-				return true
+		for {
+			select {
+			case <-time.After(r.freeEvery):
+			case <-ctx.Done():
+				return
+			}
+			var err error
+			if l, err = r.listen(w); !errors.Is(err, control.ErrWatched) {
+				break
 			}
 		}
+		r.a.ui.say("%s: the other watch has ended, and this one takes its place", w.Name)
+		r.prepare(w)
 	}
+}
+
+// watchOver watches an account, until ctx ends or somebody else turns out to do so.
+func (r *round) watchOver(ctx context.Context, w *watching, by *watch.Watcher, l net.Listener) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var all sync.WaitGroup
+	all.Go(func() { by.Run(ctx) })
+	all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
+	all.Go(func() {
+		defer end()
+		r.serve(ctx, w, by, l)
+	})
+	all.Wait()
+}
+
+// cede leaves an account to somebody else.
+func (r *round) cede(w *watching) {
+	r.a.ui.fail("%s: %v", w.Name, control.ErrWatched)
+	w.is(nil)
+	w.first.Do(func() { close(w.began) })
 }
 
 // listen makes the account's socket. It is nil where that can't be done for now: there is no directory for it yet, or the disk is full.
@@ -256,19 +278,19 @@ func closeSocket(l net.Listener) {
 // socketEvery is how often it is looked whether the directory of the socket is there.
 const socketEvery = time.Second
 
-// serve answers those who ask about the account. A socket that is lost with the Maildir that it lay in is made anew; if somebody else
-// has made one meanwhile it fails with control.ErrWatched.
-func (r *round) serve(ctx context.Context, w *watching, l net.Listener) error {
+// serve answers those who ask about the account, until ctx ends or somebody else turns out to watch it. A socket that is lost with the Maildir
+// that it lay in is made anew.
+func (r *round) serve(ctx context.Context, w *watching, by *watch.Watcher, l net.Listener) {
 	for ctx.Err() == nil {
 		if l == nil {
 			var err error
 			if l, err = r.listen(w); err != nil {
-				return err
+				return
 			}
 		}
 		if l != nil {
 			control.Serve(ctx, l, func(ctx context.Context, req control.Request, reply func(control.Reply)) int {
-				return r.answer(ctx, w, req, reply)
+				return r.answer(ctx, w, by, req, reply)
 			})
 			l = nil
 		}
@@ -278,19 +300,18 @@ func (r *round) serve(ctx context.Context, w *watching, l net.Listener) error {
 		}
 	}
 	closeSocket(l)
-	return nil
 }
 
 // prepare makes the account's watcher.
 func (r *round) prepare(w *watching) {
-	w.Watcher = watch.New(watch.Account{
+	w.is(watch.New(watch.Account{
 		Settings: settings(w.Account),
 		World:    r.a.world(w.Account, r.display.update),
 		Targets:  w.targets,
 		Poll:     w.Poll,
 		Idle:     w.WatchConnections,
 		Ran:      func(res *mailsync.Result) { r.ran(w, res) },
-	})
+	}))
 }
 
 // ran tells what a run did, if it did anything, and what went wrong, once.
@@ -332,29 +353,29 @@ func didSomething(res *mailsync.Result) bool {
 }
 
 // answer does what another Satchel asks for.
-func (r *round) answer(ctx context.Context, w *watching, req control.Request, reply func(control.Reply)) int {
+func (r *round) answer(ctx context.Context, w *watching, by *watch.Watcher, req control.Request, reply func(control.Reply)) int {
 	if req.Account != "" && req.Account != w.Name {
 		reply(control.Reply{Err: fmt.Sprintf("satchel: the watch knows this Maildir's account as %q, not as %q; restart it\n", w.Name, req.Account)})
 		return exitFailed
 	}
 	switch req.Do {
 	case control.Status:
-		reply(control.Reply{Status: marshal(watchLine(w.Status()))})
+		reply(control.Reply{Status: marshal(watchLine(by.Status()))})
 		return exitOK
 	case control.Sync:
-		return r.answerSync(ctx, w, req, reply)
+		return r.answerSync(ctx, w, by, req, reply)
 	}
 	reply(control.Reply{Err: "satchel: the running watch is of another version; restart it\n"})
 	return exitFailed
 }
 
-func (r *round) answerSync(ctx context.Context, w *watching, req control.Request, reply func(control.Reply)) int {
+func (r *round) answerSync(ctx context.Context, w *watching, by *watch.Watcher, req control.Request, reply func(control.Reply)) int {
 	targets, ok := targetsWithin(req.Targets, w.targets)
 	if !ok {
 		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the running watch was started for %s only; name these, or start it for the whole account\n", w.Name, folderNames(w.targets))})
 		return exitLocked
 	}
-	res, err := w.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
+	res, err := by.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
 	if errors.Is(err, context.Canceled) { // whoever asked is gone, or the watch ends
 		err = watch.ErrEnded
 	}

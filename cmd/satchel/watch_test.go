@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/control"
+	"github.com/satchel-mail/satchel/sync/watch"
 )
 
 // roundOf is a round with one account whose server nobody is, and whose metrics are to be served at an address.
@@ -99,9 +99,9 @@ func TestWatchWithoutSocket(t *testing.T) {
 // TestWatchTakesOver: an account that another watch has is left to it for as long as that runs; and when two began at the same moment
 // one of them gives way.
 func TestWatchTakesOver(t *testing.T) {
-	r, msg := roundOf(t, "")
-	r.freeEvery = 10 * time.Millisecond
-	socket := control.Path(r.accounts[0].StatePath)
+	r, _ := roundOf(t, "")
+	w := r.accounts[0]
+	socket := control.Path(w.StatePath)
 	other := func() (end func()) {
 		l, err := control.Listen(socket)
 		if err != nil {
@@ -113,20 +113,39 @@ func TestWatchTakesOver(t *testing.T) {
 	if err := r.runsOn(t); exitOf(err) != exitLocked {
 		t.Errorf("where another watch is: %v", err)
 	}
-	r.again = true
-	time.AfterFunc(50*time.Millisecond, end)
-	if err := r.runsOn(t); !errors.Is(err, errOthers) {
-		t.Errorf("when it ends: %v", err)
+	r, msg := roundOf(t, "")
+	w = r.accounts[0]
+	end()
+	socket = control.Path(w.StatePath)
+	end = other()
+	r.again, r.freeEvery = true, 10*time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(ctx, supervisor{}) }()
+	within := func(what string, holds func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("waited in vain: %s", what)
+			}
+		}
 	}
-	if err := r.runsOn(t); err != nil {
-		t.Errorf("then: %v", err)
+	<-w.began
+	if _, ok := w.status(); ok || len(r.statuses()) != 0 {
+		t.Error("both watch")
 	}
+	end()
+	within("it takes the other's place", func() bool { st, ok := w.status(); return ok && st.State == watch.Retrying })
+	within("it can be asked", func() bool { return control.Watched(socket) })
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	end = other() // another one that began at the same moment, and made its socket later
+	defer end()
+	r.prepare(w)
+	r.watchOver(t.Context(), w, w.by(), nil) // gives way
 	if got := msg.String(); strings.Count(got, "is at work on this account") != 1 || strings.Count(got, "takes its place") != 1 {
 		t.Errorf("it says %q", got)
-	}
-	end = other()
-	defer end()
-	if err := r.serve(t.Context(), r.accounts[0], nil); !errors.Is(err, control.ErrWatched) {
-		t.Errorf("where another one has made the socket: %v", err)
 	}
 }

@@ -130,10 +130,15 @@ func restingLine(w jsonWatch, now time.Time) string {
 // resting are the lines on the terminal for the accounts that nothing is going on in.
 func (r *round) resting(busy func(account string) bool) (lines []string) {
 	now := time.Now()
-	for _, w := range r.watchers {
-		if !busy(w.Name) {
-			lines = append(lines, cleanLine(w.Name+": "+restingLine(watchLine(w.Status()), now)))
+	for _, w := range r.accounts {
+		if busy(w.Name) {
+			continue
 		}
+		line := control.ErrWatched.Error()
+		if st, ok := w.status(); ok {
+			line = restingLine(watchLine(st), now)
+		}
+		lines = append(lines, cleanLine(w.Name+": "+line))
 	}
 	return lines
 }
@@ -172,8 +177,10 @@ func (r *round) serveMetrics(ctx context.Context) (stop func(), err error) {
 }
 
 func (r *round) statuses() (out []watch.Status) {
-	for _, w := range r.watchers {
-		out = append(out, w.Status())
+	for _, w := range r.accounts {
+		if st, ok := w.status(); ok {
+			out = append(out, st)
+		}
 	}
 	return out
 }
