@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -169,4 +171,78 @@ func TestRemovalsMayWait(t *testing.T) {
 			t.Errorf("asked for %v, the server has %q", asked, got)
 		}
 	}
+}
+
+// TestPendingRemovalsDontWait: what a server without UIDPLUS has marked and not removed is no removal of this run.
+func TestPendingRemovalsDontWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true})
+	mine := w.message("mine")
+	w.arrive("INBOX", mine)
+	theirs := w.arrive("INBOX", w.message("theirs"))
+	w.sync()
+	w.server.Store("INBOX", true, mail.NewFlags(`\Deleted`), theirs) // so that no EXPUNGE is possible
+	w.sync()
+	w.must(os.Remove(w.file("INBOX", mine)))
+	asked := 0
+	w.opt.MayRemove = func(int) bool { asked++; return true }
+	w.sync()
+	if asked != 1 {
+		t.Fatalf("asked %d times", asked)
+	}
+	for range 3 {
+		w.arrive("INBOX", w.message("y"))
+		w.sync()
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// syncedDirs notes which directories were made durable.
+type syncedDirs struct {
+	maildir.FS
+	mu   sync.Mutex
+	dirs []string
+}
+
+// SyncDir implements maildir.FS.
+func (s *syncedDirs) SyncDir(dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirs = append(s.dirs, dir)
+	return s.FS.SyncDir(dir)
+}
+
+// TestAFolderIsDurablyGone: before the mailbox of a folder that somebody removed is removed, the directory that held it is made durable.
+func TestAFolderIsDurablyGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Work")
+	w.server.CreateMailbox("Work/Old")
+	w.arrive("Work/Old", w.message("x"))
+	w.sync()
+	w.must(os.RemoveAll(w.dir("Work/Old")))
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	fs := &syncedDirs{FS: real}
+	w.fs = fs
+	removed := false
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "expunge" && !s.After {
+			removed = true
+			fs.mu.Lock()
+			defer fs.mu.Unlock()
+			if !slices.Contains(fs.dirs, "Work") {
+				t.Errorf("before a message is removed from the server, only %q are durable", fs.dirs)
+			}
+		}
+		return model.Action{}
+	})
+	w.sync()
+	if !removed {
+		t.Error("nothing was removed")
+	}
+	w.fs = nil
+	w.same()
 }

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,9 +57,14 @@ func isRemoval(op plan.Op) bool {
 func (r *run) mayRemove(p plan.Plan) bool {
 	n := 0
 	for i := range p.Ops {
-		if op := &p.Ops[i]; op.Side == plan.Server && (op.Kind == plan.Delete && !op.Kept || op.Trash) {
-			n++
+		op := &p.Ops[i]
+		if op.Side != plan.Server || !(op.Kind == plan.Delete && !op.Kept || op.Trash) {
+			continue
 		}
+		if f := r.byName[op.Folder]; f != nil && f.pairs[op.Row] != nil && f.pairs[op.Row].Why == plan.Pending {
+			continue // an earlier run removed it as far as the server let it
+		}
+		n++
 	}
 	return n == 0 || r.opt.MayRemove == nil || r.opt.MayRemove(n)
 }
@@ -258,9 +264,13 @@ func (r *run) holdsFiles(ctx context.Context, f *folder) bool {
 // room may be those folders'.
 func (r *run) dropUndurable(p *plan.Plan) {
 	names := map[mail.FolderName][]string{} // of those that are there; none where only some are gone
+	var gone []mail.FolderName              // whole folders
 	sync := func(folder mail.FolderName, base ...string) {
-		if f := r.byName[folder]; f != nil && f.local != nil {
+		switch f := r.byName[folder]; {
+		case f != nil && f.local != nil:
 			names[folder] = append(names[folder], base...)
+		case f != nil && f.base.OnDisk && !slices.Contains(gone, folder):
+			gone = append(gone, folder)
 		}
 	}
 	for i := range p.Ops {
@@ -279,7 +289,19 @@ func (r *run) dropUndurable(p *plan.Plan) {
 	}
 	failed := map[mail.FolderName]bool{}
 	for _, folder := range slices.Sorted(maps.Keys(names)) {
-		if err := r.md.SyncMessages(folder, names[folder]); err != nil {
+		switch err := r.md.SyncMessages(folder, names[folder]); {
+		case err == nil:
+			continue
+		case errors.Is(err, maildir.ErrNoFolder) && r.passes < maxPasses:
+			r.soil(r.byName[folder]) // it went away just now
+			r.lookAgain()
+		default:
+			r.failFolder(r.byName[folder], err)
+		}
+		failed[folder] = true
+	}
+	if err := r.md.SyncFolders(gone); err != nil {
+		for _, folder := range gone {
 			r.failFolder(r.byName[folder], err)
 			failed[folder] = true
 		}

@@ -48,9 +48,9 @@ func (w waiting) next(messages int, now time.Time) (still waiting, may bool) {
 	switch {
 	case messages <= plan.SmallDeletion,
 		messages == w.messages && now.Sub(w.at) >= settleRemoved,
-		w.messages > 0 && now.Sub(w.since) >= waitRemoved:
+		w.messages > 0 && now.Sub(w.since) >= waitRemoved && now.Sub(w.at) < waitRemoved:
 		return waiting{}, true
-	case w.messages == 0:
+	case w.messages == 0, now.Sub(w.at) >= waitRemoved: // nobody looked for long, and what came since may be the beginning of more
 		w.since = now
 	}
 	if messages != w.messages {

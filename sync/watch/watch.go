@@ -316,8 +316,11 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	if partly && res.Fatal == nil { // the other folders were not looked at
 		w.pace.first, w.pace.due, w.pace.polled = pending.first, pending.due, pending.polled
 	}
-	if w.waiting.messages > 0 {
+	switch {
+	case w.waiting.messages > 0:
 		w.pace.changed(now, settleRemoved)
+	case res.Fatal != nil: // it did not get that far
+		w.waiting = waited
 	}
 	if !opt.AllowDeletes { // what was meant is not counted
 		for _, r := range res.Removed {

@@ -51,10 +51,10 @@ func newRig(t *testing.T, server *fakeServer, change func(*Account)) *rig {
 		sync: func(_ context.Context, _ mailsync.Settings, _ mailsync.World, opt mailsync.Options) *mailsync.Result {
 			r.mu.Lock()
 			r.runs, r.asked = append(r.runs, time.Since(began)), append(r.asked, opt)
-			res, takes := *r.result, r.takes
 			if r.remove != nil && opt.MayRemove != nil {
 				r.remove(opt.MayRemove)
 			}
+			res, takes := *r.result, r.takes
 			r.mu.Unlock()
 			time.Sleep(takes)
 			return &res
@@ -208,6 +208,36 @@ func TestWatchWaitsForAllRemovals(t *testing.T) {
 		removals("620 after 30s", "180 after 41s")
 		r.ran()
 		r.want(0, time.Minute, "when nothing waits")
+	})
+}
+
+// TestWatchWaitsThoughRunsFail: a server that lets nobody in again so soon does not have removals wait for ever.
+func TestWatchWaitsThoughRunsFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		time.Sleep(time.Second)
+		r.ran()
+		removed := time.Time{}
+		var let time.Time // nobody in before then
+		began := time.Now()
+		r.removes(func(may func(int) bool) {
+			r.result = &mailsync.Result{}
+			if time.Now().Before(let) {
+				r.result = &mailsync.Result{Fatal: &remote.Error{Class: remote.Unavailable, RetryAfter: time.Until(let)}}
+				return
+			}
+			if let = time.Now().Add(time.Minute); removed.IsZero() && may(20) {
+				removed = time.Now()
+			}
+		})
+		r.touch()
+		time.Sleep(10 * time.Minute)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if removed.IsZero() || removed.Sub(began) > 2*time.Minute {
+			t.Errorf("removed at %v, it began at %v", removed, began)
+		}
 	})
 }
 

@@ -177,10 +177,10 @@ func (w *wait) round(ctx context.Context, announce bool) error {
 	if err := c.refused(); err != nil {
 		return err
 	}
-	least := min(pause<<min(w.hasty, 10), longestPause)
-	left := least - time.Since(from)
-	if w.hasty++; left <= 0 || until.Err() != nil {
-		w.hasty = 0
+	lasted := time.Since(from)
+	left := min(pause<<min(w.hasty, 10), longestPause) - lasted
+	if w.hasty++; lasted >= pause || until.Err() != nil {
+		w.hasty, left = 0, pause-lasted
 	}
 	if left > 0 {
 		t := time.NewTimer(left)

@@ -213,6 +213,9 @@ func TestARestlessServerIsNotFollowed(t *testing.T) {
 				p.say("$1 OK idled")
 			}
 			round()
+			time.Sleep(30 * time.Second)
+			p.say("$1 OK idled") // it lets us idle for a while
+			round()
 			p.done()
 			p.expect(notifyReset)
 			p.say("$1 OK")
@@ -221,7 +224,7 @@ func TestARestlessServerIsNotFollowed(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		w.ends()
 		var want []time.Duration
-		for _, s := range []int{0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 423, 424, 426} {
+		for _, s := range []int{0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 423, 424, 426, 456} {
 			want = append(want, time.Duration(s)*time.Second)
 		}
 		if diff := cmp.Diff(want, rounds); diff != "" {
