@@ -167,6 +167,10 @@ func (s *Store) renameFolder(from, to mail.FolderName) error {
 		if err := s.checkSpelling(parent); err != nil {
 			return err
 		}
+		// Else the power could fail when the folder is no longer where it was, and what it is in now is not there.
+		if err := s.syncDirs(upwards(path.Dir(parent))...); err != nil {
+			return err
+		}
 	}
 	if err := s.renameDir(src.path, dst.path); err != nil {
 		return err

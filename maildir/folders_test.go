@@ -89,6 +89,23 @@ func TestNamesThatTheFileSystemTakesForTheSame(t *testing.T) {
 	}
 }
 
+// TestRenameFolderIntoADurableOne: what a folder is moved into is durable before it is no longer where it was.
+func TestRenameFolderIntoADurableOne(t *testing.T) {
+	s, f, _ := faultStore(t, Nested)
+	if err := s.CreateFolder("A/B"); err != nil {
+		t.Fatal(err)
+	}
+	f.set(nil)
+	if err := s.RenameFolder("A/B", "New/Place/B"); err != nil {
+		t.Fatal(err)
+	}
+	calls := f.calls()
+	renamed := slices.IndexFunc(calls, func(c string) bool { return strings.HasPrefix(c, "rename") })
+	if renamed < 0 || !slices.Contains(calls[:renamed], "syncdir New") || !slices.Contains(calls[:renamed], "syncdir .") {
+		t.Errorf("the calls are %q", calls)
+	}
+}
+
 func TestRenameFolder(t *testing.T) {
 	for _, layout := range []Layout{Nested, PlusPlus} {
 		t.Run(string(layout), func(t *testing.T) {
