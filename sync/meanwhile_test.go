@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
@@ -155,5 +157,40 @@ func TestHalfMadeAgain(t *testing.T) {
 	w.must(os.MkdirAll(filepath.Join(w.dir("Work"), "tmp"), 0o700))
 	w.sync()
 	w.want(map[string][]string{"INBOX": nil, "Work": nil})
+	w.quiet()
+}
+
+// meddledFS has somebody do something right before the first rename.
+type meddledFS struct {
+	maildir.FS
+	once   sync.Once
+	meddle func()
+}
+
+// RenameNew implements maildir.FS.
+func (m *meddledFS) RenameNew(from, to string) error {
+	m.once.Do(m.meddle)
+	return m.FS.RenameNew(from, to)
+}
+
+// TestFlagsRemovedWhileMoved: the flags that a mail reader had set are taken away again right before the file is moved to where the server has
+// the message by now. They were on their way to the server, and go from there too.
+func TestFlagsRemovedWhileMoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.opt.Patient = true // so that Work's times tell that only the run changed it
+	w.server.CreateMailbox("Work")
+	text := w.message("x")
+	uid := w.arrive("INBOX", text)
+	w.sync()
+	w.server.Move("INBOX", "Work", uid)
+	file := w.reflag(w.file("INBOX", text), "DS")
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	w.fs = &meddledFS{FS: real, meddle: func() { w.reflag(file, "") }}
+	w.sync()
+	w.fs = nil
+	w.sync()
+	w.want(map[string][]string{"INBOX": nil, "Work": {"x"}})
 	w.quiet()
 }

@@ -138,7 +138,11 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", files[i].Base, k.from, out.Err))
 		default:
 			b.arrived(out.Entry, out.Was)
-			if !b.moved.LocalFlags.Equal(out.Entry.Flags) {
+			planned := b.intent.Message.LocalFlags
+			if p := r.pairOf(b.op.Row); p != nil && p.Local == plan.Present {
+				planned = p.LocalNow
+			}
+			if !b.moved.LocalFlags.Equal(out.Entry.Flags) || !planned.Equal(out.Was.Flags) {
 				r.surprise(to)
 			}
 		}

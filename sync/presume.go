@@ -39,12 +39,18 @@ func (r *run) presumed(op plan.Op) bool {
 	if isRemoval(op) || op.Row == 0 || !missing {
 		return isRemoval(op)
 	}
+	p := r.pairOf(op.Row)
+	return p != nil && p.Why == plan.Agreed && (op.Kind != plan.Download && p.Remote == plan.Gone || op.Kind != plan.Upload && p.Local == plan.Gone)
+}
+
+// pairOf returns what was gathered of a row, nil if it is as it was.
+func (r *run) pairOf(row int64) *plan.Pair {
 	for _, f := range r.folders {
-		if p := f.pairs[op.Row]; p != nil {
-			return p.Why == plan.Agreed && (op.Kind != plan.Download && p.Remote == plan.Gone || op.Kind != plan.Upload && p.Local == plan.Gone)
+		if p := f.pairs[row]; p != nil {
+			return p
 		}
 	}
-	return false
+	return nil
 }
 
 func isRemoval(op plan.Op) bool {
@@ -61,7 +67,7 @@ func (r *run) mayRemove(p plan.Plan) bool {
 		if op.Side != plan.Server || !(op.Kind == plan.Delete && !op.Kept || op.Trash) {
 			continue
 		}
-		if f := r.byName[op.Folder]; f != nil && f.pairs[op.Row] != nil && f.pairs[op.Row].Why == plan.Pending {
+		if p := r.pairOf(op.Row); p != nil && p.Why == plan.Pending {
 			continue // an earlier run removed it as far as the server let it
 		}
 		n++
