@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -58,9 +59,13 @@ func listAhead(fd int, dir string, first []byte, each func(string, fs.FileMode) 
 	for range buffersAhead {
 		free <- nil // made when it is needed
 	}
+	var enough atomic.Bool
 	go func() {
 		defer close(full)
 		for buf := range free {
+			if enough.Load() {
+				return
+			}
 			if buf == nil {
 				buf = make([]byte, listBuffer)
 			}
@@ -71,19 +76,24 @@ func listAhead(fd int, dir string, first []byte, each func(string, fs.FileMode) 
 			}
 		}
 	}()
-	more, failed := takeDents(fd, dir, first, each)
-	for f := range full {
-		if more && failed == nil && f.err == nil && f.n > 0 {
-			more, failed = takeDents(fd, dir, f.buf[:f.n], each)
-		} else if failed == nil {
-			failed = f.err
-		}
-		switch {
-		case more && failed == nil:
-			free <- f.buf
-		case free != nil: // the reader ends, and with it full
+	var failed error
+	take := func(buf []byte) {
+		more, err := takeDents(fd, dir, buf, each)
+		if failed = err; !more || err != nil {
+			enough.Store(true)
 			close(free)
-			free = nil
+		}
+	}
+	take(first)
+	for f := range full { // until the reader has ended
+		switch {
+		case enough.Load():
+		case f.err != nil || f.n == 0:
+			failed = f.err
+		default:
+			if take(f.buf[:f.n]); !enough.Load() {
+				free <- f.buf
+			}
 		}
 	}
 	return failed
