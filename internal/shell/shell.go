@@ -143,12 +143,7 @@ func (p *Process) ExitCode() int {
 func (p *Process) Stderr() string {
 	select {
 	case <-p.done:
-		t := time.NewTimer(drainTime)
-		defer t.Stop()
-		select {
-		case <-p.drained:
-		case <-t.C:
-		}
+		p.awaitDrained()
 	default: // still running: what there is so far
 	}
 	p.mu.Lock()
@@ -163,6 +158,16 @@ func (p *Process) Stderr() string {
 		}
 	}
 	return strings.Join(lines[max(0, len(lines)-tailLines):], "; ")
+}
+
+// awaitDrained waits until what an ended command wrote is read.
+func (p *Process) awaitDrained() {
+	t := time.NewTimer(drainTime)
+	defer t.Stop()
+	select {
+	case <-p.drained:
+	case <-t.C:
+	}
 }
 
 func printable(r rune) rune {
@@ -180,6 +185,7 @@ func (p *Process) Terminate() { p.signal(false) }
 func (p *Process) Kill() {
 	p.signal(true)
 	<-p.done
+	p.awaitDrained() // what it wrote last may say why it took so long
 	p.Release()
 }
 
