@@ -47,7 +47,7 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 	}
 	var seps [len(separators)]int // how many files have each
 	// What is known may still be loading. The names in new, of which there are few, wait for it, so that cur is being read meanwhile.
-	var early []unread
+	var early []earlyName
 	takeEarly := func() {
 		for i := range early {
 			e := &early[i]
@@ -76,7 +76,7 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 			failed = m.look(n.letters)
 			r.letters |= m.now.letters
 			if isNew && known != nil && len(early) < maxEarly {
-				early = append(early, unread{strings.Clone(name), len(n.base), m.now})
+				early = append(early, earlyName{strings.Clone(name), len(n.base), m.now})
 				return failed == nil
 			}
 			takeEarly()
@@ -100,8 +100,8 @@ func (s *Store) read(d folderDir, known Known) (reading, error) {
 // maxEarly bounds how many names of new wait.
 const maxEarly = 1000
 
-// unread is a file in new that was not taken in yet.
-type unread struct {
+// earlyName is a file in new that was not taken in yet.
+type earlyName struct {
 	name string
 	base int // how long the base name is, which the name begins with
 	meaning

@@ -61,18 +61,21 @@ func isRemoval(op plan.Op) bool {
 
 // mayRemove asks whether the plan's removals from the server may be carried out in this run.
 func (r *run) mayRemove(p plan.Plan) bool {
+	if r.opt.MayRemove == nil {
+		return true
+	}
 	n := 0
 	for i := range p.Ops {
 		op := &p.Ops[i]
 		if op.Side != plan.Server || !(op.Kind == plan.Delete && !op.Kept || op.Trash) {
 			continue
 		}
-		if p := r.pairOf(op.Row); p != nil && p.Why == plan.Pending {
+		if pair := r.pairOf(op.Row); pair != nil && pair.Why == plan.Pending {
 			continue // an earlier run removed it as far as the server let it
 		}
 		n++
 	}
-	return n == 0 || r.opt.MayRemove == nil || r.opt.MayRemove(n)
+	return n == 0 || r.opt.MayRemove(n)
 }
 
 // stable looks at both sides once more and reports whether the places of messages are still those that the

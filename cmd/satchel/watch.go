@@ -117,19 +117,19 @@ type watching struct {
 
 // status is how the account is, false if somebody else watches it.
 func (w *watching) status() (watch.Status, bool) {
-	if by := w.by(); by != nil {
+	if by := w.current(); by != nil {
 		return by.Status(), true
 	}
 	return watch.Status{}, false
 }
 
-func (w *watching) by() *watch.Watcher {
+func (w *watching) current() *watch.Watcher {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.watcher
 }
 
-func (w *watching) is(by *watch.Watcher) {
+func (w *watching) set(by *watch.Watcher) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.watcher = by
@@ -197,7 +197,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	all.Go(func() {
 		watch.Awakenings(ctx, func() {
 			for _, w := range r.accounts {
-				if by := w.by(); by != nil {
+				if by := w.current(); by != nil {
 					by.Wake()
 				}
 			}
@@ -211,7 +211,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 // keep watches an account until ctx ends, and waits for as long as somebody else does.
 func (r *round) keep(ctx context.Context, w *watching, l net.Listener) {
 	for {
-		if by := w.by(); by != nil {
+		if by := w.current(); by != nil {
 			r.watchOver(ctx, w, by, l)
 			if ctx.Err() != nil {
 				return
@@ -251,7 +251,7 @@ func (r *round) watchOver(ctx context.Context, w *watching, by *watch.Watcher, l
 // cede leaves an account to somebody else.
 func (r *round) cede(w *watching) {
 	r.a.ui.fail("%s: %v", w.Name, control.ErrWatched)
-	w.is(nil)
+	w.set(nil)
 	w.first.Do(func() { close(w.began) })
 }
 
@@ -304,7 +304,7 @@ func (r *round) serve(ctx context.Context, w *watching, by *watch.Watcher, l net
 
 // prepare makes the account's watcher.
 func (r *round) prepare(w *watching) {
-	w.is(watch.New(watch.Account{
+	w.set(watch.New(watch.Account{
 		Settings: settings(w.Account),
 		World:    r.a.world(w.Account, r.display.update),
 		Targets:  w.targets,

@@ -136,7 +136,10 @@ func TestWatchTakesOver(t *testing.T) {
 	}
 	end()
 	within("it takes the other's place", func() bool { st, ok := w.status(); return ok && st.State == watch.Retrying })
-	within("it can be asked", func() bool { return control.Watched(socket) })
+	within("it can be asked", func() bool {
+		exit, err := control.Ask(ctx, socket, control.Request{Do: control.Status}, func(control.Reply) {})
+		return err == nil && exit == exitOK
+	})
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("it ends with %v", err)
@@ -144,7 +147,7 @@ func TestWatchTakesOver(t *testing.T) {
 	end = other() // another one that began at the same moment, and made its socket later
 	defer end()
 	r.prepare(w)
-	r.watchOver(t.Context(), w, w.by(), nil) // gives way
+	r.watchOver(t.Context(), w, w.current(), nil) // gives way
 	if got := msg.String(); strings.Count(got, "is at work on this account") != 1 || strings.Count(got, "takes its place") != 1 {
 		t.Errorf("it says %q", got)
 	}

@@ -66,18 +66,10 @@ var ErrNobody = errors.New("nobody watches this account")
 // ErrWatched: another Satchel watches the account already.
 var ErrWatched = errors.New("another satchel watch is at work on this account")
 
-// Watched reports whether somebody listens at path.
-func Watched(path string) bool {
-	c, err := dial(path)
-	if err == nil {
-		_ = c.Close()
-	}
-	return err == nil
-}
-
 // Listen makes the socket at path. It fails with ErrWatched if somebody listens there.
 func Listen(path string) (net.Listener, error) {
-	if Watched(path) {
+	if c, err := dial(path); err == nil {
+		_ = c.Close()
 		return nil, ErrWatched
 	}
 	// What is left of a watch that was killed is replaced. Nobody can connect before the permissions are right.

@@ -319,7 +319,7 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	switch {
 	case w.waiting.messages > 0:
 		w.pace.changed(now, settleRemoved)
-	case res.Fatal != nil: // it did not get that far
+	case res.Fatal != nil, partly: // it did not get that far, or looked at some folders only
 		w.waiting = waited
 	}
 	if !opt.AllowDeletes { // what was meant is not counted

@@ -211,6 +211,34 @@ func TestWatchWaitsForAllRemovals(t *testing.T) {
 	})
 }
 
+// TestWatchWaitsThoughAFolderIsAskedFor: who asks for one folder again and again does not have removals wait for ever.
+func TestWatchWaitsThoughAFolderIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		time.Sleep(time.Second)
+		r.ran()
+		removed := 0
+		r.removes(func(may func(int) bool) {
+			if removed == 0 && may(20) {
+				removed++
+			}
+		})
+		r.touch()
+		for range 20 {
+			time.Sleep(700 * time.Millisecond)
+			if _, err := r.Sync(t.Context(), mailsync.Options{Targets: []mail.FolderName{"A"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if removed != 1 {
+			t.Error("nothing is removed")
+		}
+	})
+}
+
 // TestWatchWaitsThoughRunsFail: a server that lets nobody in again so soon does not have removals wait for ever.
 func TestWatchWaitsThoughRunsFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

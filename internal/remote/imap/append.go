@@ -36,7 +36,7 @@ func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.U
 	defer a.close()
 	defer a.noticed()()
 	defer a.tellAll()
-	if err := s.fly(ctx, op, a.flight(append(s.leaveUnwritable(a.mailbox), a.commands()...))); err != nil {
+	if err := s.fly(ctx, op, a.flight(append(s.reopenToWrite(a.mailbox), a.commands()...))); err != nil {
 		return err
 	}
 	if len(a.again) == 0 {

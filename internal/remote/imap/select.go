@@ -44,9 +44,9 @@ func (s *Session) leaveIf(is func(name string) bool) []*command {
 	return s.leave()
 }
 
-// leaveUnwritable returns the commands by which a mailbox is not open only to be read, as leave may have left it: Courier then stores
-// nothing there ("Current box is selected READ-ONLY").
-func (s *Session) leaveUnwritable(name string) []*command {
+// reopenToWrite returns the commands that open a mailbox afresh if it may be open only to be read, as leave may have left it: Courier
+// stores nothing in such a one ("Current box is selected READ-ONLY").
+func (s *Session) reopenToWrite(name string) []*command {
 	if !s.opened || s.sel != nil || s.open != "" && s.open != name {
 		return nil
 	}
