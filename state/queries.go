@@ -154,6 +154,27 @@ func (tx *Tx) InFolder(folder int64) ([]Message, error) {
 	return tx.read(folder, entries)
 }
 
+// ByDigest returns the rows of a folder whose message has these bytes, sorted by UID. It reads every row of the folder, some at a time.
+func (tx *Tx) ByDigest(folder int64, digest mail.Digest) ([]Message, error) {
+	ix, err := tx.index(folder)
+	if err != nil {
+		return nil, err
+	}
+	var found []Message
+	for _, pt := range ix.parts {
+		ms, err := tx.read(folder, pt.entries)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range ms {
+			if m.Digest == digest {
+				found = append(found, m)
+			}
+		}
+	}
+	return found, nil
+}
+
 // Prepare loads what looking up the folder's rows needs, so that the first look-up is as fast as the next ones.
 func (tx *Tx) Prepare(folder int64) error {
 	_, err := tx.index(folder)

@@ -156,11 +156,23 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 
 // dropUnsureFiles leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
 // folder may have come from another that was read before it went. Nor is it taken for the server's new message that is the same, for
-// that reason, and because that may have come from another mailbox. If it never rests, it is done all the same.
+// that reason, or if the server changed, because that may have come from another mailbox. If it never rests, it is done all the same.
 func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
-	isNew := func(op plan.Op) bool { return (op.Kind == plan.Upload || op.Kind == plan.Pairing) && op.Row == 0 }
+	isPairing := func(op plan.Op) bool { return op.Kind == plan.Pairing && op.Row == 0 }
+	isNew := func(op plan.Op) bool { return op.Kind == plan.Upload && op.Row == 0 || isPairing(op) }
 	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
+	}
+	if r.anyAgreed() && slices.ContainsFunc(p.Ops, isPairing) {
+		stable, err := r.stable(ctx)
+		if err != nil {
+			return err
+		}
+		if !stable {
+			r.log.Debug("something changed while it was read: new messages that both sides have wait for another look")
+			r.again = true
+			r.postpone(p, isPairing)
+		}
 	}
 	local, _, err := r.md.Folders()
 	if err != nil {
@@ -173,6 +185,11 @@ func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 	r.again = true
 	r.postpone(p, isNew)
 	return nil
+}
+
+// anyAgreed reports whether there were messages on both sides before this run.
+func (r *run) anyAgreed() bool {
+	return slices.ContainsFunc(r.folders, func(f *folder) bool { return f.base.UIDNext != 0 })
 }
 
 // dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was

@@ -125,6 +125,83 @@ func TestMovedAwayAndBackIsNoGhost(t *testing.T) {
 	}
 }
 
+// TestEchoOfAMovedMessage: what a dead connection had sent arrives when it has been sent again and the message was moved on. It goes
+// all the same, but nothing that people moved there does.
+func TestEchoOfAMovedMessage(t *testing.T) {
+	t.Parallel()
+	moved := func(w *world, from, to string) {
+		box, _ := w.server.Snapshot().Mailbox(from)
+		w.server.Move(from, to, box.Messages[0].UID)
+	}
+	once := map[string][]string{"INBOX": {}, "Lists": {`m \Seen`}, "Work": {}}
+	for _, c := range []struct {
+		name string
+		do   func(w *world, text string)
+		want map[string][]string
+	}{
+		{"here", func(w *world, text string) {
+			w.move(w.file("INBOX", text), "Lists")
+			w.server.ReleaseGhosts()
+		}, once},
+		{"here, and synchronised", func(w *world, text string) {
+			w.move(w.file("INBOX", text), "Lists")
+			w.sync()
+			w.server.ReleaseGhosts()
+		}, once},
+		{"there", func(w *world, text string) {
+			moved(w, "INBOX", "Lists")
+			w.server.ReleaseGhosts()
+		}, once},
+		{"there, and synchronised", func(w *world, text string) {
+			moved(w, "INBOX", "Lists")
+			w.sync()
+			w.server.ReleaseGhosts()
+		}, once},
+		{"there, away and back", func(w *world, text string) {
+			moved(w, "INBOX", "Lists")
+			w.sync()
+			moved(w, "Lists", "INBOX")
+			moved(w, "INBOX", "Lists")
+			w.server.ReleaseGhosts()
+		}, once},
+		{"with a twin that takes its place", func(w *world, text string) {
+			w.put("Work", text, "S")
+			w.sync()
+			moved(w, "INBOX", "Lists")
+			moved(w, "Work", "INBOX")
+		}, map[string][]string{"INBOX": {`m \Seen`}, "Lists": {`m \Seen`}, "Work": {}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := model.Full()
+			o.EmailIDs = false
+			w := newWorld(t, o)
+			w.server.CreateMailbox("Lists")
+			w.server.CreateMailbox("Work")
+			w.sync()
+			text := w.message("m")
+			w.put("INBOX", text, "S")
+			broke := false
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "append" && !s.After && !broke {
+					broke = true
+					return model.Action{Kind: model.Ghost}
+				}
+				return model.Action{}
+			})
+			w.sync() // it is sent again in the next pass
+			w.server.SetFault(nil)
+			if w.server.Ghosts() != 1 {
+				t.Fatal("nothing is under way")
+			}
+			c.do(w, text)
+			w.sync()
+			w.want(c.want)
+			w.quiet()
+		})
+	}
+}
+
 // TestRootReplaced: with the state elsewhere, a Maildir that is missing or empty is taken for a disk that is not
 // mounted, and one that was copied is compared.
 func TestRootReplaced(t *testing.T) {

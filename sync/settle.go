@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -294,10 +295,7 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	}
 	in.Sends %= takenMark
 	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
-	in.Message.UID, in.Message.RemoteSize, in.Message.EmailID = m.UID, m.Size, m.EmailID
-	// A flag that it lacks, though it was sent, is the Maildir's to bring over again.
-	in.Message.LocalFlags = in.Message.LocalFlags.Minus(in.Message.RemoteFlags.Minus(m.Flags))
-	in.Message.RemoteFlags = in.Message.RemoteFlags.And(m.Flags)
+	arrived(in, m)
 	f.base.LocalMark = nil // its file may be gone since, or have other flags
 	r.count(func(res *Result) { res.ToServer.New++ })
 	return r.update(ctx, func(tx *state.Tx) error { return r.adopt(tx, f, in) })
@@ -316,7 +314,7 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 	if err != nil || row.UID == 0 || again {
 		return false, err
 	}
-	in.Settled, in.Message.UID, in.Sends = true, row.UID, in.Sends%takenMark
+	in.Settled, in.Message.ID, in.Message.UID, in.Sends = true, row.ID, row.UID, in.Sends%takenMark
 	if row.UID < in.UIDNext {
 		in.Sends++ // it is none of them: all may still come
 	}
@@ -364,19 +362,24 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 }
 
 // removeGhosts removes further copies of an upload that was sent more than once: the same bytes, INTERNALDATE and
-// flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer. It is a copy
-// only while the message itself is where it was stored: a person may have moved it away and back.
+// flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer.
 func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
 	for in.Settled && in.Sends > 1 {
 		m, found, err := cand.takeTwin(ctx, in)
 		if err != nil || !found {
 			return err
 		}
-		own, err := s.Fetch(ctx, box, mail.NewUIDSet(in.Message.UID), remote.FetchItems{})
+		known, all, err := r.accountedFor(ctx, s, box, in)
 		if err != nil {
 			return err
 		}
-		if in.Message.UID == 0 || len(own) == 0 {
+		if known && !all && !r.doubted[in.ID] {
+			// Somebody moves them just now. What arrived is held until the next pass knows where they are.
+			r.doubted[in.ID] = true
+			r.lookAgain()
+			return nil
+		}
+		if !all {
 			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
 		}
 		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
@@ -399,6 +402,58 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 		}
 	}
 	return nil
+}
+
+// accountedFor reports whether every message with the bytes of a settled upload that the state knows is where the state has it on the
+// server: one more can't be any of them, which a person may have moved away and back, and is a ghost. known is false if the uploaded message
+// itself is known no more.
+func (r *run) accountedFor(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (known, all bool, err error) {
+	places := map[int64]mail.UIDSet{}
+	boxes := map[int64]remote.Box{}
+	lost := false // its UID meant nothing any more
+	err = r.view(ctx, func(tx *state.Tx) error {
+		folders, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range folders {
+			boxes[f.ID] = remote.Box{Name: f.Mailbox, UIDValidity: f.UIDValidity}
+			rows, err := tx.ByDigest(f.ID, in.Message.Digest)
+			if err != nil {
+				return err
+			}
+			for _, m := range rows {
+				if m.UID == 0 && m.Why != "" {
+					continue // it never was on the server
+				}
+				known = known || m.ID == in.Message.ID || m.Folder == in.Message.Folder && m.UID == in.Message.UID
+				if lost = lost || m.UID == 0; lost {
+					continue
+				}
+				set := places[f.ID]
+				set.Add(m.UID)
+				places[f.ID] = set
+			}
+		}
+		return nil
+	})
+	if err != nil || !known || lost {
+		return known, false, err
+	}
+	boxes[in.Message.Folder] = box
+	for _, id := range slices.Sorted(maps.Keys(places)) {
+		uids := places[id]
+		there, err := s.Fetch(ctx, boxes[id], uids, remote.FetchItems{})
+		switch {
+		case errors.Is(err, remote.ErrUIDValidity), remote.ClassOf(err) == remote.Refused:
+			return true, false, nil
+		case err != nil:
+			return true, false, err
+		case int64(len(there)) < uids.Len():
+			return true, false, nil
+		}
+	}
+	return true, true, nil
 }
 
 // candidates are the messages of a mailbox, from a UID on, that the state has no row for: what an unanswered

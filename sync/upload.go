@@ -294,14 +294,14 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 		m, ok := seen[b.result.UID]
 		if !ok && uids.Contains(b.result.UID) {
 			// Another client has moved or deleted it in between: that is for the next pass to see.
-			b.taken(remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags})
+			arrived(b.intent, remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags})
 			r.soil(f)
 			r.lookAgain()
 		}
 		if !ok || b.result.UID == 0 {
 			continue
 		}
-		b.taken(m)
+		arrived(b.intent, m)
 		switch {
 		case m.Size != b.upload.Size || b.content.NUL:
 			odd.Add(m.UID)
@@ -342,11 +342,13 @@ func (r *run) learnRewritten(ctx context.Context, s remote.Session, box remote.B
 	return nil
 }
 
-// taken notes what was observed of an uploaded message.
-func (b *sending) taken(m remote.Message) {
-	b.intent.Message.UID = m.UID
-	b.intent.Message.RemoteFlags = b.upload.Flags.And(m.Flags)
-	b.intent.Message.RemoteSize, b.intent.Message.EmailID = m.Size, m.EmailID
+// arrived notes what an uploaded message is on the server. A flag that it lacks, though it was sent, is the Maildir's to bring over again:
+// either the server does not keep it, or somebody took it away just now.
+func arrived(in *state.Intent, m remote.Message) {
+	row := &in.Message
+	row.UID, row.RemoteSize, row.EmailID = m.UID, m.Size, m.EmailID
+	row.LocalFlags = row.LocalFlags.Minus(row.RemoteFlags.Minus(m.Flags))
+	row.RemoteFlags = row.RemoteFlags.And(m.Flags)
 }
 
 // findUploads finds messages that the server took without telling their UIDs. It returns those that the server may not
@@ -362,7 +364,7 @@ func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box 
 		return odd, err
 	}
 	name := func(b *sending, m remote.Message) {
-		b.taken(m)
+		arrived(b.intent, m)
 		b.result.UID = m.UID
 		if m.Size != b.upload.Size {
 			odd.Add(m.UID)
@@ -419,7 +421,7 @@ func uidAfter(batch []*sending) mail.UID {
 func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) error {
 	n := 0
 	for _, b := range batch {
-		if b.answered && b.result.Err == nil && b.intent.Message.UID == 0 {
+		if b.answered && b.result.Err == nil && (b.intent.Message.UID == 0 || !b.intent.Message.RemoteFlags.Equal(b.upload.Flags)) {
 			r.soil(f)
 			r.lookAgain()
 		}

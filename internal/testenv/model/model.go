@@ -100,6 +100,7 @@ type box struct {
 	specialUse  []string
 	// permanent is what PERMANENTFLAGS says, nil for everything with \*.
 	permanent *permanent
+	sent      map[string]bool // see WasSent
 }
 
 type permanent struct {

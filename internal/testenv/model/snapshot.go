@@ -92,6 +92,7 @@ func (s *Server) Clone() *Server {
 		emailID: s.emailID, mailboxID: s.mailboxID, ghosts: slices.Clone(s.ghosts)}
 	for name, b := range s.boxes {
 		copied := *b
+		copied.sent = maps.Clone(b.sent)
 		copied.messages = make([]*message, len(b.messages))
 		for i, m := range b.messages {
 			one := *m

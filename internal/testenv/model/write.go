@@ -72,6 +72,7 @@ func (c *session) take(ctx context.Context, mailbox string, i int, up stored) (r
 	}
 	step := Step{Op: "append", Mailbox: mailbox, Index: i, Session: c.id}
 	c.traffic.RoundTrips++
+	c.s.noteSent(mailbox, up.raw)
 	switch a := c.s.ask(step); a.Kind {
 	case Pass:
 	case Refuse:
@@ -95,6 +96,27 @@ func (c *session) take(ctx context.Context, mailbox string, i int, up stored) (r
 		return remote.Appended{}, c.die(lost(doing, a.Kind))
 	}
 	return r, nil
+}
+
+func (s *Server) noteSent(mailbox, raw string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.boxes[canonical(mailbox)]
+	if b == nil {
+		return
+	}
+	if b.sent == nil {
+		b.sent = map[string]bool{}
+	}
+	b.sent[raw] = true
+}
+
+// WasSent reports whether anybody ever sent a message to the mailbox, whatever became of it.
+func (s *Server) WasSent(mailbox, raw string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.boxes[canonical(mailbox)]
+	return b != nil && b.sent[raw]
 }
 
 // errGhost marks the death of a connection whose messages may still arrive.

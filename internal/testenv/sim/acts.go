@@ -151,26 +151,21 @@ func (a Act) onServer(w *World) string {
 		w.promise.deletes(text, a.Server, true)
 		return fmt.Sprintf("server: deletes %s in %s", subjectOf(text), m.box)
 	case Copies:
-		if to == m.box || w.echoes(snap, m.Raw, to) || !w.promise.makes(text, a.Server) {
+		if to == m.box || w.Server.WasSent(to, m.Raw) || !w.promise.makes(text, a.Server) {
+			// A copy where an upload was sent can't be told from one that arrived twice.
 			return ""
 		}
 		w.Server.Copy(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
-		if to == m.box || w.echoes(snap, m.Raw, to) {
+		if to == m.box {
 			return ""
 		}
 		w.Server.Move(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: moves %s from %s to %s", subjectOf(text), m.box, to)
 	}
-}
-
-// echoes reports whether a message of the Maildir would be a second one in a mailbox, which may be taken for an upload that arrived twice.
-func (w *World) echoes(snap model.Snapshot, raw, mailbox string) bool {
-	box, _ := snap.Mailbox(mailbox)
-	return strings.HasPrefix(subjectOf(unix(raw)), "l") && slices.ContainsFunc(box.Messages, func(m model.Message) bool { return m.Raw == raw })
 }
 
 func (a Act) inMaildir(w *World) string {
