@@ -112,8 +112,7 @@ type run struct {
 	early   sync.WaitGroup // directories that are being read before their turn
 	listers chan struct{}  // a token for each that is being read
 
-	lostUploads int            // connections that broke while uploading
-	doubted     map[int64]bool // intents of which this run could not tell what is a ghost; only for settling
+	lostUploads int // connections that broke while uploading
 
 	purse purse // what the daily budgets have left
 
@@ -169,7 +168,7 @@ type folder struct {
 }
 
 func newRun(set Settings, w World, opt Options) *run {
-	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account}, made: map[mail.FolderName]bool{}, came: map[mail.Digest]int{}, doubted: map[int64]bool{}}
+	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account}, made: map[mail.FolderName]bool{}, came: map[mail.Digest]int{}}
 	if r.now == nil {
 		r.now = time.Now
 	}

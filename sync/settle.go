@@ -373,14 +373,17 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 		if err != nil {
 			return err
 		}
-		if known && !all && !r.doubted[in.ID] {
-			// Somebody moves them just now. What arrived is held until the next pass knows where they are.
-			r.doubted[in.ID] = true
-			r.lookAgain()
-			return nil
+		if !known {
+			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
 		}
 		if !all {
-			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+			// It may be one of those that are missing. It is never asked about again, because what is missing may turn up as somebody's copy.
+			cand.free[m.UID] = m
+			in.UIDNext = m.UID + 1
+			if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) }); err != nil {
+				return err
+			}
+			continue
 		}
 		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
 		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID))

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -99,6 +100,13 @@ func (s *Server) Ghosts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.ghosts)
+}
+
+// UnderWay reports whether a message is among them.
+func (s *Server) UnderWay(raw string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.ghosts, func(g ghost) bool { return g.upload.raw == raw })
 }
 
 // ReleaseGhosts lets them arrive, in the order they were sent, where their mailbox still exists.

@@ -159,8 +159,8 @@ func (a Act) onServer(w *World) string {
 		w.promise.touches(text, a.Server)
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
-		if to == m.box {
-			return ""
+		if to == m.box || w.Server.WasSent(to, m.Raw) && len(there) > 1 || w.Server.UnderWay(m.Raw) {
+			return "" // nor can a copy that is moved there, nor what arrives twice while it is moved
 		}
 		w.Server.Move(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
