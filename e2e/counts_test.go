@@ -101,7 +101,26 @@ func TestCostOfFirstPush(t *testing.T) {
 	if r.ToServer.New != n {
 		t.Fatal(r.Outcome)
 	}
-	r.atMost(t, "a first push of 600 messages", 12, n*900+20_000)
+	// Signing in, the list with what is in the INBOX, and the messages together with the look at what became of them.
+	r.atMost(t, "a first push of 600 messages", 3, n*900+20_000)
+}
+
+// TestCostOfAnUpload counts a sync that has one message for a mailbox which is as it was.
+func TestCostOfAnUpload(t *testing.T) {
+	t.Parallel()
+	a := costs(t)
+	c := a.Server.Client(t)
+	c.Create("Sent")
+	a.fill(c, "Sent", 20)
+	a.sync(0)
+	text := "Message-ID: <sent@example.org>\nSubject: sent\n\nx\n"
+	a.check(os.WriteFile(filepath.Join(a.Maildir, "Sent", "cur", "1700001000.x.host:2,S"), []byte(text), 0o600))
+	r := a.sync(0)
+	if r.ToServer.New != 1 {
+		t.Fatal(r.Outcome)
+	}
+	// Signing in, the list, opening the mailbox, and the message together with the look at what became of it.
+	r.atMost(t, "an upload", 4, 12_000)
 }
 
 func TestCostOfFlags(t *testing.T) {

@@ -39,8 +39,8 @@ type sending struct {
 	result   remote.Appended
 }
 
-// Uploads go out in batches of this many messages or bytes. What the server made of a batch is looked at when it is through,
-// so that a batch costs two round trips.
+// Uploads go out in batches of this many messages or bytes. What the server made of a batch is looked at with the last of it where the
+// server allows that, so that a batch costs one round trip, else when it is through.
 const (
 	uploadMessages = 1000
 	uploadBytes    = 16 << 20
@@ -60,6 +60,7 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	if err != nil {
 		return err
 	}
+	next := sel.UIDNext // a batch's messages get no lower UIDs
 	batches := make(chan []*sending)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -83,8 +84,11 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			if err := r.uploadBatch(ctx, f, sel, batch); err != nil {
+			if err := r.uploadBatch(ctx, f, sel, next, batch); err != nil {
 				return fmt.Errorf("uploading: %w", err)
+			}
+			for _, b := range batch {
+				next = max(next, b.intent.Message.UID+1)
 			}
 		}
 		return nil
@@ -92,7 +96,8 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	return g.Wait()
 }
 
-func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, batch []*sending) error {
+// uploadBatch stores a batch, of which no message gets a UID below next.
+func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, next mail.UID, batch []*sending) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -108,7 +113,8 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, b
 		return err
 	}
 	appendErr := r.pool.with(ctx, func(s remote.Session) error {
-		err := s.Append(ctx, f.mailbox, uploads,
+		box := remote.Box{Name: f.mailbox, UIDValidity: sel.UIDValidity}
+		seen, err := s.Append(ctx, box, next, uploads,
 			func(i int) {
 				batch[i].wasSent = true
 				r.spend(plan.Upload, uploads[i].Size)
@@ -120,7 +126,7 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, b
 		if err != nil {
 			return err
 		}
-		return r.observe(ctx, s, f, sel, batch)
+		return r.observe(ctx, s, f, sel, batch, seen)
 	})
 	if err := r.recordUploads(ctx, f, batch); err != nil {
 		return err
@@ -257,8 +263,8 @@ func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, ea
 }
 
 // observe looks at what the server made of what it took: the flags that it kept and the size, and, where
-// it told no UID, which message it is.
-func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, batch []*sending) error {
+// it told no UID, which message it is. What was seen along with the uploads is not asked for again.
+func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, batch []*sending, along []remote.Message) error {
 	var uids mail.UIDSet
 	unnamed := false
 	for _, b := range batch {
@@ -282,13 +288,9 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 	if uids.IsEmpty() {
 		return r.learnRewritten(ctx, s, box, odd, batch)
 	}
-	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, EmailID: true})
+	seen, err := lookAt(ctx, s, box, uids, along)
 	if err != nil {
 		return err
-	}
-	seen := map[mail.UID]remote.Message{}
-	for _, m := range ms {
-		seen[m.UID] = m
 	}
 	for _, b := range batch {
 		m, ok := seen[b.result.UID]
@@ -321,6 +323,27 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 		}
 	}
 	return r.learnRewritten(ctx, s, box, odd, batch)
+}
+
+// lookAt returns what is known of messages, of which some were seen already.
+func lookAt(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, along []remote.Message) (map[mail.UID]remote.Message, error) {
+	seen := make(map[mail.UID]remote.Message, uids.Len())
+	var known mail.UIDSet
+	for _, m := range along {
+		if uids.Contains(m.UID) {
+			seen[m.UID] = m
+			known.Add(m.UID)
+		}
+	}
+	missing := uids.Minus(known)
+	if missing.IsEmpty() {
+		return seen, nil
+	}
+	ms, err := s.Fetch(ctx, box, missing, remote.FetchItems{Size: true, EmailID: true})
+	for _, m := range ms {
+		seen[m.UID] = m
+	}
+	return seen, err
 }
 
 // learnRewritten remembers what a server made of messages that it did not keep as they were sent. The

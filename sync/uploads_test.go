@@ -16,8 +16,8 @@ type appendLiar struct {
 	lie func(remote.Appended) remote.Appended
 }
 
-func (l appendLiar) Append(ctx context.Context, mailbox string, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) error {
-	return l.Session.Append(ctx, mailbox, uploads, sent, func(i int, r remote.Appended) { done(i, l.lie(r)) })
+func (l appendLiar) Append(ctx context.Context, box remote.Box, from mail.UID, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) ([]remote.Message, error) {
+	return l.Session.Append(ctx, box, from, uploads, sent, func(i int, r remote.Appended) { done(i, l.lie(r)) })
 }
 
 // TestWrongAppendUID: what the server says about an upload is a hint.
@@ -69,4 +69,57 @@ func TestHalfAMessageIsStored(t *testing.T) {
 	w.file("INBOX", text)
 	w.same()
 	w.quiet()
+}
+
+// appendSeer tells the engine less than what the server showed along with uploads, or something else.
+type appendSeer struct {
+	remote.Session
+	show func([]remote.Message) []remote.Message
+}
+
+func (s appendSeer) Append(ctx context.Context, box remote.Box, from mail.UID, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) ([]remote.Message, error) {
+	seen, err := s.Session.Append(ctx, box, from, uploads, sent, done)
+	return s.show(seen), err
+}
+
+// TestSeenAlongWithUploads: what was seen is not asked for again, what is missing is, and what others stored is nothing to it.
+func TestSeenAlongWithUploads(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		show    func([]remote.Message) []remote.Message
+		fetches int // besides the one that goes along
+	}{
+		"all":     {func(ms []remote.Message) []remote.Message { return ms }, 0},
+		"none":    {func([]remote.Message) []remote.Message { return nil }, 1},
+		"the end": {func(ms []remote.Message) []remote.Message { return ms[2:] }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.arrive("INBOX", w.message("old"))
+			w.sync()
+			w.dialer = between{w.server, func(s remote.Session) remote.Session { return appendSeer{s, tc.show} }}
+			for _, subject := range []string{"a", "b", "c"} {
+				w.put("INBOX", w.message(subject), "S")
+			}
+			fetches := 0
+			w.server.SetFault(func(s model.Step) model.Action {
+				switch {
+				case s.Op == "append" && s.Index == 2 && !s.After:
+					w.arrive("INBOX", w.message("theirs"))
+				case s.Op == "fetch" && !s.After:
+					fetches++
+				}
+				return model.Action{}
+			})
+			w.sync()
+			if fetches != 1+tc.fetches {
+				t.Errorf("%d fetches", fetches)
+			}
+			w.server.SetFault(nil)
+			w.sync()
+			w.want(map[string][]string{"INBOX": {"old", "theirs", `a \Seen`, `b \Seen`, `c \Seen`}})
+			w.same()
+			w.quiet()
+		})
+	}
 }

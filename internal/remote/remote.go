@@ -67,12 +67,16 @@ type Session interface {
 	// was announced; such ones are in it also when the session had to be given up for them.
 	Bodies(ctx context.Context, box Box, uids mail.UIDSet, deliver func(m Message, body io.Reader) error) (map[mail.UID]error, error)
 
-	// Append stores messages in a mailbox, pipelined where the server allows, and reports each one's
+	// Append stores messages in a mailbox, whatever its UIDVALIDITY, pipelined where the server allows, and reports each one's
 	// fate in the order given, through done, as soon as it is known; in the end those that are known behind
 	// one that is not. When the session dies, messages that done was not called for have an unknown fate if
 	// sent was called for them, and were not sent otherwise.
 	// The two are never called at the same time, but not all from the caller's goroutine.
-	Append(ctx context.Context, mailbox string, uploads []Upload, sent func(i int), done func(i int, r Appended)) error
+	//
+	// If the same exchange can tell what the box then holds from the UID from on, seen is that (UID, Flags, Size, and EmailID if
+	// there is one), in ascending order. It is for finding what was just stored: what is missing from it may be there all the
+	// same. from 0 asks for nothing.
+	Append(ctx context.Context, box Box, from mail.UID, uploads []Upload, sent func(i int), done func(i int, r Appended)) (seen []Message, err error)
 
 	// Store adds or removes flags on messages. seen are those of them, in ascending order, of which the
 	// server told all flags afterwards (UID, Flags, ModSeq set), and among these flags is what was asked for;

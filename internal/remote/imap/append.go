@@ -22,25 +22,27 @@ const (
 	appendBytesUnderWay = 4 << 20
 )
 
-// Append stores messages in a mailbox. sent and done are called one at a time, not all from the caller's goroutine.
-func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.Upload, sent func(i int), done func(i int, r remote.Appended)) error {
-	op := "storing messages in " + readName(mailbox)
-	a := &appending{s: s, mailbox: canonical(mailbox), uploads: uploads, uidPlus: s.caps.has(goimap.CapUIDPlus),
+// Append stores messages in a mailbox, and looks at what is there from a UID on if that takes no exchange of its own. sent and done
+// are called one at a time, not all from the caller's goroutine.
+func (s *Session) Append(ctx context.Context, box remote.Box, from mail.UID, uploads []remote.Upload, sent func(i int), done func(i int, r remote.Appended)) ([]remote.Message, error) {
+	op := "storing messages in " + readName(box.Name)
+	a := &appending{s: s, mailbox: canonical(box.Name), uploads: uploads, uidPlus: s.caps.has(goimap.CapUIDPlus),
 		fates: make([]fate, len(uploads)), sent: sent, done: done}
+	a.look = look{s: s, box: box, from: from}
 	if len(uploads) == 0 {
-		return nil
+		return nil, nil
 	}
 	if err := a.newCommand().err; err != nil {
-		return unspeakable(op, err)
+		return nil, unspeakable(op, err)
 	}
 	defer a.close()
 	defer a.noticed()()
 	defer a.tellAll()
 	if err := s.fly(ctx, op, a.flight(append(s.reopenToWrite(a.mailbox), a.commands()...))); err != nil {
-		return err
+		return nil, err
 	}
 	if len(a.again) == 0 {
-		return nil
+		return a.look.seen(), nil
 	}
 	if a.unknown {
 		s.caps.known[goimap.CapMultiAppend] = false // promised and not kept
@@ -50,7 +52,10 @@ func (s *Session) Append(ctx context.Context, mailbox string, uploads []remote.U
 	for _, i := range a.again {
 		cmds = append(cmds, a.single(i))
 	}
-	return s.fly(ctx, op, a.flight(cmds))
+	if err := s.fly(ctx, op, a.flight(cmds)); err != nil {
+		return nil, err
+	}
+	return a.look.seen(), nil
 }
 
 // appending is one call of Append.
@@ -59,6 +64,7 @@ type appending struct {
 	mailbox string
 	uploads []remote.Upload
 	uidPlus bool // else APPENDUID is not listened to
+	look    look
 
 	// Of groups that the server refused, see finishGroup; the reader's.
 	again   []int
@@ -106,7 +112,11 @@ type fate struct {
 	sent, known bool
 }
 
+// flight makes commands a flight, with the look behind them if nothing else need be waited for.
 func (a *appending) flight(cmds []*command) *flight {
+	if a.uidPlus && !slices.ContainsFunc(cmds, (*command).waits) {
+		cmds = append(cmds, a.look.commands(len(a.uploads))...)
+	}
 	return &flight{cmds: cmds, most: appendsUnderWay, mostWeight: appendBytesUnderWay}
 }
 

@@ -23,11 +23,12 @@ type fates struct {
 }
 
 func (f *fates) append(ctx context.Context, s *Session, uploads ...remote.Upload) error {
-	return s.Append(ctx, "INBOX", uploads, func(i int) {
+	_, err := s.Append(ctx, remote.Box{Name: "INBOX"}, 0, uploads, func(i int) {
 		f.sent, f.log = append(f.sent, i), append(f.log, fmt.Sprintf("sent %d", i))
 	}, func(i int, r remote.Appended) {
 		f.done, f.log = append(f.done, r), append(f.log, fmt.Sprintf("done %d", i))
 	})
+	return err
 }
 
 func TestAppendIsPipelined(t *testing.T) {
@@ -76,7 +77,7 @@ func TestSentIsCalledBeforeTheFirstByte(t *testing.T) {
 		p.line()
 		p.say("$1 OK done")
 	})
-	err := s.Append(t.Context(), "INBOX", []remote.Upload{upload("one", mail.Flags{}, time.Time{})}, func(int) { told = true }, func(int, remote.Appended) {})
+	_, err := s.Append(t.Context(), remote.Box{Name: "INBOX"}, 0, []remote.Upload{upload("one", mail.Flags{}, time.Time{})}, func(int) { told = true }, func(int, remote.Appended) {})
 	if err != nil {
 		t.Error(err)
 	}

@@ -33,7 +33,7 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				err := s.Append(b.Context(), "INBOX", uploads, func(int) {}, func(i int, r remote.Appended) {
+				_, err := s.Append(b.Context(), remote.Box{Name: "INBOX"}, 0, uploads, func(int) {}, func(i int, r remote.Appended) {
 					if r.Err != nil || r.UID == 0 {
 						b.Errorf("%d: %+v", i, r)
 					}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -158,6 +159,11 @@ func (c *command) trace() string {
 // switches reports whether the command changes which mailbox data is about: what comes before its answer is not
 // for the commands after it.
 func (c *command) switches() bool { return c.opening != nil || c.closing }
+
+// waits reports whether something of the command is held back until the server asks for it.
+func (c *command) waits() bool {
+	return slices.ContainsFunc(c.parts, func(p part) bool { return p.wait })
+}
 
 // isLarge reports whether the command brings messages, or takes one.
 func (c *command) isLarge() bool { return c.body != nil || c.weight > 0 }

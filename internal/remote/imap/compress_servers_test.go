@@ -58,7 +58,7 @@ func fill(t testing.TB, cfg Config, n, size int) {
 	for i := range n {
 		uploads = append(uploads, upload(letter(i)+prose(uint64(i), size), mail.Flags{}, time.Time{}))
 	}
-	if err := s.Append(t.Context(), "INBOX", uploads, func(int) {}, func(_ int, r remote.Appended) {
+	if _, err := s.Append(t.Context(), remote.Box{Name: "INBOX"}, 0, uploads, func(int) {}, func(_ int, r remote.Appended) {
 		if r.Err != nil {
 			t.Error(r.Err)
 		}

@@ -398,7 +398,7 @@ func TestNamesThatCantBeSentSendNothing(t *testing.T) {
 		if _, err := s.Status(t.Context(), name); remote.ClassOf(err) != remote.Refused {
 			t.Errorf("Status(%q): %v", name, err)
 		}
-		if err := s.Append(t.Context(), name, []remote.Upload{{}}, nil, nil); remote.ClassOf(err) != remote.Refused {
+		if _, err := s.Append(t.Context(), remote.Box{Name: name}, 0, []remote.Upload{{}}, nil, nil); remote.ClassOf(err) != remote.Refused {
 			t.Errorf("Append(%q): %v", name, err)
 		}
 	}

@@ -302,7 +302,7 @@ func FuzzResponses(f *testing.F) {
 		case 3:
 			_, _ = s.Fetch(ctx, box, uidSet(1, 2), remote.FetchItems{Size: true, Date: true, EmailID: true, Header: true})
 		case 4:
-			_ = s.Append(ctx, "INBOX", []remote.Upload{upload("x", mail.Flags{}, time.Time{}), upload("yz", mail.Flags{}, time.Time{})}, func(int) {}, func(int, remote.Appended) {})
+			_, _ = s.Append(ctx, remote.Box{Name: "INBOX"}, 1, []remote.Upload{upload("x", mail.Flags{}, time.Time{}), upload("yz", mail.Flags{}, time.Time{})}, func(int) {}, func(int, remote.Appended) {})
 		case 5:
 			moved, _ := s.Move(ctx, box, uidSet(1, 2), "x")
 			if len(moved.UIDs) > 2 {

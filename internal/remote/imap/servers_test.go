@@ -63,7 +63,7 @@ func appendAll(t *testing.T, s remote.Session, mailbox string, uploads ...remote
 	t.Helper()
 	var sent []int
 	var fates []remote.Appended
-	err := s.Append(t.Context(), mailbox, uploads, func(i int) { sent = append(sent, i) }, func(i int, r remote.Appended) {
+	_, err := s.Append(t.Context(), remote.Box{Name: mailbox}, 0, uploads, func(i int) { sent = append(sent, i) }, func(i int, r remote.Appended) {
 		if i != len(fates) {
 			t.Errorf("done(%d) was called when it was %d's turn", i, len(fates))
 		}

@@ -83,7 +83,8 @@ func TestTheOpenMailboxIsLeftBeforeItIsTakenAway(t *testing.T) {
 			err := s.Rename(ctx, "a", "b")
 			for _, box := range []string{"INBOX", "c"} {
 				one := remote.Upload{Size: 4, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abcd")), nil }}
-				err = errors.Join(err, s.Append(ctx, box, []remote.Upload{one}, func(int) {}, func(_ int, a remote.Appended) { err = errors.Join(err, a.Err) }))
+				_, failed := s.Append(ctx, remote.Box{Name: box}, 0, []remote.Upload{one}, func(int) {}, func(_ int, a remote.Appended) { err = errors.Join(err, a.Err) })
+				err = errors.Join(err, failed)
 			}
 			return err
 		}},

@@ -115,7 +115,7 @@ func TestNothingToDoSendsNothing(t *testing.T) {
 		"expunge": func() error { _, err := s.Expunge(ctx, box7(), uidSet()); return err },
 		"fetch":   func() error { _, err := s.Fetch(ctx, box7(), uidSet(), remote.FetchItems{}); return err },
 		"bodies":  func() error { _, err := s.Bodies(ctx, box7(), uidSet(), nil); return err },
-		"append":  func() error { return s.Append(ctx, "INBOX", nil, nil, nil) },
+		"append":  func() error { _, err := s.Append(ctx, remote.Box{Name: "INBOX"}, 1, nil, nil, nil); return err },
 	} {
 		if err := call(); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -20,8 +20,8 @@ func (s *Session) Changes(context.Context, remote.Box, remote.Since) (remote.Cha
 }
 
 // Append implements remote.Session.
-func (s *Session) Append(context.Context, string, []remote.Upload, func(int), func(int, remote.Appended)) error {
-	return lacks("storing messages")
+func (s *Session) Append(context.Context, remote.Box, mail.UID, []remote.Upload, func(int), func(int, remote.Appended)) ([]remote.Message, error) {
+	return nil, lacks("storing messages")
 }
 
 // Store implements remote.Session.

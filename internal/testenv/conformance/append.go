@@ -77,7 +77,7 @@ func appendOrder(c *check) {
 		uploads = append(uploads, upload(letter(fmt.Sprint(i)), mail.Flags{}, someDay))
 	}
 	nextSent, nextDone := 0, 0
-	err := c.s.Append(c.ctx, "INBOX", uploads, func(i int) {
+	seen, err := c.s.Append(c.ctx, remote.Box{Name: "INBOX"}, 1, uploads, func(i int) {
 		if i != nextSent {
 			c.Errorf("sent(%d) came when sent(%d) was due", i, nextSent)
 		}
@@ -95,7 +95,13 @@ func appendOrder(c *check) {
 	for i, m := range c.Other.Messages("INBOX") {
 		c.same(fmt.Sprintf("message %d", i), m.Raw, letter(fmt.Sprint(i)))
 	}
-	if err := c.s.Append(c.ctx, "INBOX", nil, nil, nil); err != nil {
+	there := c.content("INBOX")
+	for _, m := range seen { // what it may be missing is not wrong
+		if int64(len(there[m.UID].Raw)) != m.Size {
+			c.Errorf("what was stored is seen as UID %d with %d bytes, and has %d", m.UID, m.Size, len(there[m.UID].Raw))
+		}
+	}
+	if _, err := c.s.Append(c.ctx, remote.Box{Name: "INBOX"}, 1, nil, nil, nil); err != nil {
 		c.Errorf("appending nothing: %v", err)
 	}
 }
@@ -106,7 +112,7 @@ func appendUnreadable(c *check) {
 	bad := remote.Upload{Size: 10, Open: func() (io.ReadCloser, error) { return nil, errUnreadable }}
 	uploads := []remote.Upload{upload(letter("a"), mail.Flags{}, someDay), bad, upload(letter("b"), mail.Flags{}, someDay)}
 	var order []int
-	err := c.s.Append(c.ctx, "INBOX", uploads, func(i int) {
+	_, err := c.s.Append(c.ctx, remote.Box{Name: "INBOX"}, 1, uploads, func(i int) {
 		if i == 1 {
 			c.Error("sent was called for what could not be opened")
 		}
@@ -136,12 +142,13 @@ func appendRefused(c *check) {
 		uploads[bad] = upload(c.Refused, mail.Flags{}, someDay)
 	}
 	var fates []remote.Appended
-	c.ok("appending", c.s.Append(c.ctx, "INBOX", uploads, func(int) {}, func(i int, r remote.Appended) {
+	_, err := c.s.Append(c.ctx, remote.Box{Name: "INBOX"}, 0, uploads, func(int) {}, func(i int, r remote.Appended) {
 		if i != len(fates) {
 			c.Errorf("done(%d) came when done(%d) was due", i, len(fates))
 		}
 		fates = append(fates, r)
-	}))
+	})
+	c.ok("appending", err)
 	there := map[string]mail.UID{}
 	for uid, m := range c.content("INBOX") {
 		there[m.Raw] = uid
@@ -173,7 +180,7 @@ func (c *check) appendWrongSize(off int) {
 	wrong.Size -= int64(off)
 	uploads := []remote.Upload{upload(letter("a"), mail.Flags{}, someDay), wrong, upload(letter("b"), mail.Flags{}, someDay)}
 	fate := map[int]remote.Appended{}
-	err := c.s.Append(c.ctx, "INBOX", uploads, func(int) {}, func(i int, r remote.Appended) { fate[i] = r })
+	_, err := c.s.Append(c.ctx, remote.Box{Name: "INBOX"}, 1, uploads, func(int) {}, func(i int, r remote.Appended) { fate[i] = r })
 	switch {
 	case remote.Dead(err):
 		if _, err := c.s.Mailboxes(c.ctx); !remote.Dead(err) {
@@ -196,7 +203,7 @@ func (c *check) appendWrongSize(off int) {
 
 func appendNowhere(c *check) {
 	var got remote.Appended
-	err := c.s.Append(c.ctx, c.name("None"), []remote.Upload{upload(letter("x"), mail.Flags{}, someDay)}, func(int) {}, func(_ int, r remote.Appended) { got = r })
+	_, err := c.s.Append(c.ctx, remote.Box{Name: c.name("None")}, 1, []remote.Upload{upload(letter("x"), mail.Flags{}, someDay)}, func(int) {}, func(_ int, r remote.Appended) { got = r })
 	if err != nil && !errors.Is(err, remote.ErrNoMailbox) {
 		c.Errorf("appending to nowhere: %v", err)
 	}

@@ -211,13 +211,14 @@ func upload(raw string, flags mail.Flags, date time.Time) remote.Upload {
 func (c *check) append(mailbox string, uploads ...remote.Upload) []remote.Appended {
 	c.Helper()
 	out := make([]remote.Appended, len(uploads))
-	c.ok("appending", c.s.Append(c.ctx, mailbox, uploads, func(int) {}, func(i int, r remote.Appended) {
+	_, err := c.s.Append(c.ctx, remote.Box{Name: mailbox}, 0, uploads, func(int) {}, func(i int, r remote.Appended) {
 		c.Helper()
 		if r.Err != nil {
 			c.Fatalf("appending message %d: %v", i, r.Err)
 		}
 		out[i] = r
-	}))
+	})
+	c.ok("appending", err)
 	return out
 }
 

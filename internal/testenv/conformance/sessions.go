@@ -215,7 +215,7 @@ func openMailbox(c *check) {
 	c.ok("expunging", err)
 	count(aside, uint32(pending.Len()))
 	c.box(aside)
-	err = second.Append(c.ctx, aside, []remote.Upload{upload(letter("late"), mail.Flags{}, someDay)}, func(int) {}, func(_ int, r remote.Appended) {
+	_, err = second.Append(c.ctx, remote.Box{Name: aside}, 1, []remote.Upload{upload(letter("late"), mail.Flags{}, someDay)}, func(int) {}, func(_ int, r remote.Appended) {
 		c.ok("appending by the second session", r.Err)
 	})
 	c.ok("appending by the second session", err)

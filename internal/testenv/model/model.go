@@ -51,7 +51,7 @@ type Options struct {
 	KeywordLimit int
 	// NoCreateParents refuses a mailbox whose parent does not exist.
 	NoCreateParents bool
-	// Window is how many messages Append has sent before the first answer comes, 1 by default.
+	// Window is how many messages Append has sent before the first answer comes, 1 by default: then it has to wait for each.
 	Window int
 	// Now is the clock for messages that come without a date; by default time stands still.
 	Now func() time.Time

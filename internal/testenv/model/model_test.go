@@ -39,7 +39,7 @@ func uploads(texts ...string) []remote.Upload {
 func fates(t *testing.T, s *Server, texts ...string) (fate []string, held []string, err error) {
 	t.Helper()
 	fate = make([]string, len(texts))
-	err = dial(t, s).Append(t.Context(), "INBOX", uploads(texts...), func(i int) { fate[i] = "sent" }, func(i int, r remote.Appended) {
+	_, err = dial(t, s).Append(t.Context(), remote.Box{Name: "INBOX"}, 0, uploads(texts...), func(i int) { fate[i] = "sent" }, func(i int, r remote.Appended) {
 		fate[i] = "done"
 		if e, ok := errors.AsType[*remote.Error](r.Err); ok {
 			fate[i] = "refused " + e.Code
@@ -177,7 +177,8 @@ func everything(ctx context.Context, s *Server) error {
 	add(err)
 	add(c.Create(ctx, "Work"))
 	add(c.Rename(ctx, "Work", "Play"))
-	add(c.Append(ctx, "INBOX", uploads("a", "b"), func(int) {}, func(int, remote.Appended) {}))
+	_, err = c.Append(ctx, remote.Box{Name: "INBOX"}, 1, uploads("a", "b"), func(int) {}, func(int, remote.Appended) {})
+	add(err)
 	sel, err := c.Select(ctx, "INBOX")
 	add(err)
 	box := remote.Box{Name: "INBOX", UIDValidity: sel.UIDValidity}

@@ -12,7 +12,23 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-func (c *session) Append(ctx context.Context, mailbox string, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) error {
+func (c *session) Append(ctx context.Context, box remote.Box, from mail.UID, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) ([]remote.Message, error) {
+	if err := c.append(ctx, box.Name, uploads, sent, done); err != nil {
+		return nil, err
+	}
+	if from == 0 || len(uploads) == 0 || !c.s.o.UIDPlus || c.s.o.Window == 1 {
+		return nil, nil
+	}
+	var set mail.UIDSet
+	set.AddRange(from, ^mail.UID(0))
+	seen, err := c.Fetch(ctx, box, set, remote.FetchItems{Size: true, EmailID: true})
+	if remote.Dead(err) {
+		return nil, err
+	}
+	return seen, nil // a look that is refused is none
+}
+
+func (c *session) append(ctx context.Context, mailbox string, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) error {
 	for start := 0; start < len(uploads); start += c.s.o.Window {
 		end := min(start+c.s.o.Window, len(uploads))
 		texts, unreadable, broken := c.send(ctx, mailbox, uploads, start, end, sent)
