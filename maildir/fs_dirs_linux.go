@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,12 +16,15 @@ const maxDirs = 32
 // openDirs keeps the directories that were used last open, so that a call is one on a directory and not one for
 // each part of a path. A directory is only ever opened through os.Root, which follows no link out of the root. Before
 // each use its path is looked up once more: if that is another directory by now, or a link, it is opened anew. What
-// can't be noticed is a link, higher up, to the very directory that was opened: that leads nowhere new.
+// can't be noticed is a link, higher up, to the very directory that was opened: that leads nowhere new. For messages that are written and
+// renamed one after the other it is enough to have looked recently: they go where the directory has gone.
 type openDirs struct {
 	root *os.Root
 	top  *openDir // the root itself
+	// trust is how long a look at a path is good for, for what is done in the directory that was there a moment ago.
+	trust time.Duration
 
-	mu     sync.Mutex // guards what follows, and users, used and dropped of every openDir
+	mu     sync.Mutex // guards what follows, and checked, users, used and dropped of every openDir
 	byPath map[string]*openDir
 	clock  uint64
 }
@@ -31,13 +35,15 @@ type openDir struct {
 	fd       int
 	dev, ino uint64
 
+	checked time.Time // when its path last led to it
+
 	users   int    // calls that work with it
 	used    uint64 // when it was last asked for, in calls
 	dropped bool   // closed when its last user is done
 }
 
 func (c *openDirs) open(root *os.Root) error {
-	c.root, c.byPath = root, map[string]*openDir{}
+	c.root, c.byPath, c.trust = root, map[string]*openDir{}, time.Millisecond
 	var err error
 	c.top, err = c.openAfresh(".")
 	return err
@@ -57,8 +63,27 @@ func (c *openDirs) get(dir string) (*openDir, error) {
 	if dir == "." {
 		return c.top, nil
 	}
-	if d := c.known(dir); d != nil {
+	return c.getChecked(dir, time.Now())
+}
+
+// getRecent is get for what may be done in the directory that dir was a moment ago.
+func (c *openDirs) getRecent(dir string) (*openDir, error) {
+	if dir == "." {
+		return c.top, nil
+	}
+	now := time.Now()
+	if d := c.known(dir, now.Add(-c.trust)); d != nil {
+		return d, nil
+	}
+	return c.getChecked(dir, now)
+}
+
+func (c *openDirs) getChecked(dir string, now time.Time) (*openDir, error) {
+	if d := c.known(dir, time.Time{}); d != nil {
 		if st, err := statAt(c.top.fd, dir); err == nil && d.is(&st) {
+			c.mu.Lock()
+			d.checked = now
+			c.mu.Unlock()
 			return d, nil
 		}
 		c.forget(dir, d)
@@ -67,21 +92,24 @@ func (c *openDirs) get(dir string) (*openDir, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.checked = now
 	c.keep(dir, d)
 	return d, nil
 }
 
 func (d *openDir) is(st *unix.Stat_t) bool { return uint64(st.Dev) == d.dev && st.Ino == d.ino }
 
-func (c *openDirs) known(dir string) *openDir {
+// known returns a directory that is open, if it was checked since then.
+func (c *openDirs) known(dir string, since time.Time) *openDir {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.byPath[dir]
-	if d != nil {
-		c.clock++
-		d.used = c.clock
-		d.users++
+	if d == nil || d.checked.Before(since) {
+		return nil
 	}
+	c.clock++
+	d.used = c.clock
+	d.users++
 	return d
 }
 

@@ -26,6 +26,7 @@ func realFS(t testing.TB) (*osFS, string) {
 			t.Error(err)
 		}
 	})
+	f.(*osFS).dirs.trust = 0
 	return f.(*osFS), root
 }
 
@@ -133,6 +134,37 @@ func TestDirectoryIsReplaced(t *testing.T) {
 	}
 	if got := files(t, cur+"-away"); len(got) != 1 || got[0] != "m" {
 		t.Errorf("the old directory holds %v", got)
+	}
+}
+
+// TestDirectoryOfAMomentAgo: whoever writes many messages looks at the path of their directory now and then, not for each one. What was
+// renamed since is written to where it is now.
+func TestDirectoryOfAMomentAgo(t *testing.T) {
+	f, root := realFS(t)
+	cur := filepath.Join(root, "A", "cur")
+	writeFile(t, cur, "m", "old")
+	if _, err := f.Stat("A/cur/m"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(cur, cur+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	f.dirs.trust = time.Hour
+	calls := operations(f, "A/cur")
+	for _, name := range []string{"create", "rename"} {
+		if err := calls[name](); err != nil {
+			t.Errorf("%s looks at the path: %v", name, err)
+		}
+		delete(calls, name)
+	}
+	if got := files(t, cur+"-away"); len(got) != 2 {
+		t.Errorf("the directory that was renamed holds %v", got)
+	}
+	delete(calls, "bring")
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s in a directory that was renamed: %v", name, err)
+		}
 	}
 }
 

@@ -13,11 +13,16 @@ import (
 
 // at calls do with the directory that name lies in and its last part.
 func (o *osFS) at(op, name string, do func(dir int, base string) error) error {
+	return o.in(o.dirs.get, op, name, do)
+}
+
+// in calls do with the directory that name lies in, as get opens it, and its last part.
+func (o *osFS) in(get func(string) (*openDir, error), op, name string, do func(dir int, base string) error) error {
 	dir, base := splitPath(name)
 	if base == "" || base == "." || base == ".." {
 		return &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
-	d, err := o.dirs.get(dir)
+	d, err := get(dir)
 	if err != nil {
 		return err
 	}
@@ -40,7 +45,7 @@ func splitPath(name string) (dir, base string) {
 func (o *osFS) Create(name string, perm fs.FileMode) (File, error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	f := &linuxFile{name: name}
-	err := o.at("open", name, func(dir int, base string) (err error) {
+	err := o.in(o.dirs.getRecent, "open", name, func(dir int, base string) (err error) {
 		f.fd, err = unix.Openat(dir, base, flags, uint32(perm.Perm()))
 		return err
 	})
@@ -144,14 +149,14 @@ func (o *osFS) RenameNew(from, to string) error {
 func (o *osFS) renameNew(from, to string) error {
 	fromDir, fromBase := splitPath(from)
 	toDir, toBase := splitPath(to)
-	src, err := o.dirs.get(fromDir)
+	src, err := o.dirs.getRecent(fromDir)
 	if err != nil {
 		return err
 	}
 	defer o.dirs.put(src)
 	dst := src
 	if toDir != fromDir {
-		if dst, err = o.dirs.get(toDir); err != nil {
+		if dst, err = o.dirs.getRecent(toDir); err != nil {
 			return err
 		}
 		defer o.dirs.put(dst)
