@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 )
@@ -37,6 +38,9 @@ func (s *Store) SetFlagsAll(f mail.FolderName, changes []FlagChange) []Outcome {
 	b := s.bulk(f, len(changes), func(i int) Seen { return changes[i].Seen })
 	b.do = func(i int, e Entry) (Entry, error) {
 		return s.setFlags(b.dir, e, changes[i].Add, changes[i].Remove.Minus(changes[i].Add))
+	}
+	if b.err == nil && s.real && len(changes) >= manyRenames {
+		b.ahead = func() []int { return b.setFlags(changes) }
 	}
 	return b.run(func(base string, err error) error { return fmt.Errorf("changing flags of %s in %s: %w", base, f, err) })
 }
@@ -86,15 +90,20 @@ type bulk struct {
 	seen func(int) Seen
 	do   func(int, Entry) (Entry, error)
 	out  []Outcome
-	sep  byte  // of the infos, 0 if it was not needed yet
-	cur  bool  // the last message without flags lay in cur
-	err  error // why nothing can be done at all
+	// ahead is atOnce for all, and says which were missing; nil: there is no such short cut.
+	ahead func() []int
+	sep   byte        // of the infos
+	cur   atomic.Bool // the last message without flags lay in cur
+	err   error       // why nothing can be done at all
 }
 
 func (s *Store) bulk(f mail.FolderName, n int, seen func(int) Seen) *bulk {
 	b := &bulk{s: s, seen: seen, out: make([]Outcome, n)}
 	if b.err = s.writable(); b.err == nil {
 		b.dir, b.err = s.locate(f)
+	}
+	if b.sep = s.listings.sep(f); b.sep == 0 {
+		b.sep = ':'
 	}
 	return b
 }
@@ -121,11 +130,13 @@ func (b *bulk) run(wrap func(base string, err error) error) []Outcome {
 // together: few by their likely names; many, and those that can't be guessed, by one reading of the folder.
 func (b *bulk) each() {
 	var missing []int
-	for i := range b.out {
-		if !validBase(b.base(i)) {
-			b.out[i].Err = fmt.Errorf("%s: %w", where(b.dir, b.base(i)), ErrNotFound)
-		} else if !b.tryListed(i) && !b.tryLast(i) {
-			missing = append(missing, i)
+	if b.ahead != nil {
+		missing = b.ahead()
+	} else {
+		for i := range b.out {
+			if !b.atOnce(i) {
+				missing = append(missing, i)
+			}
 		}
 	}
 	if len(missing) <= b.guessable() {
@@ -134,6 +145,15 @@ func (b *bulk) each() {
 	if len(missing) > 0 {
 		b.read(missing)
 	}
+}
+
+// atOnce does it to a file that is where it was, and reports whether there is nothing more to do.
+func (b *bulk) atOnce(i int) bool {
+	if !validBase(b.base(i)) {
+		b.out[i].Err = fmt.Errorf("%s: %w", where(b.dir, b.base(i)), ErrNotFound)
+		return true
+	}
+	return b.tryListed(i) || b.tryLast(i)
 }
 
 func (b *bulk) tryListed(i int) bool {
@@ -147,15 +167,10 @@ func (b *bulk) tryLast(i int) bool {
 	if m.Flags.HasKeywords() {
 		return false
 	}
-	if b.sep == 0 {
-		if b.sep = b.s.listings.sep(b.dir.name); b.sep == 0 {
-			b.sep = ':'
-		}
-	}
 	inCur := func() bool {
-		file := fileName{base: m.Base, sep: b.sep, letters: lettersOf(m.Flags.System())}.String()
+		e := b.lastInCur(m)
 		// A base name may itself look like one with flags.
-		return parseFileName(file).base == m.Base && b.try(i, Entry{Base: m.Base, Flags: m.Flags, File: file})
+		return parseFileName(e.File).base == m.Base && b.try(i, e)
 	}
 	if !m.Flags.IsZero() {
 		return inCur()
@@ -164,15 +179,20 @@ func (b *bulk) tryLast(i int) bool {
 		return parseFileName(m.Base).base == m.Base && b.try(i, Entry{Base: m.Base, New: true, File: m.Base})
 	}
 	// Those that nobody has looked at lie in new. Most lie where the last one did.
-	if b.cur {
+	if b.cur.Load() {
 		return inCur() || inNew() && b.lies(false)
 	}
 	return inNew() || inCur() && b.lies(true)
 }
 
 func (b *bulk) lies(inCur bool) bool {
-	b.cur = inCur
+	b.cur.Store(inCur)
 	return true
+}
+
+// lastInCur is a message with the flags that were seen last, in cur.
+func (b *bulk) lastInCur(m Seen) Entry {
+	return Entry{Base: m.Base, Flags: m.Flags, File: fileName{base: m.Base, sep: b.sep, letters: lettersOf(m.Flags.System())}.String()}
 }
 
 // try does it to a file, and reports whether that was the right one: not renamed, nor in the way of another.

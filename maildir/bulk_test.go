@@ -71,21 +71,7 @@ func bulkCases(t *testing.T, n int, do func(t *testing.T, s *Store, f *faultFS, 
 func TestBulk(t *testing.T) {
 	for _, n := range []int{5, 3 * maxGuesses} {
 		t.Run("flags", func(t *testing.T) {
-			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, _ string, messages []Seen) {
-				var changes []FlagChange
-				for _, m := range messages {
-					changes = append(changes, FlagChange{m, mail.NewFlags(`\Answered`), mail.NewFlags(`\Draft`)})
-				}
-				out := s.SetFlagsAll(mail.Inbox, changes)
-				checkOutcomes(t, out, n)
-				for i := range n {
-					want := []string{`\Answered \Seen`, `\Answered`, `\Flagged \Answered \Deleted`}[i%3]
-					info, err := s.Stat(mail.Inbox, messages[i].Base)
-					if err != nil || info.File != out[i].Entry.File || info.Flags.String() != want || !out[i].Entry.Flags.Equal(info.Flags) {
-						t.Fatalf("%s: %+v %v, said to be %+v", messages[i].Base, info, err, out[i].Entry)
-					}
-				}
-			})
+			bulkCases(t, n, changeFlags)
 		})
 		t.Run("move", func(t *testing.T) {
 			bulkCases(t, n, func(t *testing.T, s *Store, _ *faultFS, root string, messages []Seen) {
@@ -122,6 +108,107 @@ func TestBulk(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// changeFlags changes the flags of all bulkCases, of which three are none.
+func changeFlags(t *testing.T, s *Store, _ *faultFS, _ string, messages []Seen) {
+	var changes []FlagChange
+	for _, m := range messages {
+		changes = append(changes, FlagChange{m, mail.NewFlags(`\Answered`), mail.NewFlags(`\Draft`)})
+	}
+	n := len(messages) - 3
+	out := s.SetFlagsAll(mail.Inbox, changes)
+	checkOutcomes(t, out, n)
+	for i := range n {
+		want := []string{`\Answered \Seen`, `\Answered`, `\Flagged \Answered \Deleted`}[i%3]
+		info, err := s.Stat(mail.Inbox, messages[i].Base)
+		if err != nil || info.File != out[i].Entry.File || info.Flags.String() != want || !out[i].Entry.Flags.Equal(info.Flags) {
+			t.Fatalf("%s: %+v %v, said to be %+v", messages[i].Base, info, err, out[i].Entry)
+		}
+	}
+}
+
+// TestBulkOfRenames: so many that their names are worked out beside the renaming.
+func TestBulkOfRenames(t *testing.T) {
+	bulkCases(t, manyRenames+renamesAtOnce/2, func(t *testing.T, s *Store, f *faultFS, root string, messages []Seen) {
+		s.real = true
+		changeFlags(t, s, f, root, messages)
+	})
+}
+
+// TestRenamesTakeNoLook: a message that is where it was, with the flags that it had, takes one call.
+func TestRenamesTakeNoLook(t *testing.T) {
+	for _, before := range []string{"", "S"} {
+		s, f, root := faultStore(t, Nested)
+		s.real = true
+		if err := s.CreateFolder(mail.Inbox); err != nil {
+			t.Fatal(err)
+		}
+		var changes []FlagChange
+		for i := range manyRenames + 3 {
+			base := fmt.Sprintf("m%04d", i)
+			writeFile(t, root, "INBOX", "cur", base+":2,"+before, base)
+			changes = append(changes, FlagChange{Seen: Seen{Base: base, Flags: mail.SystemFlags(systemFlags(before))}, Add: mail.NewFlags(`\Flagged`)})
+		}
+		f.set(nil)
+		for _, o := range s.SetFlagsAll(mail.Inbox, changes) {
+			if o.Err != nil || o.Entry.Flags.String() != strings.TrimSpace(`\Flagged `+mail.SystemFlags(systemFlags(before)).String()) {
+				t.Fatalf("%+v", o)
+			}
+		}
+		calls := map[string]int{}
+		for _, c := range f.calls() {
+			op, _, _ := strings.Cut(c, " ")
+			calls[op]++
+		}
+		// Where those without flags lie is tried out once, and a name of the folder may be asked for.
+		if calls["renamenew"] > len(changes)+1 || len(f.calls()) > len(changes)+10 {
+			t.Errorf("%d messages with flags %q: %v", len(changes), before, calls)
+		}
+	}
+}
+
+// TestRenamesAgainstAReader: a reader marks messages at the same time; neither takes anything from the other.
+func TestRenamesAgainstAReader(t *testing.T) {
+	s, root := testStore(t, Nested, mail.Inbox)
+	cur := filepath.Join(root, "INBOX", "cur")
+	var changes []FlagChange
+	for i := range 4 * manyRenames {
+		base := fmt.Sprintf("m%04d", i)
+		writeFile(t, cur, base+":2,", base)
+		changes = append(changes, FlagChange{Seen: Seen{Base: base}, Add: mail.NewFlags(`\Seen`)})
+	}
+	mustScan(t, s, mail.Inbox)
+	marked := make(chan int)
+	go func() {
+		n := 0
+		for i := len(changes) - 1; i >= 0; i -= 3 {
+			from := filepath.Join(cur, changes[i].Base+":2,")
+			if os.Rename(from, from+"F") == nil || os.Rename(from+"S", from+"FS") == nil {
+				n++
+			}
+		}
+		marked <- n
+	}()
+	for i, o := range s.SetFlagsAll(mail.Inbox, changes) {
+		if o.Err != nil || o.Entry.Base != changes[i].Base || !o.Entry.Flags.Has(mail.Seen) {
+			t.Fatalf("%+v", o)
+		}
+	}
+	want, got := <-marked, 0
+	names := files(t, cur)
+	for _, name := range names {
+		n := parseFileName(name)
+		if text, err := os.ReadFile(filepath.Join(cur, name)); err != nil || string(text) != n.base || !strings.Contains(n.letters, "S") {
+			t.Errorf("%s holds %q: %v", name, text, err)
+		}
+		if strings.Contains(n.letters, "F") {
+			got++
+		}
+	}
+	if len(names) != len(changes) || got != want || want == 0 {
+		t.Errorf("%d files of %d, %d marked by the reader of %d", len(names), len(changes), got, want)
 	}
 }
 

@@ -46,17 +46,20 @@ func (s *Store) setFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, e
 // withFlags names a message with flags added and removed. The keywords are only looked at where there are any.
 func (s *Store) withFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, error) {
 	n := parseFileName(e.File)
-	addLetters, dropLetters := lettersOf(add.System()), lettersOf(remove.System())
-	k := &keywords{}
+	var letters string
+	out := Entry{Base: e.Base, File: e.File}
 	if add.HasKeywords() || keywordLetters(n.letters) != 0 {
-		var err error
-		if addLetters, k, err = s.lettersFor(d, add); err != nil {
+		addLetters, k, err := s.lettersFor(d, add)
+		if err != nil {
 			return Entry{}, err
 		}
-		dropLetters = k.all(remove)
+		letters = withLetters(n.letters, addLetters, k.all(remove))
+		out.Flags = k.flags(letters)
+	} else {
+		letters = withLetters(n.letters, lettersOf(add.System()), lettersOf(remove.System()))
+		out.Flags = mail.SystemFlags(systemFlags(letters))
 	}
-	letters := withLetters(n.letters, addLetters, dropLetters)
-	out := Entry{Base: e.Base, Flags: k.flags(letters), New: e.New && letters == "", File: e.File}
+	out.New = e.New && letters == ""
 	if letters == n.letters && out.New == e.New {
 		return out, nil
 	}
@@ -90,14 +93,21 @@ func (s *Store) rename(from folderDir, e Entry, to folderDir, out Entry) error {
 	if err != nil {
 		return err
 	}
-	s.touched.gain(path.Dir(dst))
-	if path.Dir(src) != path.Dir(dst) {
-		s.touched.lose(path.Dir(src))
+	return s.renamed(from, e, to, out)
+}
+
+// renamed says to everybody who must know that a message has another file name or folder.
+func (s *Store) renamed(from folderDir, e Entry, to folderDir, out Entry) error {
+	s.touched.gain(to.dir(out))
+	if from.path != to.path || out.New != e.New {
+		s.touched.lose(from.dir(e))
 	}
-	if from.path != to.path || out.Base != e.Base {
+	if from.path == to.path && out.Base == e.Base {
+		s.listings.reflagged(to.name, out)
+	} else {
 		s.listings.set(from.name, e.Base, nil)
+		s.listings.set(to.name, out.Base, &out)
 	}
-	s.listings.set(to.name, out.Base, &out)
 	return s.dropSpares(from, e.Base)
 }
 

@@ -86,6 +86,50 @@ func (l *listing) set(base string, e *Entry) {
 	}
 }
 
+// entry is find for who makes do with an Entry that is remembered.
+func (l *listing) entry(base string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.remembered(base)
+}
+
+func (l *listing) remembered(base string) (Entry, bool) {
+	if e, ok := l.changed[base]; ok {
+		if e == nil {
+			return Entry{}, false
+		}
+		return *e, true
+	}
+	return search(l.entries, base)
+}
+
+// fewChanges of a folder whose names are only hashed are remembered all the same.
+const fewChanges = 1000
+
+// reflagged notes that a message has other flags. Where names are only hashes and there are many changes, the new name is not
+// remembered either: nobody needs it soon, and it can be guessed.
+func (l *listing) reflagged(e Entry) {
+	if l.others == nil || !l.stayHashed(e) {
+		changed := e
+		l.set(e.Base, &changed)
+	}
+}
+
+// stayHashed reports whether the new name is not remembered.
+func (l *listing) stayHashed(e Entry) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.changed) < fewChanges {
+		return false
+	}
+	if _, known := l.remembered(e.Base); known {
+		return false
+	}
+	l.others.arrived(e.Base)
+	l.letters |= keywordLetters(parseFileName(e.File).letters)
+	return true
+}
+
 // arrived notes a new message. Where names are only hashes so is this one: nobody needs it soon, and a first
 // sync delivers all there are.
 func (l *listing) arrived(e *Entry) {
@@ -207,8 +251,7 @@ func (c *listings) entry(f mail.FolderName, base string) (Entry, bool) {
 	if l == nil {
 		return Entry{}, false
 	}
-	e, v := l.find(base)
-	return e, v == listed
+	return l.entry(base)
 }
 
 // miss counts look-ups that no listing answered, since the folder was read last, and says how many there were.
@@ -250,6 +293,13 @@ func (c *listings) forgetAll() {
 func (c *listings) set(f mail.FolderName, base string, e *Entry) {
 	if l := c.get(f); l != nil {
 		l.set(base, e)
+	}
+}
+
+// reflagged records that a message has other flags now.
+func (c *listings) reflagged(f mail.FolderName, e Entry) {
+	if l := c.get(f); l != nil {
+		l.reflagged(e)
 	}
 }
 

@@ -221,12 +221,24 @@ func (s *Store) repair(d folderDir) error {
 	return nil
 }
 
+// dir is the path of the directory that a message file lies in.
+func (d folderDir) dir(e Entry) string {
+	if e.New {
+		return d.sub(newDir)
+	}
+	return d.sub(curDir)
+}
+
 // file is the path of a message file below the root.
 func (d folderDir) file(e Entry) string {
+	sub := "/" + curDir + "/"
 	if e.New {
-		return path.Join(d.path, newDir, e.File)
+		sub = "/" + newDir + "/"
 	}
-	return path.Join(d.path, curDir, e.File)
+	if d.path == "." {
+		return sub[1:] + e.File
+	}
+	return d.path + sub + e.File
 }
 
 // where is how messages for people name a folder's file.

@@ -230,7 +230,9 @@ type touched struct {
 	mu           sync.Mutex
 	gained, lost []string
 	set          map[string]bool // true: in gained
-	failed       error
+
+	flushing sync.Mutex
+	failed   error // guarded by flushing
 }
 
 func (t *touched) gain(dir string) { t.add(dir, true) }
@@ -254,16 +256,17 @@ func (t *touched) add(dir string, gained bool) {
 	}
 }
 
-// Flush makes all flag changes, moves and removals durable. An error means that none since the last
-// Flush may be believed, and is returned ever after.
+// Flush makes all flag changes, moves and removals durable that were made before it was called; others may go on beside it. An error
+// means that none since the last Flush may be believed, and is returned ever after.
 func (s *Store) Flush() error {
 	t := &s.touched
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
 	if t.failed != nil {
 		return t.failed
 	}
-	for _, dirs := range [...][]string{t.gained, t.lost} {
+	gained, lost := t.take()
+	for _, dirs := range [...][]string{gained, lost} {
 		t.failed = s.atOnce(len(dirs), func(i int) error {
 			// A directory that somebody removed has no names to keep.
 			if err := s.fs.SyncDir(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -275,8 +278,16 @@ func (s *Store) Flush() error {
 			return t.failed
 		}
 	}
-	t.gained, t.lost, t.set = nil, nil, nil
 	return nil
+}
+
+// take hands over what was collected, and begins anew.
+func (t *touched) take() (gained, lost []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gained, lost = t.gained, t.lost
+	t.gained, t.lost, t.set = nil, nil, nil
+	return gained, lost
 }
 
 // SyncFolder makes the names of all files in a folder durable, whoever gave them.

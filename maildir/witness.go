@@ -198,10 +198,13 @@ func (w *witness) hash(dir, name string, came bool) uint64 {
 
 // did notes that this Store made a name come or go.
 func (w *witness) did(name string, came bool) {
-	dir, base := path.Split(name)
-	dir = strings.TrimSuffix(dir, "/")
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.dirs) == 0 {
+		return
+	}
+	dir, base := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
 	f := w.dirs[dir]
 	if f == nil {
 		return
