@@ -162,10 +162,7 @@ func BenchmarkRead(b *testing.B) {
 	whole.AddRange(1, benchRows)
 	var ids []int64
 	view(b, db, func(tx *Tx) error {
-		return tx.EachRemote(folder, func(id int64, _ mail.UID, _ mail.Flags, _ string) error {
-			ids = append(ids, id)
-			return nil
-		})
+		return tx.Sift(folder, whole, func(Front) bool { return true }, func(m *Message) { ids = append(ids, m.ID) })
 	})
 	shuffled := append([]int64(nil), ids...)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
@@ -178,8 +175,11 @@ func BenchmarkRead(b *testing.B) {
 		{"UIDs", benchRows, func(tx *Tx) error { _, err := tx.UIDs(folder); return err }},
 		{"UIDCount", 1, func(tx *Tx) error { _, err := tx.UIDCount(folder, benchRows-10); return err }},
 		{"Counts", 1, func(tx *Tx) error { _, err := tx.Counts(folder); return err }},
-		{"EachRemote", benchRows, func(tx *Tx) error {
-			return tx.EachRemote(folder, func(int64, mail.UID, mail.Flags, string) error { return nil })
+		{"SiftNone", benchRows, func(tx *Tx) error {
+			return tx.Sift(folder, whole, func(Front) bool { return false }, nil)
+		}},
+		{"SiftAll", benchRows, func(tx *Tx) error {
+			return tx.Sift(folder, whole, func(Front) bool { return true }, func(*Message) {})
 		}},
 		{"InFolder", benchRows, func(tx *Tx) error { _, err := tx.InFolder(folder); return err }},
 		{"ByUIDs10", 10, func(tx *Tx) error { _, err := tx.ByUIDs(folder, tens); return err }},

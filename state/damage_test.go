@@ -92,7 +92,9 @@ func tryDamaged(t *testing.T, path string, content []byte, rows map[int64]Messag
 			note(err)
 			_, err = tx.Counts(f.ID)
 			note(err)
-			note(tx.EachRemote(f.ID, func(int64, mail.UID, mail.Flags, string) error { return nil }))
+			var every mail.UIDSet
+			every.AddRange(1, ^mail.UID(0))
+			note(tx.Sift(f.ID, every, func(Front) bool { return true }, func(*Message) {}))
 		}
 		all(tx.Held())
 		_, err = tx.AgreedAll()

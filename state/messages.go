@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unsafe"
+
+	"github.com/satchel-mail/satchel/internal/mail"
 )
 
 // errTwice: a row is where one with a new id should go.
@@ -95,6 +98,40 @@ func (tx *Tx) updateMessage(m *Message) error {
 	oldEntry := newEntry(m.ID, &old, oldName)
 	tx.putRow(p, slot, m)
 	return tx.count(old.folder, &old, oldEntry, m.Folder, &h, newEntry(m.ID, &h, name))
+}
+
+// SetFlags is PutMessage of a row of which nothing changes but the flags that were last seen. ErrNotFound if there is none.
+func (tx *Tx) SetFlags(id int64, remote, local mail.Flags) error {
+	if err := tx.writable(); err != nil {
+		return err
+	}
+	p, slot, err := tx.slot(messagePages, id)
+	if err != nil {
+		return err
+	}
+	if p.rows[slot] == nil {
+		return fmt.Errorf("row %d: %w", id, ErrNotFound)
+	}
+	old, err := tx.c.words.readHead(p.rows[slot])
+	if err != nil {
+		return tx.c.damaged(err)
+	}
+	key, err := tx.c.hashes()
+	if err != nil {
+		return err
+	}
+	h := old
+	h.remote, h.local = remote, local
+	h.mask &^= hasRemoteWords | hasLocalWords
+	if remote.HasKeywords() {
+		h.mask |= hasRemoteWords
+	}
+	if local.HasKeywords() {
+		h.mask |= hasLocalWords
+	}
+	pg, name := &tx.c.pager, key.name(unsafe.String(unsafe.SliceData(h.name), len(h.name)))
+	pg.put(p, slot, pg.packed(append(appendFlagged(pg.pack(maxFlagged+roomForWords+len(h.rest)), &h), h.rest...)))
+	return tx.count(h.folder, &old, newEntry(id, &old, name), h.folder, &h, newEntry(id, &h, name))
 }
 
 // putRow packs a row into its page.
@@ -231,17 +268,28 @@ func (tx *Tx) Message(id int64) (Message, error) {
 // Messages returns the rows with these ids, in their order. One that does not exist is the zero Message.
 func (tx *Tx) Messages(ids []int64) ([]Message, error) {
 	all := make([]Message, len(ids))
-	err := tx.eachRow(ids, func(i int, row []byte) error {
-		if row == nil {
-			return nil
-		}
-		all[i].ID = ids[i]
-		return tx.c.words.message(row, &all[i])
-	})
+	err := tx.EachMessage(ids, func(i int, m *Message) { all[i] = *m })
 	if err != nil {
 		return nil, err
 	}
 	return all, nil
+}
+
+// EachMessage calls f for each of these ids, with its place among them and its row, the zero Message if there is none; not in
+// their order. The row is f's only until it returns.
+func (tx *Tx) EachMessage(ids []int64, f func(i int, m *Message)) error {
+	var m Message
+	return tx.eachRow(ids, func(i int, row []byte) error {
+		m = Message{}
+		if row != nil {
+			m.ID = ids[i]
+			if err := tx.c.words.message(row, &m); err != nil {
+				return err
+			}
+		}
+		f(i, &m)
+		return nil
+	})
 }
 
 // slot returns the page and the place in it where the row with an id is, or would be. Another call may make the page stale.

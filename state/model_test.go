@@ -153,7 +153,10 @@ func (m model) step(t *rapid.T, tx *Tx) {
 	case "flags":
 		r := m.messages[rapid.SampledFrom(messages).Draw(t, "row")]
 		r.RemoteFlags, r.LocalFlags = genFlags.Draw(t, "remote flags"), genFlags.Draw(t, "local flags")
-		put(r)
+		if err := tx.SetFlags(r.ID, r.RemoteFlags, r.LocalFlags); err != nil {
+			t.Fatalf("SetFlags(%+v): %v", r, err)
+		}
+		m.messages[r.ID] = r
 	case "delete":
 		id := rapid.SampledFrom(messages).Draw(t, "row")
 		if err := tx.DeleteMessage(id); err != nil {
@@ -240,18 +243,21 @@ func (m model) check(t *rapid.T, tx *Tx) {
 		}
 		equal("ByUIDs", byUIDs, err, wantUIDs)
 
-		var remote []Message
-		err = tx.EachRemote(id, func(rid int64, uid mail.UID, flags mail.Flags, why string) error {
-			remote = append(remote, Message{ID: rid, UID: uid, RemoteFlags: flags, Why: why})
-			return nil
-		})
-		var wantRemote []Message
-		for _, r := range sorted {
-			if r.UID != 0 {
-				wantRemote = append(wantRemote, Message{ID: r.ID, UID: r.UID, RemoteFlags: r.RemoteFlags, Why: r.Why})
+		var fronts, wantFronts []Front
+		var sifted, wantSifted []Message
+		odd := func(fr Front) bool { return fr.UID%2 == 1 }
+		err = tx.Sift(id, asked, func(fr Front) bool {
+			fronts = append(fronts, fr)
+			return odd(fr)
+		}, func(m *Message) { sifted = append(sifted, *m) })
+		for _, r := range wantUIDs {
+			fr := Front{r.UID, r.RemoteFlags, r.Why, r.RemoteHeld}
+			if wantFronts = append(wantFronts, fr); odd(fr) {
+				wantSifted = append(wantSifted, r)
 			}
 		}
-		equal("EachRemote", remote, err, wantRemote)
+		equal("Sift", sifted, err, wantSifted)
+		equal("Sift's fronts", fronts, nil, wantFronts)
 
 		for _, whys := range [][]string{nil, {"refused"}, {"pending", "too-large", "pending", "no-such"}} {
 			parked, err := tx.Parked(id, whys...)

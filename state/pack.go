@@ -55,12 +55,7 @@ func appendMessage(b []byte, m *Message) []byte {
 	set(hasInode, m.Inode != 0)
 	set(hasDate, !m.Date.IsZero())
 
-	b = binary.LittleEndian.AppendUint16(b, mask)
-	b = binary.AppendUvarint(b, uint64(m.Folder))
-	b = binary.AppendUvarint(b, uint64(m.UID))
-	b = append(b, byte(m.RemoteFlags.System()), byte(m.LocalFlags.System()))
-	b = appendWords(b, m.RemoteFlags)
-	b = appendWords(b, m.LocalFlags)
+	b = appendFlagged(b, &head{mask: mask, folder: m.Folder, uid: m.UID, remote: m.RemoteFlags, local: m.LocalFlags})
 	for _, s := range [...]string{m.Why, m.Name, m.Text, m.EmailID} {
 		if s != "" {
 			b = appendText(b, s)
@@ -82,6 +77,16 @@ func appendMessage(b []byte, m *Message) []byte {
 	return b
 }
 
+// appendFlagged writes the front of a row, up to its flags.
+func appendFlagged(b []byte, h *head) []byte {
+	b = binary.LittleEndian.AppendUint16(b, h.mask)
+	b = binary.AppendUvarint(b, uint64(h.folder))
+	b = binary.AppendUvarint(b, uint64(h.uid))
+	b = append(b, byte(h.remote.System()), byte(h.local.System()))
+	b = appendWords(b, h.remote)
+	return appendWords(b, h.local)
+}
+
 // appendWords writes a set's keywords, nothing if there are none: the mask says so.
 func appendWords(b []byte, f mail.Flags) []byte {
 	if !f.HasKeywords() {
@@ -97,10 +102,15 @@ func appendWords(b []byte, f mail.Flags) []byte {
 	return appendText(b[:start], words)
 }
 
+// maxFlagged is how many bytes appendFlagged appends at most, but for keywords.
+const maxFlagged = 2 + 2*binary.MaxVarintLen64 + 2
+
+// roomForWords is for keywords; more of them make the buffer grow.
+const roomForWords = 2 * 64
+
 // packedSize is an upper bound of what appendMessage appends.
 func packedSize(m *Message) int {
-	const keywords = 2 * 64 // more of them make the buffer grow
-	return maxPacked + keywords + len(m.Name) + len(m.Why) + len(m.Text) + len(m.EmailID)
+	return maxPacked + roomForWords + len(m.Name) + len(m.Why) + len(m.Text) + len(m.EmailID)
 }
 
 // head is the front of a packed row.
@@ -111,6 +121,7 @@ type head struct {
 	remote, local mail.Flags
 	why           string
 	name          []byte // the row's own bytes
+	rest          []byte // what follows the flags, the row's own bytes
 }
 
 // head reads the front of a row.
@@ -141,6 +152,7 @@ func (w *words) head(c *cursor) (h head) {
 	if h.mask&hasLocalWords != 0 {
 		h.local = h.local.Plus(w.flags(c.text()))
 	}
+	h.rest = c.b
 	if h.mask&hasWhy != 0 {
 		h.why = w.why(c.text())
 	}

@@ -87,36 +87,81 @@ func (tx *Tx) UIDCount(folder int64, below mail.UID) (uint32, error) {
 	return uint32(n), nil
 }
 
-// remoteBatch is how many rows EachRemote reads at once.
-const remoteBatch = 1024
+// siftBatch is how many rows Sift reads at once.
+const siftBatch = 1024
 
-// EachRemote calls f for every row of a folder that has a UID, in the order of UIDs, those included that are held. f may
-// use the transaction; rows that it adds or changes may come or not.
-func (tx *Tx) EachRemote(folder int64, f func(id int64, uid mail.UID, flags mail.Flags, why string) error) error {
-	entries, heads := make([]entry, 0, remoteBatch), make([]head, remoteBatch)
-	for after := mail.UID(0); after+1 != 0; {
-		ix, err := tx.index(folder)
-		if err != nil {
-			return err
-		}
-		entries = entries[:0]
-		ix.from(after+1, func(e entry) bool {
-			entries = append(entries, e)
-			return len(entries) < remoteBatch
-		})
-		if len(entries) == 0 {
-			return nil
-		}
-		if err := tx.heads(folder, entries, heads); err != nil {
-			return err
-		}
-		for i, e := range entries {
-			if err := f(e.id(), e.uid, heads[i].remote, heads[i].why); err != nil {
-				return err
+// Front is the part of a row that can be read without the rest.
+type Front struct {
+	UID         mail.UID
+	RemoteFlags mail.Flags
+	Why         string
+	RemoteHeld  bool
+}
+
+// Sift goes through the rows of a folder that have one of the UIDs, in the order of UIDs, and calls f with those for whose front want
+// holds. A row is f's only until it returns. Neither may write.
+func (tx *Tx) Sift(folder int64, uids mail.UIDSet, want func(Front) bool, f func(m *Message)) error {
+	if uids.IsEmpty() {
+		return nil
+	}
+	ix, err := tx.index(folder)
+	if err != nil {
+		return err
+	}
+	entries := make([]entry, 0, siftBatch)
+	rows := make([][]byte, siftBatch)
+	for _, r := range uids.Ranges() {
+		for next, more := r.First, true; more; {
+			more = false
+			ix.from(next, func(e entry) bool {
+				if e.uid > r.Last {
+					return false
+				}
+				if len(entries) == siftBatch {
+					next, more = e.uid, true
+					return false
+				}
+				entries = append(entries, e)
+				return e.uid < r.Last
+			})
+			if more {
+				if err := tx.sift(folder, entries, rows, want, f); err != nil {
+					return err
+				}
+				entries = entries[:0]
 			}
 		}
-		after = entries[len(entries)-1].uid
 	}
+	return tx.sift(folder, entries, rows, want, f)
+}
+
+// sift is Sift for the rows of some entries. There is room for as many in rows.
+func (tx *Tx) sift(folder int64, entries []entry, rows [][]byte, want func(Front) bool, f func(m *Message)) error {
+	// A row's bytes stay as they are, also when its page is let go.
+	err := tx.eachRow(idsOf(entries), func(i int, row []byte) error {
+		rows[i] = row
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var m Message
+	for i, e := range entries {
+		h, err := tx.c.words.readHead(rows[i])
+		if err == nil {
+			err = e.fits(folder, h.folder, h.uid, h.name != nil)
+		}
+		if err == nil && want(Front{h.uid, h.remote, h.why, h.mask&isRemoteHeld != 0}) {
+			m = Message{ID: e.id()}
+			if err = tx.c.words.message(rows[i], &m); err == nil {
+				f(&m)
+			}
+		}
+		if err != nil {
+			return tx.c.damaged(err)
+		}
+	}
+	clear(rows)
 	return nil
 }
 
@@ -299,16 +344,6 @@ func (tx *Tx) read(folder int64, entries []entry) ([]Message, error) {
 		return nil, err
 	}
 	return all, nil
-}
-
-// heads reads the fronts of the rows of entries into heads, in their order.
-func (tx *Tx) heads(folder int64, entries []entry, heads []head) error {
-	return tx.eachRow(idsOf(entries), func(i int, row []byte) (err error) {
-		if heads[i], err = tx.c.words.readHead(row); err != nil {
-			return err
-		}
-		return entries[i].fits(folder, heads[i].folder, heads[i].uid, heads[i].name != nil)
-	})
 }
 
 func idsOf(entries []entry) []int64 {

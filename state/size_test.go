@@ -52,6 +52,18 @@ func TestBulkTakesLittle(t *testing.T) {
 	if perPut > 1 {
 		t.Errorf("%d allocations for a change of flags", perPut)
 	}
+	work := mail.NewFlags("Work")
+	perPut = mallocs(func() {
+		update(t, db, func(tx *Tx) error {
+			for _, m := range ms {
+				must(t, tx.SetFlags(m.ID, mail.SystemFlags(mail.Seen), work))
+			}
+			return nil
+		})
+	}) / batch
+	if perPut > 0 {
+		t.Errorf("%d allocations for a change of nothing but flags", perPut)
+	}
 	perRead := mallocs(func() { read(t, db, func(tx *Tx) ([]Message, error) { return tx.InFolder(folder) }) }) / rows
 	if perRead > 2 {
 		t.Errorf("%d allocations for a row that is read", perRead)

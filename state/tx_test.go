@@ -44,6 +44,9 @@ func TestFolderRoundTrip(t *testing.T) {
 		if err := tx.RenameFolder(zero.ID, full.Name, "x"); !errors.Is(err, ErrTaken) {
 			t.Errorf("renamed onto another: %v", err)
 		}
+		if err := tx.SetFlags(999, mail.Flags{}, mail.Flags{}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("SetFlags: %v", err)
+		}
 		if err := tx.PutFolder(&Folder{ID: 999, Name: "x"}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("update of none: %v", err)
 		}
@@ -113,6 +116,7 @@ func TestMessageRoundTrip(t *testing.T) {
 		"Message":       db.View(context.Background(), func(tx *Tx) error { _, err := tx.Message(full.ID); return err }),
 		"DeleteMessage": db.Update(context.Background(), func(tx *Tx) error { return tx.DeleteMessage(full.ID) }),
 		"PutMessage":    db.Update(context.Background(), func(tx *Tx) error { return tx.PutMessage(&full) }),
+		"SetFlags":      db.Update(context.Background(), func(tx *Tx) error { return tx.SetFlags(full.ID, mail.Flags{}, mail.Flags{}) }),
 	} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s of a row that is gone: %v", what, err)
@@ -269,6 +273,7 @@ func TestViewDoesNotWrite(t *testing.T) {
 		"DeleteFolder":  func(tx *Tx) error { return tx.DeleteFolder(f.ID) },
 		"RenameFolder":  func(tx *Tx) error { return tx.RenameFolder(f.ID, "x", "x") },
 		"PutMessage":    func(tx *Tx) error { return tx.PutMessage(&m) },
+		"SetFlags":      func(tx *Tx) error { return tx.SetFlags(m.ID, mail.Flags{}, mail.Flags{}) },
 		"PutMessages":   func(tx *Tx) error { return tx.PutMessages([]*Message{&m}) },
 		"DeleteMessage": func(tx *Tx) error { return tx.DeleteMessage(m.ID) },
 		"PutIntent":     func(tx *Tx) error { return tx.PutIntent(&Intent{}) },
@@ -352,34 +357,39 @@ func TestRunAndMeta(t *testing.T) {
 	})
 }
 
-// TestManyRows goes beyond one batch of EachRemote and one part of an index.
+// TestManyRows goes beyond one batch of Sift and one part of an index.
 func TestManyRows(t *testing.T) {
-	const rows = 2*remoteBatch + 500
+	const rows = 2*siftBatch + 500
 	db := openAt(t, statePath(t))
 	folder := fill(t, db, rows, 500)
 
-	next := mail.UID(1)
-	update(t, db, func(tx *Tx) error {
-		return tx.EachRemote(folder, func(id int64, uid mail.UID, flags mail.Flags, why string) error {
-			if uid != next || !flags.Equal(mail.SystemFlags(mail.Seen)) || why != "" {
-				t.Fatalf("UID %d instead of %d, flags %v, why %q", uid, next, flags, why)
-			}
-			next++
-			if uid%100 != 0 {
-				return nil
-			}
-			m, err := tx.Message(id) // it may use the transaction
-			m.Why = "refused"
-			return errors.Join(err, tx.PutMessage(&m))
+	for _, step := range []int{1, 3, 100} {
+		var asked, seen, given mail.UIDSet
+		for uid := 1; uid <= 2*rows; uid += step {
+			asked.Add(mail.UID(uid))
+		}
+		view(t, db, func(tx *Tx) error {
+			return tx.Sift(folder, asked, func(fr Front) bool {
+				if !asked.Contains(fr.UID) || seen.Contains(fr.UID) || !fr.RemoteFlags.Equal(mail.SystemFlags(mail.Seen)) || fr.Why != "" || fr.RemoteHeld {
+					t.Fatalf("every %d: %+v", step, fr)
+				}
+				seen.Add(fr.UID)
+				return fr.UID%2 == 0
+			}, func(m *Message) {
+				if m.UID%2 != 0 || m.Name == "" || m.Folder != folder || given.Contains(m.UID) {
+					t.Fatalf("every %d: %+v", step, m)
+				}
+				given.Add(m.UID)
+			})
 		})
-	})
-	same(t, "rows", int(next-1), rows)
-	stop := errors.New("stop")
-	err := db.View(context.Background(), func(tx *Tx) error {
-		return tx.EachRemote(folder, func(int64, mail.UID, mail.Flags, string) error { return stop })
-	})
-	if !errors.Is(err, stop) {
-		t.Errorf("the caller's error: %v", err)
+		same(t, "rows seen", int(seen.Len()), (rows+step-1)/step)
+		even := mail.UIDSet{}
+		for uid := range seen.All() {
+			if uid%2 == 0 {
+				even.Add(uid)
+			}
+		}
+		same(t, "rows given", given.Len(), even.Len())
 	}
 
 	for _, step := range []int{1, 2, 4, 5, 7, 100} {

@@ -146,6 +146,8 @@ type folder struct {
 	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
 
 	pairs     map[int64]*plan.Pair
+	paired    []*plan.Pair         // those, in the order in which they were made, and some that are none any more
+	room      []plan.Pair          // for more of them
 	remoteNew []plan.RemoteMessage // in ascending order of UID once all is gathered
 	localNew  []plan.LocalMessage
 	localAt   map[string]int
@@ -362,10 +364,9 @@ func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], er
 }
 
 // flagged yields the folders of messages whose flags were changed.
-func flagged(pairs []plan.Pair) iter.Seq[mail.FolderName] {
+func flagged(pairs []*plan.Pair) iter.Seq[mail.FolderName] {
 	return func(yield func(mail.FolderName) bool) {
-		for i := range pairs {
-			p := &pairs[i]
+		for _, p := range pairs {
 			if !(p.LocalNow.Equal(p.LocalFlags) && p.RemoteNow.Equal(p.RemoteFlags)) && !yield(p.Folder) {
 				return
 			}

@@ -50,7 +50,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 			n += len(f.pairs)
 		}
 	}
-	in.Pairs = make([]plan.Pair, 0, n)
+	in.Pairs = make([]*plan.Pair, 0, n)
 	for _, f := range r.folders {
 		if f.failed != nil {
 			continue
@@ -63,9 +63,10 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 			WasOnServer: f.base.Mailbox != "", WasInMaildir: f.base.OnDisk,
 			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), Agreed: agreed[f.base.ID], Target: f.target,
 		})
-		for _, id := range sortedIDs(f.pairs) {
-			in.Pairs = append(in.Pairs, *f.pairs[id])
-			f.pairs[id] = &in.Pairs[len(in.Pairs)-1]
+		for _, p := range f.paired {
+			if f.pairs[p.ID] == p {
+				in.Pairs = append(in.Pairs, p)
+			}
 		}
 		if len(f.remoteNew) > 0 {
 			slices.SortStableFunc(f.remoteNew, func(a, b plan.RemoteMessage) int { return cmp.Compare(a.UID, b.UID) })
@@ -107,15 +108,6 @@ func (f *folder) readOnly() bool {
 		return f.selected.ReadOnly
 	}
 	return f.base.ReadOnly
-}
-
-func sortedIDs(m map[int64]*plan.Pair) []int64 {
-	ids := make([]int64, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // maxRounds bounds how often the planner may ask; it needs three.

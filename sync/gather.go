@@ -258,35 +258,19 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			})
 		}
 		seen := sightings{inOrder(ch.Flags), inOrder(ch.New)}
-		changed := seen.uids()
 		var known mail.UIDSet
-		if changed.Len() > manySightings {
-			var err error
-			if changed, known, err = seen.differing(tx, f.base.ID); err != nil {
-				return err
-			}
-			held, err := tx.Held()
-			if err != nil {
-				return err
-			}
-			for _, m := range held { // they may be back
-				if m.Folder == f.base.ID && m.UID != 0 {
-					changed.Add(m.UID)
-				}
-			}
-		}
-		rows, err := tx.ByUIDs(f.base.ID, changed)
+		var m *remote.Message // the one that the row is about
+		next := seen.inTurn()
+		err := tx.Sift(f.base.ID, seen.uids(), func(row state.Front) bool {
+			known.Add(row.UID)
+			m = next(row.UID)
+			return row.Why == string(plan.Pending) || row.RemoteHeld || !m.Flags.Equal(row.RemoteFlags)
+		}, func(row *state.Message) {
+			p := f.pair(*row)
+			p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
+		})
 		if err != nil {
 			return err
-		}
-		for _, row := range rows {
-			known.Add(row.UID)
-			m := seen.of(row.UID)
-			if m == nil || row.Why != string(plan.Pending) && m.Flags.Equal(row.RemoteFlags) && !row.RemoteHeld {
-				continue
-			}
-			p := f.pair(row)
-			p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
 		}
 		f.remoteNew = slices.Grow(f.remoteNew, max(0, len(ch.New)-int(known.Len())))
 		for _, m := range ch.New {
@@ -332,7 +316,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 				}
 			}
 		}
-		rows, err = tx.ByUIDs(f.base.ID, gone)
+		rows, err := tx.ByUIDs(f.base.ID, gone)
 		for _, row := range rows {
 			p := f.pair(row)
 			if p.Remote == plan.Present {
@@ -342,9 +326,6 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 		return err
 	})
 }
-
-// manySightings: of more messages than this most will be as they were, and their rows are not read whole.
-const manySightings = 1000
 
 // sightings are the messages that one reading named, each list in ascending order of UID.
 type sightings struct{ old, fresh []remote.Message }
@@ -382,20 +363,19 @@ func (s sightings) uids() mail.UIDSet {
 	return set
 }
 
-// differing returns the messages that have other flags than the folder's rows say, and all that have a row.
-func (s sightings) differing(tx *state.Tx, folder int64) (differ, known mail.UIDSet, err error) {
-	err = tx.EachRemote(folder, func(_ int64, uid mail.UID, flags mail.Flags, why string) error {
-		m := s.of(uid)
-		if m == nil {
-			return nil
-		}
-		known.Add(uid)
-		if why != "" || !m.Flags.Equal(flags) {
-			differ.Add(uid)
+// inTurn returns a function that gives the message with a UID that was named. It is called with ascending UIDs.
+func (s sightings) inTurn() func(mail.UID) *remote.Message {
+	return func(uid mail.UID) *remote.Message {
+		for _, list := range [...]*[]remote.Message{&s.fresh, &s.old} {
+			for len(*list) > 0 && (*list)[0].UID < uid {
+				*list = (*list)[1:]
+			}
+			if len(*list) > 0 && (*list)[0].UID == uid {
+				return &(*list)[0]
+			}
 		}
 		return nil
-	})
-	return differ, known, err
+	}
 }
 
 // newRemote notes a message on the server that the state does not know, or knows as parked.
@@ -510,7 +490,12 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 	if p := f.pairs[m.ID]; p != nil {
 		return p
 	}
-	p := &plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags}
+	if len(f.room) == 0 {
+		f.room = make([]plan.Pair, min(max(len(f.pairs), 1), 256))
+	}
+	p := &f.room[0]
+	f.room = f.room[1:]
+	*p = plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags}
 	// A row without a name on one side that it should be on is one whose rebinding was cut off.
 	if m.UID == 0 {
 		p.Remote = plan.Absent
@@ -531,6 +516,7 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 		p.Local = plan.Gone
 	}
 	f.pairs[m.ID] = p
+	f.paired = append(f.paired, p)
 	return p
 }
 

@@ -31,7 +31,8 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	if err != nil {
 		return err
 	}
-	f.scanned, f.readLocal = &l.scan, true
+	scan := l.scan // alone, so that it does not keep the rest
+	f.scanned, f.readLocal = &scan, true
 	for _, p := range l.scan.Problems {
 		r.fail(f.name, p)
 		l.scan.Mark.Racy = true // reported again until somebody mends it

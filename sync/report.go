@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -78,22 +79,28 @@ func (r *run) doubt(f *folder) {
 // link notes which folders hang together by the plan: if what is planned in one fails, the others' marks
 // can't be committed either.
 func (r *run) link(ops []plan.Op) {
-	at := map[int64]*folder{}
-	for _, f := range r.folders {
-		for id := range f.pairs {
-			at[id] = f
+	folderOf := sync.OnceValue(func() map[int64]*folder { // of each row
+		at := map[int64]*folder{}
+		for _, f := range r.folders {
+			for id := range f.pairs {
+				at[id] = f
+			}
 		}
-	}
+		return at
+	})
 	join := func(a, b *folder) {
 		if a != nil && b != nil && a != b {
 			a.linked, b.linked = append(a.linked, b), append(b.linked, a)
 		}
 	}
-	for _, op := range ops {
+	for i := range ops {
+		op := &ops[i]
 		f := r.byName[op.Folder]
-		join(f, r.byName[op.From])
-		if op.Row != 0 {
-			join(f, at[op.Row])
+		if op.From != "" {
+			join(f, r.byName[op.From])
+		}
+		if op.Row != 0 && f != nil && f.pairs[op.Row] == nil {
+			join(f, folderOf()[op.Row])
 		}
 	}
 }

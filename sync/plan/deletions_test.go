@@ -414,7 +414,7 @@ func TestPending(t *testing.T) {
 		return Input{
 			Policy:  Policy{Mode: TwoWay, Guard: Guard{ByCount: true}},
 			Folders: []Folder{{Name: "A", Target: true, OnServer: true, InMaildir: true, WasOnServer: true, WasInMaildir: true}},
-			Pairs: []Pair{{Base: Base{ID: 1, Folder: "A", UID: 7, Why: Pending, RemoteFlags: mail.SystemFlags(mail.Deleted)},
+			Pairs: []*Pair{{Base: Base{ID: 1, Folder: "A", UID: 7, Why: Pending, RemoteFlags: mail.SystemFlags(mail.Deleted)},
 				Remote: Present, Local: Absent, RemoteNow: flags}},
 		}
 	}

@@ -103,7 +103,7 @@ func TestMaildropTable(t *testing.T) {
 		{"deleted before, gone", Gone, Absent, Dismissed, true, false, "forget"},
 		{"too large", Present, Absent, TooLarge, true, true, ""},
 	} {
-		p := Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Why: tt.why, Digest: mail.Digest{1}, Header: mail.Digest{2}}, Remote: tt.remote, Local: tt.local, Due: tt.due}
+		p := &Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Why: tt.why, Digest: mail.Digest{1}, Header: mail.Digest{2}}, Remote: tt.remote, Local: tt.local, Due: tt.due}
 		if tt.why != Agreed {
 			p.Name = ""
 		}
@@ -127,7 +127,7 @@ func TestMaildropTable(t *testing.T) {
 	}
 }
 
-func maildropInput(until bool, pairs ...Pair) Input {
+func maildropInput(until bool, pairs ...*Pair) Input {
 	return Input{
 		Policy: Policy{Mode: Archive, Maildrop: true, UntilDeleted: until, Create: CreateBoth, Guard: Guard{ByShare: true, Share: 0.5}},
 		Folders: []Folder{
@@ -140,12 +140,12 @@ func maildropInput(until bool, pairs ...Pair) Input {
 
 // TestMaildropGuard: what stays in the Maildir is no deletion, what nobody would have then is.
 func TestMaildropGuard(t *testing.T) {
-	var kept, last []Pair
+	var kept, last []*Pair
 	for i := range 30 {
-		p := Pair{Base: Base{ID: int64(i + 1), Folder: "INBOX", UID: mail.UID(i + 1), Name: fmt.Sprint("n", i)}, Due: true}
-		kept = append(kept, p)
-		p.Local = Gone
-		last = append(last, p)
+		p := &Pair{Base: Base{ID: int64(i + 1), Folder: "INBOX", UID: mail.UID(i + 1), Name: fmt.Sprint("n", i)}, Due: true}
+		gone := *p
+		gone.Local = Gone
+		kept, last = append(kept, p), append(last, &gone)
 	}
 	if p := Make(maildropInput(false, kept...)); len(p.Held) != 0 || len(p.Ops) != 30 {
 		t.Errorf("%+v", p)
@@ -157,7 +157,7 @@ func TestMaildropGuard(t *testing.T) {
 
 // TestMaildropMoved: a file that was moved takes its row along, and is no deletion.
 func TestMaildropMoved(t *testing.T) {
-	p := Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Digest: mail.Digest{1}, FileSize: 10}, Local: Gone}
+	p := &Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Digest: mail.Digest{1}, FileSize: 10}, Local: Gone}
 	in := maildropInput(true, p)
 	in.Local = []LocalMessage{{Folder: "Work", Name: "other", FileSize: 10, Content: &mail.Content{Digest: mail.Digest{1}}}}
 	got := Make(in)
@@ -182,7 +182,7 @@ func TestMaildropHistories(t *testing.T) {
 				next++
 			}
 			for i := range in.Pairs {
-				p := &in.Pairs[i]
+				p := in.Pairs[i]
 				p.Due = days && rapid.Bool().Draw(t, "due")
 				if p.Remote == Present && p.UID != 0 && rapid.IntRange(0, 5).Draw(t, "leaves") == 0 {
 					p.Remote = Gone
@@ -210,23 +210,23 @@ func TestMaildropHistories(t *testing.T) {
 
 // carryOutMaildrop does to the pairs what a plan says, as the engine records it.
 func carryOutMaildrop(t *rapid.T, in *Input, p Plan, delivered map[mail.UID]int) {
-	at := func(id int64) int { return slices.IndexFunc(in.Pairs, func(p Pair) bool { return p.ID == id }) }
+	at := func(id int64) int { return slices.IndexFunc(in.Pairs, func(p *Pair) bool { return p.ID == id }) }
 	for _, op := range p.Ops {
 		switch {
 		case op.Kind == Download:
 			delivered[op.UID]++
-			in.Pairs = append(in.Pairs, Pair{Base: Base{ID: int64(op.UID), Folder: op.Folder, UID: op.UID, Name: fmt.Sprint("file", op.UID),
+			in.Pairs = append(in.Pairs, &Pair{Base: Base{ID: int64(op.UID), Folder: op.Folder, UID: op.UID, Name: fmt.Sprint("file", op.UID),
 				Digest: mail.Digest{byte(op.UID)}, Header: mail.Digest{byte(op.UID)}, RemoteSize: int64(op.UID), FileSize: int64(op.UID)}})
 		case op.Kind == Forget:
 			in.Pairs = slices.Delete(in.Pairs, at(op.Row), at(op.Row)+1)
 		case op.Kind == Park && op.Side == Server:
-			x := &in.Pairs[at(op.Row)]
+			x := in.Pairs[at(op.Row)]
 			x.Why, x.Name, x.Local = op.Why, "", Absent
 		case op.Kind == Park:
-			x := &in.Pairs[at(op.Row)]
+			x := in.Pairs[at(op.Row)]
 			x.Why, x.UID, x.Remote = op.Why, 0, Absent
 		case op.Kind == Delete && op.Side == Server && delivered[op.UID] > 0 && op.Kept:
-			x := &in.Pairs[at(op.Row)]
+			x := in.Pairs[at(op.Row)]
 			if x.Local != Present {
 				t.Fatalf("%+v is deleted on the server as if the Maildir had it", x)
 			}

@@ -369,7 +369,7 @@ func (w *world) input() Input {
 			knownRemote[folderUID{x.Folder, x.UID}] = -x.ID
 			knownLocal[folderFile{x.Folder, x.Name}] = -x.ID
 		}
-		in.Pairs = append(in.Pairs, p)
+		in.Pairs = append(in.Pairs, &p)
 	}
 	for _, f := range w.server {
 		for _, m := range f.messages {

@@ -24,7 +24,7 @@ func Portions(in Input) iter.Seq[Plan] {
 			yield(Make(in))
 			return
 		}
-		pairs := in.Pairs
+		pairs := byUID(in.Pairs)
 		in.Pairs = nil
 		in = ration(in)
 		left := newestFirst(in.Remote)
@@ -43,11 +43,7 @@ func Portions(in Input) iter.Seq[Plan] {
 			}
 		}
 		in.Remote = nil
-		for some := range slices.Chunk(byUID(pairs), portionMessages) {
-			in.Pairs = make([]Pair, len(some))
-			for i, p := range some {
-				in.Pairs[i] = *p
-			}
+		for in.Pairs = range slices.Chunk(pairs, portionMessages) {
 			if !yield(Make(in)) {
 				return
 			}
@@ -58,7 +54,7 @@ func Portions(in Input) iter.Seq[Plan] {
 // Independent reports whether every message of the input is planned for by itself: there is nothing but new ones on the
 // server and known ones where they were before, and nothing is removed.
 func Independent(in Input) bool {
-	if len(in.Local) > 0 || slices.ContainsFunc(in.Pairs, func(p Pair) bool { return !p.onlyFlags(in.Policy) }) {
+	if len(in.Local) > 0 || slices.ContainsFunc(in.Pairs, func(p *Pair) bool { return !p.onlyFlags(in.Policy) }) {
 		return false
 	}
 	if in.Policy.Maildrop && slices.ContainsFunc(in.Remote, func(m RemoteMessage) bool { return m.Due }) {
@@ -80,15 +76,16 @@ func (p *Pair) onlyFlags(policy Policy) bool {
 }
 
 // byUID returns the pairs of each folder in ascending order of UID, so that a portion's UIDs lie close together.
-func byUID(pairs []Pair) []*Pair {
-	all := make([]*Pair, len(pairs))
-	for i := range pairs {
-		all[i] = &pairs[i]
-	}
-	slices.SortFunc(all, func(a, b *Pair) int {
+func byUID(pairs []*Pair) []*Pair {
+	byUID := func(a, b *Pair) int {
 		return cmp.Or(compareFolders(a.Folder, b.Folder), cmp.Compare(a.UID, b.UID), cmp.Compare(a.ID, b.ID))
-	})
-	return all
+	}
+	if slices.IsSortedFunc(pairs, byUID) {
+		return pairs
+	}
+	pairs = slices.Clone(pairs)
+	slices.SortFunc(pairs, byUID)
+	return pairs
 }
 
 // newestFirst returns the messages of each folder in descending order of UID.

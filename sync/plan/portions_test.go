@@ -59,9 +59,9 @@ func TestPortionsAreThePlanInPieces(t *testing.T) {
 }
 
 // bothHave is a message that both sides have, as change says.
-func bothHave(id int, change func(*Pair)) Pair {
-	p := Pair{Base: Base{ID: int64(id), Folder: "INBOX", UID: mail.UID(9_000_000 + id), Name: fmt.Sprintf("n%d", id)}}
-	change(&p)
+func bothHave(id int, change func(*Pair)) *Pair {
+	p := &Pair{Base: Base{ID: int64(id), Folder: "INBOX", UID: mail.UID(9_000_000 + id), Name: fmt.Sprintf("n%d", id)}}
+	change(p)
 	return p
 }
 
@@ -112,14 +112,14 @@ func TestPortionsKeepTogetherWhatHangsTogether(t *testing.T) {
 		change func(*Input)
 	}{
 		{"few messages", func(in *Input) { in.Remote = in.Remote[:portionMessages] }},
-		{"a row whose message is gone", func(in *Input) { in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.Remote = Gone })} }},
-		{"a row whose file is gone", func(in *Input) { in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.Local = Gone })} }},
-		{"a row that means nothing", func(in *Input) { in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.Remote = Lost })} }},
-		{"a row with one half", func(in *Input) { in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.Why, p.Local = TooLarge, Absent })} }},
-		{"a row that was held", func(in *Input) { in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.RemoteHeld = true })} }},
+		{"a row whose message is gone", func(in *Input) { in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.Remote = Gone })} }},
+		{"a row whose file is gone", func(in *Input) { in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.Local = Gone })} }},
+		{"a row that means nothing", func(in *Input) { in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.Remote = Lost })} }},
+		{"a row with one half", func(in *Input) { in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.Why, p.Local = TooLarge, Absent })} }},
+		{"a row that was held", func(in *Input) { in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.RemoteHeld = true })} }},
 		{"a message to expunge", func(in *Input) {
 			in.Policy.Expunge = true
-			in.Pairs = []Pair{bothHave(1, func(p *Pair) { p.LocalNow = mail.SystemFlags(mail.Deleted) })}
+			in.Pairs = []*Pair{bothHave(1, func(p *Pair) { p.LocalNow = mail.SystemFlags(mail.Deleted) })}
 		}},
 		{"a file", func(in *Input) { in.Local = []LocalMessage{{Folder: "INBOX", Name: "b", Unknowable: true}} }},
 		{"a folder that was deleted", func(in *Input) {

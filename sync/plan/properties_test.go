@@ -110,7 +110,7 @@ func TestAnyInput(t *testing.T) {
 				CanCreate: b[4], RemoteReadOnly: b[5], Target: b[6], Agreed: rapid.IntRange(0, 3).Draw(t, "agreed")})
 		}
 		for i := range rapid.IntRange(0, 5).Draw(t, "pairs") {
-			in.Pairs = append(in.Pairs, Pair{Base: Base{ID: int64(i + 1), Folder: folder.Draw(t, "f"), UID: mail.UID(rapid.IntRange(0, 4).Draw(t, "uid")),
+			in.Pairs = append(in.Pairs, &Pair{Base: Base{ID: int64(i + 1), Folder: folder.Draw(t, "f"), UID: mail.UID(rapid.IntRange(0, 4).Draw(t, "uid")),
 				Name: name.Draw(t, "name"), Why: why.Draw(t, "why"), RemoteFlags: flags.Draw(t, "rf"), LocalFlags: flags.Draw(t, "lf"),
 				Digest: digest.Draw(t, "d"), Header: digest.Draw(t, "h"), HasMessageID: rapid.Bool().Draw(t, "mid"), RemoteSize: size.Draw(t, "rs"),
 				FileSize: size.Draw(t, "fs"), EmailID: id.Draw(t, "eid")},
@@ -168,7 +168,7 @@ func checkPlan(t *rapid.T, in Input, p Plan) {
 	for _, f := range in.Folders {
 		folders[f.Name] = f
 	}
-	pairs := map[int64]Pair{}
+	pairs := map[int64]*Pair{}
 	for _, x := range in.Pairs {
 		pairs[x.ID] = x
 	}
@@ -234,7 +234,7 @@ func lostInput(n int) Input {
 	in := benchmarkInput(n, false)
 	for i := range in.Remote {
 		m := &in.Remote[i]
-		in.Pairs = append(in.Pairs, Pair{Base: Base{ID: int64(i + 1), Folder: m.Folder, UID: m.UID, Name: fmt.Sprint("n", i), Digest: digestOf('d', i),
+		in.Pairs = append(in.Pairs, &Pair{Base: Base{ID: int64(i + 1), Folder: m.Folder, UID: m.UID, Name: fmt.Sprint("n", i), Digest: digestOf('d', i),
 			Header: digestOf('h', i), HasMessageID: true, RemoteSize: m.Size, FileSize: m.Size}, Remote: Lost})
 	}
 	return in

@@ -82,7 +82,12 @@ type resolver struct {
 
 // Questions returns what must be known about messages before Make can tell which are which. It is
 // empty when nothing more must be known.
-func Questions(in Input) []Question { return resolve(in).questions }
+func Questions(in Input) []Question {
+	if len(in.Remote)+len(in.Local) == 0 {
+		return nil // it is them that are looked at
+	}
+	return resolve(in).questions
+}
 
 // resolveFully treats what was asked and not answered as unknowable, so that Make never takes a
 // message whose identity is open for a new one.
@@ -151,13 +156,15 @@ func newResolver(in Input) *resolver {
 	sortLarge(r.local, func(a, b localMessage) int {
 		return cmp.Or(strings.Compare(string(a.Folder), string(b.Folder)), strings.Compare(a.Name, b.Name))
 	})
-	for i := range in.Pairs {
-		p := &in.Pairs[i]
+	for _, p := range in.Pairs {
 		if p.ID != 0 && p.Why != Agreed && carried[p.ID] {
 			r.parkedWhy[p.ID] = p.Why // the message that carries the row stands for it
 			continue
 		}
 		r.rows = append(r.rows, newRow(p))
+	}
+	if !slices.ContainsFunc(r.rows, func(x row) bool { return x.remote.found != have || x.local.found != have }) {
+		return r // nothing is looked for
 	}
 	// Rows on both sides come first, because where messages are alike they find theirs first.
 	sortLarge(r.rows, func(a, b row) int {

@@ -206,7 +206,7 @@ type Folder struct {
 type Input struct {
 	Policy  Policy
 	Folders []Folder
-	Pairs   []Pair
+	Pairs   []*Pair
 	Remote  []RemoteMessage
 	Local   []LocalMessage
 	// Download and Upload are the day's budgets.
