@@ -114,6 +114,8 @@ type run struct {
 
 	lostUploads int // connections that broke while uploading
 
+	behind behind // what is recorded while the run goes on
+
 	purse purse // what the daily budgets have left
 
 	undoneOnce sync.Once       // loads the next two, see isExempt
@@ -286,8 +288,11 @@ func (r *run) pass(ctx context.Context) error {
 		if r.opt.DryRun {
 			r.res.Plan = append(r.res.Plan, p.Ops...)
 		} else if err := r.carryOut(ctx, p); err != nil {
-			return err
+			return cmp.Or(r.behind.wait(), err)
 		}
+	}
+	if err := r.behind.wait(); err != nil {
+		return err
 	}
 	if r.opt.DryRun {
 		return nil

@@ -16,6 +16,12 @@ import (
 // apply carries a plan out, kind by kind: what adds comes before what removes. An operation that fails is
 // reported, keeps its folder's marks from being committed and leaves the others alone.
 func (r *run) apply(ctx context.Context, p plan.Plan) error {
+	record := recordNow
+	if !r.w.Serial && len(p.Ops) >= manyFlags && !slices.ContainsFunc(p.Ops, func(op plan.Op) bool { return op.Kind != plan.SetFlags || op.Side != plan.Maildir }) {
+		record = r.recordLater // the next portion, which has to do with other messages, need not wait
+	} else if err := r.behind.wait(); err != nil {
+		return err
+	}
 	byKind := map[plan.Kind][]plan.Op{}
 	for piece := range pieces(p.Ops, func(op plan.Op) plan.Kind { return op.Kind }) {
 		byKind[piece[0].Kind] = joined(byKind[piece[0].Kind], piece)
@@ -42,7 +48,11 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		func(ctx context.Context) error { return r.downloads(ctx, byKind[plan.Download]) },
 		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.Upload], r.upload) },
 		func(ctx context.Context) error { return r.moves(ctx, byKind[plan.Move]) },
-		func(ctx context.Context) error { return r.perFolder(ctx, byKind[plan.SetFlags], r.setFlags) },
+		func(ctx context.Context) error {
+			return r.perFolder(ctx, byKind[plan.SetFlags], func(ctx context.Context, f *folder, ops []plan.Op) error {
+				return r.setFlags(ctx, f, ops, record)
+			})
+		},
 		func(ctx context.Context) error {
 			return r.known(ctx, slices.Concat(byKind[plan.Park], byKind[plan.Forget], byKind[plan.Hold]))
 		},
@@ -64,6 +74,9 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	}
 	return nil
 }
+
+// manyFlags in the Maildir, and nothing else, are recorded while those that follow are set.
+const manyFlags = 2000
 
 // manyNames are so many new rows of a folder that it pays to prepare the state for them.
 const manyNames = 4

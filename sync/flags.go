@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -20,15 +21,13 @@ type change struct {
 }
 
 // setFlags brings flag changes over in one folder and records what both sides have then.
-func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
-	var remotes, locals []plan.Op
-	for _, op := range ops {
-		if op.Side == plan.Server {
-			remotes = append(remotes, op)
-		} else {
-			locals = append(locals, op)
-		}
+// Those in the Maildir are recorded by record.
+func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op, record recorder) error {
+	n := len(ops) // those on the server come first in a plan
+	if i := slices.IndexFunc(ops, func(op plan.Op) bool { return op.Side != plan.Server }); i >= 0 {
+		n = i
 	}
+	remotes, locals := ops[:n], ops[n:]
 	made := map[int64]stored{}
 	for chunk := range slices.Chunk(remotes, remoteFlags) {
 		if err := r.setRemoteFlags(ctx, f, chunk, made); err != nil {
@@ -36,7 +35,7 @@ func (r *run) setFlags(ctx context.Context, f *folder, ops []plan.Op) error {
 		}
 	}
 	for chunk := range slices.Chunk(locals, localFlags) {
-		if err := r.setLocalFlags(ctx, f, chunk, made); err != nil {
+		if err := r.setLocalFlags(ctx, f, chunk, made, record); err != nil {
 			return fmt.Errorf("changing flags in the Maildir: %w", err)
 		}
 	}
@@ -154,27 +153,23 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 				made[op.Row] = stored{failed: true} // nor may its other half be recorded
 				continue
 			}
-			m, err := tx.Message(rows[i].ID)
-			if err != nil {
-				return err
-			}
+			id, uid := rows[i].ID, rows[i].UID
 			was := stored{lacks: op.Add}
-			if acted.Contains(m.UID) {
-				have, ok := now[m.UID]
+			if acted.Contains(uid) {
+				have, ok := now[uid]
 				if !ok {
 					r.doubt(f) // gone meanwhile
 				}
-				was = stored{failed: !ok || failed[m.UID] != nil, lacks: op.Add.Minus(have), keeps: op.Remove.And(have)}
+				was = stored{failed: !ok || failed[uid] != nil, lacks: op.Add.Minus(have), keeps: op.Remove.And(have)}
 			}
-			made[m.ID] = was
+			made[id] = was
 			if was.failed {
 				continue
 			}
-			if acted.Contains(m.UID) {
+			if acted.Contains(uid) {
 				n++
 			}
-			m.RemoteFlags, m.LocalFlags = op.RemoteSeen.Minus(was.lacks).Plus(was.keeps), op.LocalSeen
-			if err := tx.PutMessage(&m); err != nil {
+			if err := tx.SetFlags(id, op.RemoteSeen.Minus(was.lacks).Plus(was.keeps), op.LocalSeen); err != nil {
 				return err
 			}
 		}
@@ -184,11 +179,7 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 	return err
 }
 
-func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored) error {
-	rows, err := r.rows(ctx, ops)
-	if err != nil {
-		return err
-	}
+func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made map[int64]stored, record recorder) error {
 	type outcome struct {
 		op    *plan.Op
 		id    int64
@@ -198,19 +189,22 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 	outcomes := make([]outcome, 0, len(ops))
 	changes := make([]maildir.FlagChange, 0, len(ops))
 	changed := make([]outcome, 0, len(ops)) // of each of the changes
-	for i := range ops {
-		op := &ops[i]
+	err := r.eachRowOf(ctx, ops, func(i int, row *state.Message) {
 		// What failed on the server left the row without the merge base that this change counts on.
-		if rows[i].ID == 0 || made[rows[i].ID].failed {
-			continue
+		if row.ID == 0 || made[row.ID].failed {
+			return
 		}
-		o := outcome{op, rows[i].ID, op.LocalSeen, false}
+		op := &ops[i]
+		o := outcome{op, row.ID, op.LocalSeen, false}
 		if op.Add.IsZero() && op.Remove.IsZero() {
 			outcomes = append(outcomes, o)
-		} else if rows[i].Name != "" {
-			changes = append(changes, maildir.FlagChange{Seen: lastSeen(&rows[i]), Add: op.Add, Remove: op.Remove})
+		} else if row.Name != "" {
+			changes = append(changes, maildir.FlagChange{Seen: lastSeen(row), Add: op.Add, Remove: op.Remove})
 			changed = append(changed, o)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	for i, out := range r.md.SetFlagsAll(f.name, changes) {
 		if errors.Is(out.Err, maildir.ErrNotFound) {
@@ -229,29 +223,79 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 		}
 		outcomes = append(outcomes, o)
 	}
-	if err := r.md.Flush(); err != nil {
-		return fmt.Errorf("making them durable: %w", err)
-	}
-	n := 0
-	err = r.update(ctx, func(tx *state.Tx) error {
-		for _, o := range outcomes {
-			m, err := tx.Message(o.id)
-			if err != nil {
-				return err
+	return record(f, func() error {
+		if err := r.md.Flush(); err != nil {
+			return fmt.Errorf("making flags in the Maildir durable: %w", err)
+		}
+		n := 0
+		err := r.update(ctx, func(tx *state.Tx) error {
+			for _, o := range outcomes {
+				was := made[o.id]
+				if err := tx.SetFlags(o.id, o.op.RemoteSeen.Minus(was.lacks).Plus(was.keeps), o.seen); err != nil {
+					return err
+				}
+				if o.acted {
+					n++
+				}
 			}
-			was := made[m.ID]
-			m.LocalFlags, m.RemoteFlags = o.seen, o.op.RemoteSeen.Minus(was.lacks).Plus(was.keeps)
-			if err := tx.PutMessage(&m); err != nil {
-				return err
-			}
-			if o.acted {
-				n++
-			}
+			return nil
+		})
+		r.count(func(res *Result) { res.ToMaildir.Flags += n })
+		return err
+	})
+}
+
+// recorder does what makes changes in a folder durable and records them.
+type recorder func(f *folder, do func() error) error
+
+// recordNow does it at once.
+func recordNow(_ *folder, do func() error) error { return do() }
+
+// recordLater does it while the run goes on, after what it was given before. r.behind.wait waits for it; what fails ends the run.
+func (r *run) recordLater(f *folder, do func() error) error {
+	return r.behind.do(func() error {
+		if err := do(); err != nil {
+			return fmt.Errorf("folder %s: %w", f.name, err)
 		}
 		return nil
 	})
-	r.count(func(res *Result) { res.ToMaildir.Flags += n })
-	return err
+}
+
+// behind does one thing after the other beside the run, none after one that failed.
+type behind struct {
+	mu   sync.Mutex
+	last chan struct{} // closed when it is done; nil: there was none
+	err  error         // of the first that failed; valid when last is closed
+}
+
+// do waits for what was begun before, and begins f.
+func (b *behind) do(f func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.done(); err != nil {
+		return err
+	}
+	last := make(chan struct{})
+	b.last = last
+	go func() {
+		defer close(last)
+		b.err = f()
+	}()
+	return nil
+}
+
+// wait waits for what was begun.
+func (b *behind) wait() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done()
+}
+
+func (b *behind) done() error {
+	if b.last != nil {
+		<-b.last
+	}
+	return b.err
 }
 
 // lastSeen is what the state says of a message's file.
@@ -263,36 +307,44 @@ func lastSeen(row *state.Message) maildir.Seen {
 // comes back empty: what should have brought it there failed, and what follows is left out.
 func (r *run) rows(ctx context.Context, ops []plan.Op) ([]state.Message, error) {
 	rows := make([]state.Message, len(ops))
+	err := r.eachRowOf(ctx, ops, func(i int, row *state.Message) { rows[i] = *row })
+	return rows, err
+}
+
+// eachRowOf is rows one by one, not in the order of the operations.
+func (r *run) eachRowOf(ctx context.Context, ops []plan.Op, do func(i int, row *state.Message)) error {
 	ids := make([]int64, len(ops))
 	for i := range ops {
 		ids[i] = ops[i].Row
 	}
-	err := r.view(ctx, func(tx *state.Tx) error {
-		found, err := tx.Messages(ids)
+	take := func(i int, row *state.Message) {
+		if f := r.byName[ops[i].Folder]; row.ID == 0 || row.Folder != f.base.ID {
+			r.doubt(f)
+			row = &state.Message{}
+		}
+		do(i, row)
+	}
+	return r.view(ctx, func(tx *state.Tx) error {
+		var without []int
+		err := tx.EachMessage(ids, func(i int, row *state.Message) {
+			if ops[i].Row == 0 {
+				without = append(without, i)
+				return
+			}
+			take(i, row)
+		})
 		if err != nil {
 			return err
 		}
-		rows = found
-		for i := range ops {
-			f := r.byName[ops[i].Folder]
-			var err error
-			if ops[i].Row == 0 {
-				rows[i], err = rowFor(tx, f, ops[i])
-			} else if rows[i].ID == 0 {
-				err = state.ErrNotFound
-			}
-			if errors.Is(err, state.ErrNotFound) || (err == nil && rows[i].Folder != f.base.ID) {
-				r.doubt(f)
-				rows[i] = state.Message{}
-				continue
-			}
-			if err != nil {
+		for _, i := range without {
+			row, err := rowFor(tx, r.byName[ops[i].Folder], ops[i])
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
 				return err
 			}
+			take(i, &row)
 		}
 		return nil
 	})
-	return rows, err
 }
 
 // rowFor finds the row of an operation. One without a row names a message that became one earlier in this run.
