@@ -288,10 +288,10 @@ func (r *run) pass(ctx context.Context) error {
 		if r.opt.DryRun {
 			r.res.Plan = append(r.res.Plan, p.Ops...)
 		} else if err := r.carryOut(ctx, p); err != nil {
-			return cmp.Or(r.behind.wait(), err)
+			return cmp.Or(r.catchUp(ctx), err)
 		}
 	}
-	if err := r.behind.wait(); err != nil {
+	if err := r.catchUp(ctx); err != nil {
 		return err
 	}
 	if r.opt.DryRun {

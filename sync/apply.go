@@ -19,7 +19,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	record := recordNow
 	if !r.w.Serial && len(p.Ops) >= manyFlags && !slices.ContainsFunc(p.Ops, func(op plan.Op) bool { return op.Kind != plan.SetFlags || op.Side != plan.Maildir }) {
 		record = r.recordLater // the next portion, which has to do with other messages, need not wait
-	} else if err := r.behind.wait(); err != nil {
+	} else if err := r.catchUp(ctx); err != nil {
 		return err
 	}
 	byKind := map[plan.Kind][]plan.Op{}

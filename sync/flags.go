@@ -223,9 +223,9 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 		}
 		outcomes = append(outcomes, o)
 	}
-	return record(f, func() error {
+	return record(ctx, f, func() error {
 		if err := r.md.Flush(); err != nil {
-			return fmt.Errorf("making flags in the Maildir durable: %w", err)
+			return fmt.Errorf("making them durable: %w", err)
 		}
 		n := 0
 		err := r.update(ctx, func(tx *state.Tx) error {
@@ -246,56 +246,74 @@ func (r *run) setLocalFlags(ctx context.Context, f *folder, ops []plan.Op, made 
 }
 
 // recorder does what makes changes in a folder durable and records them.
-type recorder func(f *folder, do func() error) error
+type recorder func(ctx context.Context, f *folder, do func() error) error
 
 // recordNow does it at once.
-func recordNow(_ *folder, do func() error) error { return do() }
+func recordNow(_ context.Context, _ *folder, do func() error) error { return do() }
 
-// recordLater does it while the run goes on, after what it was given before. r.behind.wait waits for it; what fails ends the run.
-func (r *run) recordLater(f *folder, do func() error) error {
-	return r.behind.do(func() error {
-		if err := do(); err != nil {
-			return fmt.Errorf("folder %s: %w", f.name, err)
+// recordLater does it while the run goes on, after what it was given before.
+func (r *run) recordLater(ctx context.Context, f *folder, do func() error) error {
+	for _, was := range r.behind.do(f, do) {
+		if !r.ofFolder(ctx, was.err) {
+			return was.err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-// behind does one thing after the other beside the run, none after one that failed.
+// catchUp waits for what is recorded later. What failed is its folder's failure.
+func (r *run) catchUp(ctx context.Context) error {
+	for _, was := range r.behind.wait() {
+		if !r.ofFolder(ctx, was.err) {
+			return was.err
+		}
+		r.failFolder(was.folder, was.err)
+	}
+	return nil
+}
+
+// behind does one thing after the other beside the run.
 type behind struct {
-	mu   sync.Mutex
-	last chan struct{} // closed when it is done; nil: there was none
-	err  error         // of the first that failed; valid when last is closed
+	mu     sync.Mutex
+	last   chan struct{} // closed when it is done; nil: there was none
+	failed []failedBehind
 }
 
-// do waits for what was begun before, and begins f.
-func (b *behind) do(f func() error) error {
+type failedBehind struct {
+	folder *folder
+	err    error
+}
+
+// do waits for what was begun before, begins what is to be done in a folder, and returns what failed so far.
+func (b *behind) do(f *folder, do func() error) []failedBehind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.done(); err != nil {
-		return err
-	}
+	before := slices.Clone(b.done())
 	last := make(chan struct{})
 	b.last = last
 	go func() {
 		defer close(last)
-		b.err = f()
+		if err := do(); err != nil {
+			b.failed = append(b.failed, failedBehind{f, fmt.Errorf("changing flags in the Maildir: %w", err)})
+		}
 	}()
-	return nil
+	return before
 }
 
-// wait waits for what was begun.
-func (b *behind) wait() error {
+// wait waits for what was begun, and returns what failed since it was called last.
+func (b *behind) wait() []failedBehind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.done()
+	failed := b.done()
+	b.failed = nil
+	return failed
 }
 
-func (b *behind) done() error {
+func (b *behind) done() []failedBehind {
 	if b.last != nil {
 		<-b.last
 	}
-	return b.err
+	return b.failed
 }
 
 // lastSeen is what the state says of a message's file.
