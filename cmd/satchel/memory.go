@@ -26,7 +26,7 @@ const usualGrowth = 100
 func growthOf(live uint64) int {
 	const large, huge = 20 << 20, 48 << 20
 	if live > large && live < huge {
-		return 30
+		return 22
 	}
 	return usualGrowth
 }
