@@ -369,14 +369,16 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 		if err != nil || !found {
 			return err
 		}
-		known, all, err := r.accountedFor(ctx, s, box, in)
+		known, err := r.whereabouts(ctx, s, box, in)
 		if err != nil {
 			return err
 		}
-		if !known {
+		switch known {
+		case unknown:
 			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
-		}
-		if !all {
+		case unclear:
+			return nil // it is held until the next look
+		case missing:
 			// It may be one of those that are missing. It is never asked about again, because what is missing may turn up as somebody's copy.
 			cand.free[m.UID] = m
 			in.UIDNext = m.UID + 1
@@ -407,14 +409,23 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 	return nil
 }
 
-// accountedFor reports whether every message with the bytes of a settled upload that the state knows is where the state has it on the
-// server: one more can't be any of them, which a person may have moved away and back, and is a ghost. known is false if the uploaded message
-// itself is known no more.
-func (r *run) accountedFor(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (known, all bool, err error) {
+// whereabouts is what is known of the messages with the bytes of an upload.
+type whereabouts int
+
+const (
+	unknown  whereabouts = iota // the state does not know the uploaded one any more
+	unclear                     // the server does not say
+	missing                     // one is not where the state has it
+	complete                    // each is where the state has it
+)
+
+// whereabouts finds out where the messages with the bytes of a settled upload are that the state knows. If they are complete, one more
+// can't be any of them, which a person may have moved away and back, and is a ghost.
+func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (whereabouts, error) {
 	places := map[int64]mail.UIDSet{}
 	boxes := map[int64]remote.Box{}
-	lost := false // its UID meant nothing any more
-	err = r.view(ctx, func(tx *state.Tx) error {
+	known, lost := false, false // lost: its UID meant nothing any more
+	err := r.view(ctx, func(tx *state.Tx) error {
 		folders, err := tx.Folders()
 		if err != nil {
 			return err
@@ -440,23 +451,28 @@ func (r *run) accountedFor(ctx context.Context, s remote.Session, box remote.Box
 		}
 		return nil
 	})
-	if err != nil || !known || lost {
-		return known, false, err
+	switch {
+	case err != nil || !known:
+		return unknown, err
+	case lost:
+		return missing, nil
 	}
 	boxes[in.Message.Folder] = box
 	for _, id := range slices.Sorted(maps.Keys(places)) {
 		uids := places[id]
 		there, err := s.Fetch(ctx, boxes[id], uids, remote.FetchItems{})
 		switch {
-		case errors.Is(err, remote.ErrUIDValidity), remote.ClassOf(err) == remote.Refused:
-			return true, false, nil
+		case errors.Is(err, remote.ErrUIDValidity), errors.Is(err, remote.ErrNoMailbox):
+			return missing, nil
+		case remote.ClassOf(err) == remote.Refused:
+			return unclear, nil
 		case err != nil:
-			return true, false, err
+			return unclear, err
 		case int64(len(there)) < uids.Len():
-			return true, false, nil
+			return missing, nil
 		}
 	}
-	return true, true, nil
+	return complete, nil
 }
 
 // candidates are the messages of a mailbox, from a UID on, that the state has no row for: what an unanswered
