@@ -100,6 +100,19 @@ func TestFileReplacedByALink(t *testing.T) {
 	}
 }
 
+// TestUnreadableIsReportedAgain: what is no message is reported by every sync, until somebody mends it, also once the directory's times
+// would show that nothing happened since.
+func TestUnreadableIsReportedAgain(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t, `\Seen`)
+	w.must(os.Symlink("nowhere", filepath.Join(w.dir("A"), "cur", "link:2,S")))
+	for i := range 5 { // some milliseconds each, more in all than a directory counts as just changed
+		if res := w.try(); res.Fatal != nil || len(res.Errors) != 1 {
+			t.Fatalf("sync %d: fatal %v, errors %v", i, res.Fatal, res.Errors)
+		}
+	}
+}
+
 // TestNothingInTheTemporaryDirectory: only a dry run needs a place there, which nobody else can foresee or look into.
 func TestNothingInTheTemporaryDirectory(t *testing.T) {
 	w := newWorld(t, model.Full())

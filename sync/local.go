@@ -35,7 +35,7 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	f.scanned, f.readLocal = &scan, true
 	for _, p := range l.scan.Problems {
 		r.fail(f.name, p)
-		l.scan.Mark.Racy = true // reported again until somebody mends it
+		scan.Mark.Racy = true // reported again until somebody mends it
 	}
 	return r.takeListing(ctx, f, l)
 }
