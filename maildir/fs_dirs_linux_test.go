@@ -168,6 +168,42 @@ func TestDirectoryOfAMomentAgo(t *testing.T) {
 	}
 }
 
+// TestDirectoryIsMadeAnew: one that was removed a moment ago, and made again, is written to at once.
+func TestDirectoryIsMadeAnew(t *testing.T) {
+	f, root := realFS(t)
+	f.dirs.trust = time.Hour
+	if err := os.Mkdir(filepath.Join(root, "A", "tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, root, "A", "tmp", "m", "text")
+	for name, call := range map[string]func() error{
+		"create": func() error { return operations(f, "A/cur")["create"]() },
+		"rename": func() error { return f.RenameNew("A/tmp/m", "A/cur/m") },
+	} {
+		if _, err := f.Stat("A/cur/m"); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := f.Remove("A/cur"); err != nil {
+			t.Fatal(err)
+		}
+		if err := call(); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s in a directory that is gone: %v", name, err)
+		}
+		if err := f.Mkdir("A/cur", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := call(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.RemoveAll(filepath.Join(root, "A", "cur")); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Mkdir("A/cur", 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestNamesStayBelowTheRoot(t *testing.T) {
 	f, root := realFS(t)
 	writeFile(t, filepath.Dir(root), "secret", "x")

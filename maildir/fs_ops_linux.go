@@ -33,6 +33,16 @@ func (o *osFS) in(get func(string) (*openDir, error), op, name string, do func(d
 	return nil
 }
 
+// recently does something in directories that were looked at a moment ago, and where that finds something missing, once more in those that
+// are there now: one may just have been removed and made anew.
+func (o *osFS) recently(do func(get func(string) (*openDir, error)) error) error {
+	err := do(o.dirs.getRecent)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = do(o.dirs.get)
+	}
+	return err
+}
+
 // splitPath is path.Dir and path.Base of a name as path.Join makes them.
 func splitPath(name string) (dir, base string) {
 	i := strings.LastIndexByte(name, '/')
@@ -45,9 +55,11 @@ func splitPath(name string) (dir, base string) {
 func (o *osFS) Create(name string, perm fs.FileMode) (File, error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	f := &linuxFile{name: name}
-	err := o.in(o.dirs.getRecent, "open", name, func(dir int, base string) (err error) {
-		f.fd, err = unix.Openat(dir, base, flags, uint32(perm.Perm()))
-		return err
+	err := o.recently(func(get func(string) (*openDir, error)) error {
+		return o.in(get, "open", name, func(dir int, base string) (err error) {
+			f.fd, err = unix.Openat(dir, base, flags, uint32(perm.Perm()))
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +147,7 @@ func (o *osFS) Remove(name string) error {
 }
 
 func (o *osFS) RenameNew(from, to string) error {
-	err := o.renameNew(from, to)
+	err := o.recently(func(get func(string) (*openDir, error)) error { return o.renameNew(get, from, to) })
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = o.linkAndRemove(from, to)
 	}
@@ -146,17 +158,17 @@ func (o *osFS) RenameNew(from, to string) error {
 	return err
 }
 
-func (o *osFS) renameNew(from, to string) error {
+func (o *osFS) renameNew(get func(string) (*openDir, error), from, to string) error {
 	fromDir, fromBase := splitPath(from)
 	toDir, toBase := splitPath(to)
-	src, err := o.dirs.getRecent(fromDir)
+	src, err := get(fromDir)
 	if err != nil {
 		return err
 	}
 	defer o.dirs.put(src)
 	dst := src
 	if toDir != fromDir {
-		if dst, err = o.dirs.getRecent(toDir); err != nil {
+		if dst, err = get(toDir); err != nil {
 			return err
 		}
 		defer o.dirs.put(dst)
