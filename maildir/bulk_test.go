@@ -3,6 +3,7 @@ package maildir
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"slices"
@@ -209,6 +210,19 @@ func TestRenamesAgainstAReader(t *testing.T) {
 	}
 	if len(names) != len(changes) || got != want || want == 0 {
 		t.Errorf("%d files of %d, %d marked by the reader of %d", len(names), len(changes), got, want)
+	}
+}
+
+// TestReflaggedIsThere: what was removed, brought back by somebody and given other flags among very many others is not remembered as gone.
+func TestReflaggedIsThere(t *testing.T) {
+	l := &listing{others: &nameHashes{seed: maphash.MakeSeed()}}
+	for i := range 2 * fewChanges {
+		base := fmt.Sprintf("m%04d", i)
+		l.set(base, nil)
+		l.reflagged(Entry{Base: base, File: base + ":2,S"})
+		if _, v := l.find(base); v == absent {
+			t.Fatalf("%s is remembered as gone", base)
+		}
 	}
 }
 

@@ -122,7 +122,10 @@ func (l *listing) stayHashed(e Entry) bool {
 	if len(l.changed) < fewChanges {
 		return false
 	}
-	if _, known := l.remembered(e.Base); known {
+	if _, known := l.changed[e.Base]; known { // also as gone, if somebody brought it back
+		return false
+	}
+	if _, known := search(l.entries, e.Base); known {
 		return false
 	}
 	l.others.arrived(e.Base)
