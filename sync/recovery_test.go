@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -195,6 +196,38 @@ func TestEchoOfAMovedMessage(t *testing.T) {
 			w.quiet()
 		})
 	}
+}
+
+// TestEchoWithTheLastUID: what can't be told from a message that was moved away and back is let be, also if there is no UID behind its own.
+func TestEchoWithTheLastUID(t *testing.T) {
+	t.Parallel()
+	o := model.Full()
+	o.EmailIDs = false
+	w := newWorld(t, o)
+	w.server.CreateMailbox("Lists")
+	w.sync()
+	w.put("INBOX", w.message("m"), "S")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action { return model.Action{Kind: model.Ghost} }))
+	w.sync() // it is sent again in the next pass
+	box, _ := w.server.Snapshot().Mailbox("INBOX")
+	w.server.Move("INBOX", "Lists", box.Messages[0].UID)
+	w.server.SetUIDNext("INBOX", ^mail.UID(0))
+	w.server.ReleaseGhosts()
+	fetches := 0
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "fetch" && !s.After {
+			fetches++
+		}
+		if fetches > 100 {
+			return model.Action{Kind: model.Drop}
+		}
+		return model.Action{}
+	})
+	res := w.try()
+	if res.Fatal != nil || len(res.Errors) > 0 || fetches > 100 {
+		t.Fatalf("%d fetches, %v, %v", fetches, res.Fatal, res.Errors)
+	}
+	w.want(map[string][]string{"INBOX": {`m \Seen`}, "Lists": {`m \Seen`}})
 }
 
 // TestRootReplaced: with the state elsewhere, a Maildir that is missing or empty is taken for a disk that is not

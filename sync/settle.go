@@ -364,6 +364,12 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 // removeGhosts removes further copies of an upload that was sent more than once: the same bytes, INTERNALDATE and
 // flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer.
 func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
+	var spared []remote.Message
+	defer func() {
+		for _, m := range spared {
+			cand.free[m.UID] = m
+		}
+	}()
 	for in.Settled && in.Sends > 1 {
 		m, found, err := cand.takeTwin(ctx, in)
 		if err != nil || !found {
@@ -380,8 +386,8 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 			return nil // it is held until the next look
 		case missing:
 			// It may be one of those that are missing. It is never asked about again, because what is missing may turn up as somebody's copy.
-			cand.free[m.UID] = m
-			in.UIDNext = m.UID + 1
+			spared = append(spared, m)
+			in.UIDNext = max(m.UID+1, m.UID) // behind the last there is none
 			if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) }); err != nil {
 				return err
 			}
