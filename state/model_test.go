@@ -88,7 +88,7 @@ func genLimits(t *rapid.T) limits {
 func genMessage(t *rapid.T, id, folder int64) Message {
 	return Message{
 		ID: id, Folder: folder, UID: genUID.Draw(t, "uid"), Name: genName.Draw(t, "name"), Why: genWhy.Draw(t, "why"),
-		RemoteFlags: genFlags.Draw(t, "remote flags"), LocalFlags: genFlags.Draw(t, "local flags"), Header: genDigest.Draw(t, "header"),
+		RemoteFlags: genFlags.Draw(t, "remote flags"), LocalFlags: genFlags.Draw(t, "local flags"), Digest: genDigest.Draw(t, "digest"), Header: genDigest.Draw(t, "header"),
 		RemoteSize: rapid.Int64Range(-1, 3).Draw(t, "size"), RemoteHeld: rapid.Bool().Draw(t, "remote held"),
 		LocalHeld: rapid.Bool().Draw(t, "local held"), Date: time.Unix(rapid.Int64Range(0, 9).Draw(t, "date"), 0).UTC(),
 	}
@@ -242,6 +242,16 @@ func (m model) check(t *rapid.T, tx *Tx) {
 			}
 		}
 		equal("ByUIDs", byUIDs, err, wantUIDs)
+
+		digest := genDigest.Draw(t, "digest")
+		byDigest, err := tx.ByDigest(id, digest)
+		var wantDigest []Message
+		for _, r := range sorted {
+			if r.Digest == digest {
+				wantDigest = append(wantDigest, r)
+			}
+		}
+		equal("ByDigest", byDigest, err, wantDigest)
 
 		var fronts, wantFronts []Front
 		var sifted, wantSifted []Message
