@@ -102,21 +102,7 @@ func (tx *Tx) updateMessage(m *Message) error {
 
 // SetFlags is PutMessage of a row of which nothing changes but the flags that were last seen. ErrNotFound if there is none.
 func (tx *Tx) SetFlags(id int64, remote, local mail.Flags) error {
-	if err := tx.writable(); err != nil {
-		return err
-	}
-	p, slot, err := tx.slot(messagePages, id)
-	if err != nil {
-		return err
-	}
-	if p.rows[slot] == nil {
-		return fmt.Errorf("row %d: %w", id, ErrNotFound)
-	}
-	old, err := tx.c.words.readHead(p.rows[slot])
-	if err != nil {
-		return tx.c.damaged(err)
-	}
-	key, err := tx.c.hashes()
+	p, slot, old, name, err := tx.present(id)
 	if err != nil {
 		return err
 	}
@@ -129,7 +115,7 @@ func (tx *Tx) SetFlags(id int64, remote, local mail.Flags) error {
 	if local.HasKeywords() {
 		h.mask |= hasLocalWords
 	}
-	pg, name := &tx.c.pager, key.name(unsafe.String(unsafe.SliceData(h.name), len(h.name)))
+	pg := &tx.c.pager
 	pg.put(p, slot, pg.packed(append(appendFlagged(pg.pack(maxFlagged+roomForWords+len(h.rest)), &h), h.rest...)))
 	return tx.count(h.folder, &old, newEntry(id, &old, name), h.folder, &h, newEntry(id, &h, name))
 }
@@ -226,27 +212,33 @@ func (tx *Tx) named(ix *index, folder int64, name string, hash uint64) (int64, e
 
 // DeleteMessage drops a row, ErrNotFound if there is none.
 func (tx *Tx) DeleteMessage(id int64) error {
-	if err := tx.writable(); err != nil {
-		return err
-	}
-	p, slot, err := tx.slot(messagePages, id)
+	p, slot, old, name, err := tx.present(id)
 	if err != nil {
 		return err
+	}
+	tx.c.pager.put(p, slot, nil)
+	return tx.count(old.folder, &old, newEntry(id, &old, name), 0, nil, entry{})
+}
+
+// present returns the place of a row that is to be changed, its front and the hash of its name; ErrNotFound if there is none.
+func (tx *Tx) present(id int64) (p *page, slot int, h head, name uint64, err error) {
+	if err = tx.writable(); err != nil {
+		return nil, 0, h, 0, err
+	}
+	if p, slot, err = tx.slot(messagePages, id); err != nil {
+		return nil, 0, h, 0, err
 	}
 	if p.rows[slot] == nil {
-		return fmt.Errorf("row %d: %w", id, ErrNotFound)
+		return nil, 0, h, 0, fmt.Errorf("row %d: %w", id, ErrNotFound)
 	}
-	old, err := tx.c.words.readHead(p.rows[slot])
-	if err != nil {
-		return tx.c.damaged(err)
+	if h, err = tx.c.words.readHead(p.rows[slot]); err != nil {
+		return nil, 0, h, 0, tx.c.damaged(err)
 	}
 	key, err := tx.c.hashes()
 	if err != nil {
-		return err
+		return nil, 0, h, 0, err
 	}
-	e := newEntry(id, &old, key.name(string(old.name)))
-	tx.c.pager.put(p, slot, nil)
-	return tx.count(old.folder, &old, e, 0, nil, entry{})
+	return p, slot, h, key.name(unsafe.String(unsafe.SliceData(h.name), len(h.name))), nil
 }
 
 // Message returns one row, ErrNotFound if there is none.

@@ -1,0 +1,141 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/state"
+)
+
+// mayBeGhost reports whether a message that came since the intents were settled looks like an upload of ours
+// that had been sent before: it is not delivered until settling has compared its bytes.
+func (f *folder) mayBeGhost(m remote.Message) bool {
+	return !f.innocent.Contains(m.UID) && slices.ContainsFunc(f.sends, func(in *state.Intent) bool {
+		return m.UID >= in.UIDNext && m.Size == in.Message.RemoteSize && m.Date.Equal(in.Message.Date.Truncate(time.Second))
+	})
+}
+
+// removeGhosts removes further copies of an upload that was sent more than once: the same bytes, INTERNALDATE and
+// flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer.
+func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
+	var spared []remote.Message
+	defer func() {
+		for _, m := range spared {
+			cand.free[m.UID] = m
+		}
+	}()
+	for in.Settled && in.Sends > 1 {
+		m, found, err := cand.takeTwin(ctx, in)
+		if err != nil || !found {
+			return err
+		}
+		known, err := r.whereabouts(ctx, s, box, in)
+		if err != nil {
+			return err
+		}
+		switch known {
+		case unknown:
+			return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
+		case unclear:
+			return nil // it is held until the next look
+		case missing:
+			// It may be one of those that are missing. It is never asked about again, because what is missing may turn up as somebody's copy.
+			spared = append(spared, m)
+			in.UIDNext = max(m.UID+1, m.UID) // behind the last there is none
+			if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) }); err != nil {
+				return err
+			}
+			continue
+		}
+		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
+		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID))
+		if err != nil {
+			return err
+		}
+		in.Sends--
+		err = r.update(ctx, func(tx *state.Tx) error {
+			if err := parkPending(tx, f.base.ID, pending); err != nil {
+				return err
+			}
+			if in.Sends <= 1 {
+				return tx.DeleteIntent(in.ID)
+			}
+			return tx.PutIntent(in)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whereabouts is what is known of the messages with the bytes of an upload.
+type whereabouts int
+
+const (
+	unknown  whereabouts = iota // the state does not know the uploaded one any more
+	unclear                     // the server does not say
+	missing                     // one is not where the state has it
+	complete                    // each is where the state has it
+)
+
+// whereabouts finds out where the messages with the bytes of a settled upload are that the state knows. If they are complete, one more
+// can't be any of them, which a person may have moved away and back, and is a ghost.
+func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (whereabouts, error) {
+	places := map[int64]mail.UIDSet{}
+	boxes := map[int64]remote.Box{}
+	known, lost := false, false // lost: its UID meant nothing any more
+	err := r.view(ctx, func(tx *state.Tx) error {
+		folders, err := tx.Folders()
+		if err != nil {
+			return err
+		}
+		for _, f := range folders {
+			boxes[f.ID] = remote.Box{Name: f.Mailbox, UIDValidity: f.UIDValidity}
+			rows, err := tx.ByDigest(f.ID, in.Message.Digest)
+			if err != nil {
+				return err
+			}
+			for _, m := range rows {
+				if m.UID == 0 && m.Why != "" {
+					continue // it never was on the server
+				}
+				known = known || m.ID == in.Message.ID || m.Folder == in.Message.Folder && m.UID == in.Message.UID
+				if lost = lost || m.UID == 0; lost {
+					continue
+				}
+				set := places[f.ID]
+				set.Add(m.UID)
+				places[f.ID] = set
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil || !known:
+		return unknown, err
+	case lost:
+		return missing, nil
+	}
+	boxes[in.Message.Folder] = box
+	for _, id := range slices.Sorted(maps.Keys(places)) {
+		uids := places[id]
+		there, err := s.Fetch(ctx, boxes[id], uids, remote.FetchItems{})
+		switch {
+		case errors.Is(err, remote.ErrUIDValidity), errors.Is(err, remote.ErrNoMailbox):
+			return missing, nil
+		case remote.ClassOf(err) == remote.Refused:
+			return unclear, nil
+		case err != nil:
+			return unclear, err
+		case int64(len(there)) < uids.Len():
+			return missing, nil
+		}
+	}
+	return complete, nil
+}

@@ -1,0 +1,188 @@
+package sync
+
+import (
+	"context"
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/state"
+)
+
+// observe looks at what the server made of what it took: the flags that it kept and the size, and, where
+// it told no UID, which message it is. What was seen along with the uploads is not asked for again.
+func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, batch []*sending, along []remote.Message) error {
+	var uids mail.UIDSet
+	unnamed := false
+	for _, b := range batch {
+		if b.answered && b.result.Err == nil {
+			if b.result.UID != 0 && b.result.UIDValidity == sel.UIDValidity && b.result.UID >= sel.UIDNext {
+				uids.Add(b.result.UID)
+			} else {
+				b.result.UID = 0
+				unnamed = true
+			}
+		}
+	}
+	box := remote.Box{Name: f.mailbox, UIDValidity: sel.UIDValidity}
+	var odd, doubtful mail.UIDSet
+	if unnamed {
+		var err error
+		if odd, err = r.findUploads(ctx, s, f, box, batch); err != nil {
+			return err
+		}
+	}
+	if uids.IsEmpty() {
+		return r.learnRewritten(ctx, s, box, odd, batch)
+	}
+	seen, err := lookAt(ctx, s, box, uids, along)
+	if err != nil {
+		return err
+	}
+	for _, b := range batch {
+		m, ok := seen[b.result.UID]
+		if !ok && uids.Contains(b.result.UID) {
+			// Another client has moved or deleted it in between: that is for the next pass to see.
+			arrived(b.intent, remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags})
+			r.soil(f)
+			r.lookAgain()
+		}
+		if !ok || b.result.UID == 0 {
+			continue
+		}
+		arrived(b.intent, m)
+		switch {
+		case m.Size != b.upload.Size || b.content.NUL:
+			odd.Add(m.UID)
+		case b.content.RawHeader: // Cyrus puts an X for every such byte
+			doubtful.Add(m.UID)
+		}
+	}
+	if !doubtful.IsEmpty() {
+		headers, err := s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+		if err != nil {
+			return err
+		}
+		for _, m := range headers {
+			if i := slices.IndexFunc(batch, func(b *sending) bool { return b.result.UID == m.UID }); i >= 0 && m.Header != nil && m.Header.Header != batch[i].content.Header {
+				odd.Add(m.UID)
+			}
+		}
+	}
+	return r.learnRewritten(ctx, s, box, odd, batch)
+}
+
+// lookAt returns what is known of messages, of which some were seen already.
+func lookAt(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, along []remote.Message) (map[mail.UID]remote.Message, error) {
+	seen := make(map[mail.UID]remote.Message, uids.Len())
+	var known mail.UIDSet
+	for _, m := range along {
+		if uids.Contains(m.UID) {
+			seen[m.UID] = m
+			known.Add(m.UID)
+		}
+	}
+	missing := uids.Minus(known)
+	if missing.IsEmpty() {
+		return seen, nil
+	}
+	ms, err := s.Fetch(ctx, box, missing, remote.FetchItems{Size: true, EmailID: true})
+	for _, m := range ms {
+		seen[m.UID] = m
+	}
+	return seen, err
+}
+
+// learnRewritten remembers what a server made of messages that it did not keep as they were sent. The
+// header is then the server's: that is the one which the message is recognised by on the server.
+func (r *run) learnRewritten(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, batch []*sending) error {
+	if uids.IsEmpty() {
+		return nil
+	}
+	found, err := bodiesOf(ctx, s, box, uids)
+	if err != nil {
+		return err
+	}
+	for _, b := range batch {
+		m := &b.intent.Message
+		if c, ok := found[m.UID]; ok && m.UID != 0 && (c.Digest != m.Digest || c.Size != b.upload.Size) {
+			m.RemoteDigest, m.Header, m.HasMessageID = c.Digest, c.Header, c.HasMessageID
+		}
+	}
+	return nil
+}
+
+// arrived notes what an uploaded message is on the server. A flag that it lacks, though it was sent, is the Maildir's to bring over again:
+// either the server does not keep it, or somebody took it away just now.
+func arrived(in *state.Intent, m remote.Message) {
+	row := &in.Message
+	row.UID, row.RemoteSize, row.EmailID = m.UID, m.Size, m.EmailID
+	row.LocalFlags = row.LocalFlags.Minus(row.RemoteFlags.Minus(m.Flags))
+	row.RemoteFlags = row.RemoteFlags.And(m.Flags)
+}
+
+// findUploads finds messages that the server took without telling their UIDs. It returns those that the server may not
+// have kept as they were sent.
+func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending) (mail.UIDSet, error) {
+	var odd mail.UIDSet
+	from := ^mail.UID(0)
+	for _, b := range batch {
+		from = min(from, max(b.intent.UIDNext, 1))
+	}
+	found, err := r.candidates(ctx, s, f, box, from)
+	if err != nil {
+		return odd, err
+	}
+	name := func(b *sending, m remote.Message) {
+		arrived(b.intent, m)
+		b.result.UID = m.UID
+		if m.Size != b.upload.Size {
+			odd.Add(m.UID)
+		}
+	}
+	for _, take := range [...]func(context.Context, *state.Intent) (remote.Message, bool, error){found.takeAsSent, found.take} {
+		for _, b := range batch {
+			if b.unnamed() {
+				m, ok, err := take(ctx, b.intent)
+				if err != nil {
+					return odd, err
+				}
+				if ok {
+					name(b, m)
+				}
+			}
+		}
+	}
+	// What is still missing was changed on the way in. UIDs ascend as the messages were sent.
+	for i, b := range batch {
+		if b.unnamed() {
+			if m, ok := found.takeChanged(b.intent, b.content, uidBefore(batch[:i]), uidAfter(batch[i:])); ok {
+				name(b, m)
+				odd.Add(m.UID)
+			}
+		}
+	}
+	return odd, nil
+}
+
+// unnamed reports whether the server took the message and its UID is not known.
+func (b *sending) unnamed() bool { return b.answered && b.result.Err == nil && b.result.UID == 0 }
+
+// uidBefore is the highest UID of messages that were sent before, uidAfter the lowest of those sent after.
+func uidBefore(batch []*sending) mail.UID {
+	var uid mail.UID
+	for _, b := range batch {
+		uid = max(uid, b.result.UID)
+	}
+	return uid
+}
+
+func uidAfter(batch []*sending) mail.UID {
+	uid := ^mail.UID(0)
+	for _, b := range batch {
+		if b.result.UID != 0 {
+			uid = min(uid, b.result.UID)
+		}
+	}
+	return uid
+}
