@@ -165,6 +165,40 @@ func (r *run) findUploads(ctx context.Context, s remote.Session, f *folder, box 
 	return odd, nil
 }
 
+// passedOn finds the UID that a message had which the server took, without telling which, and which somebody has moved or deleted since: the
+// mailbox gave a UID away that no message has any more, and holds nothing that the upload could have become.
+func (c *candidates) passedOn(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
+	for uid := range c.free {
+		if uid >= in.UIDNext {
+			return remote.Message{}, false, nil // it may be this one, if the server did not keep it as it was
+		}
+	}
+	st, err := c.s.Status(ctx, c.box.Name) // before the look, or what arrives in between would count as gone
+	if err != nil || st.UIDNext <= in.UIDNext || st.UIDValidity != in.UIDValidity {
+		return remote.Message{}, false, err
+	}
+	var given, used mail.UIDSet
+	given.AddRange(in.UIDNext, st.UIDNext-1)
+	ms, err := c.s.Fetch(ctx, c.box, given, remote.FetchItems{})
+	for _, m := range ms {
+		used.Add(m.UID)
+	}
+	if err == nil {
+		err = c.r.view(ctx, func(tx *state.Tx) error {
+			rows, err := tx.ByUIDs(in.Message.Folder, given)
+			for _, row := range rows {
+				used.Add(row.UID)
+			}
+			return err
+		})
+	}
+	left := given.Minus(used)
+	if err != nil || left.IsEmpty() {
+		return remote.Message{}, false, err
+	}
+	return remote.Message{UID: left.Ranges()[0].First, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags}, true, nil
+}
+
 // unnamed reports whether the server took the message and its UID is not known.
 func (b *sending) unnamed() bool { return b.answered && b.result.Err == nil && b.result.UID == 0 }
 

@@ -1,12 +1,14 @@
 package sync_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -336,34 +338,70 @@ func TestTrashIsExcluded(t *testing.T) {
 	w.quiet()
 }
 
-// TestTakenIsNotSentAgain: without UIDPLUS, another client moves a message away before anybody can look at which
-// one it is. The server said that it took it, so it is never sent again.
+// TestTakenAndMovedOn: without UIDPLUS, another client moves or deletes a message before anybody can look at which one it is. The mailbox
+// gave a UID away that nothing has any more, so the message is followed.
+func TestTakenAndMovedOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		do   func(s *model.Server, uid mail.UID)
+		want map[string][]string
+	}{
+		{"moved", func(s *model.Server, uid mail.UID) { s.Move("INBOX", "Lists", uid) }, map[string][]string{"INBOX": {"old"}, "Lists": {"m \\Seen"}}},
+		{"deleted", func(s *model.Server, uid mail.UID) { s.Expunge("INBOX", uid) }, map[string][]string{"INBOX": {"old"}, "Lists": nil}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, model.Options{CondStore: true, Move: true})
+			w.server.CreateMailbox("Lists")
+			w.arrive("INBOX", w.message("old"))
+			w.sync()
+			w.put("INBOX", w.message("m"), "S")
+			w.server.SetFault(func(s model.Step) model.Action {
+				if box, _ := w.server.Snapshot().Mailbox("INBOX"); s.Op == "append" && s.After && len(box.Messages) > 1 {
+					c.do(w.server, box.Messages[1].UID)
+				}
+				return model.Action{}
+			})
+			w.sync()
+			w.want(c.want)
+			w.quiet()
+		})
+	}
+}
+
+// TestTakenIsNotSentAgain: a server without UIDPLUS says that it took a message, and has nothing that could be it. It is never sent
+// again.
 func TestTakenIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, model.Options{CondStore: true, Move: true})
-	w.server.CreateMailbox("Lists")
 	w.sync()
 	w.put("INBOX", w.message("m"), "S")
-	w.server.SetFault(func(s model.Step) model.Action {
-		if s.Op == "append" && s.After {
-			if box, _ := w.server.Snapshot().Mailbox("INBOX"); len(box.Messages) > 0 {
-				w.server.Move("INBOX", "Lists", box.Messages[0].UID)
-			}
-		}
-		return model.Action{}
-	})
+	sent := 0
+	w.dialer = between{w.dialer, func(s remote.Session) remote.Session { return swallowing{s, &sent} }}
 	for range 3 {
-		if res := w.try(); res.Fatal != nil {
-			t.Fatal(res.Fatal)
+		if res := w.try(); res.Fatal != nil || len(res.Errors) != 1 {
+			t.Fatal(res.Fatal, res.Errors)
 		}
-	}
-	if got := w.serverTree().subjects(); got != "INBOX: \nLists: m \\Seen\n" {
-		t.Errorf("server: %s", got)
 	}
 	w.now = w.now.Add(25 * time.Hour)
 	w.try()
-	w.quiet()
-	if got := w.serverTree().subjects(); got != "INBOX: \nLists: m \\Seen\n" {
-		t.Errorf("server after a day: %s", got)
+	w.sync()
+	if got := w.localTree().subjects(); got != "INBOX: m \\Seen\n" || sent != 1 {
+		t.Errorf("sent %d times; Maildir: %s", sent, got)
 	}
+}
+
+// swallowing takes messages and stores none.
+type swallowing struct {
+	remote.Session
+	sent *int
+}
+
+func (s swallowing) Append(_ context.Context, _ remote.Box, _ mail.UID, uploads []remote.Upload, sent func(int), done func(int, remote.Appended)) ([]remote.Message, error) {
+	for i := range uploads {
+		sent(i)
+		done(i, remote.Appended{})
+		*s.sent++
+	}
+	return nil, nil
 }

@@ -261,6 +261,9 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	if !found {
 		m, found, err = cand.take(ctx, in)
 	}
+	if err == nil && !found && in.Kind == state.Upload && taken(*in) {
+		m, found, err = cand.passedOn(ctx, in)
+	}
 	if err != nil {
 		return err
 	}

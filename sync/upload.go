@@ -20,8 +20,7 @@ import (
 const ghostTime = 24 * time.Hour
 
 // takenMark is added to an intent's sends once the server has said that it took the message: then it is never
-// sent again, even if it can't be found there (without UIDPLUS, when another client has moved it on, or when the
-// server made something else of it).
+// sent again, even if it can't be found there (without UIDPLUS, when the server made something else of it).
 const takenMark = 1 << 20
 
 func taken(in state.Intent) bool { return in.Sends >= takenMark }

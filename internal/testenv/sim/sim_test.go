@@ -52,7 +52,7 @@ func held(t *testing.T) *sim.Memory {
 // found are histories that broke the promise once.
 var found = []uint64{261, 292, 1113, 2501, 2732, 3277, 4222, 4927, 4931, 5078, 6375, 398, 20201,
 	900098, 902727, 903126, 904793, 904929, 907435, 907588, 909595, 913215, 921464, 930551, 958088, 958209, 960244, 962670, 1000246, 2004336, 3001248, 3001386, 3006351, 3033431, 3050441,
-	3624793, 3652874, 3666872, 3827198, 3887790, 4028338, 5512217}
+	3624793, 3652874, 3666872, 3827198, 3887790, 4028338, 5512217, 7504456}
 
 // TestHistories plays random histories, some of them twice, the second time with the state in a file.
 func TestHistories(t *testing.T) {
