@@ -51,6 +51,9 @@ func (r *renamer) play() int {
 		n := slices.IndexFunc(waiting, func(i int) bool {
 			return r.at(i) == r.folders[i].want || !r.occupied(i) && !r.below(i, waiting)
 		})
+		if n < 0 && r.followOne() {
+			continue
+		}
 		if n < 0 { // they swap names: one of them makes room
 			n = slices.IndexFunc(waiting, func(i int) bool { return !parked[i] && !r.below(i, waiting) })
 			if n < 0 {
@@ -208,16 +211,36 @@ func (r *renamer) follow() {
 		if k.follow {
 			to = k.want
 		}
-		r.ops = append(r.ops, FolderOp{Kind: FollowFolder, Folder: to, From: r.state[i], Base: k.ID, Mailbox: k.mailbox,
-			Reason: "renamed on every side that has it"})
-		from, fromMailbox := r.state[i], r.mailbox[i]
-		for j := range r.state {
-			if within(r.state[j], from) {
-				r.state[j] = to + r.state[j][len(from):]
-				r.mailbox[j] = replacePrefix(r.mailbox[j], fromMailbox, k.mailbox)
-			}
+		r.tell(i, to)
+	}
+}
+
+// tell has the state call folder i, with all below it, otherwise.
+func (r *renamer) tell(i int, to mail.FolderName) {
+	k := &r.folders[i]
+	r.ops = append(r.ops, FolderOp{Kind: FollowFolder, Folder: to, From: r.state[i], Base: k.ID, Mailbox: k.mailbox,
+		Reason: "renamed on every side that has it"})
+	from, fromMailbox := r.state[i], r.mailbox[i]
+	for j := range r.state {
+		if within(r.state[j], from) {
+			r.state[j] = to + r.state[j][len(from):]
+			r.mailbox[j] = replacePrefix(r.mailbox[j], fromMailbox, k.mailbox)
 		}
 	}
+}
+
+// followOne tells the state a name that a folder has already, so that it no longer holds the name that another one is to get: a swap of names
+// was stopped in its middle. It reports whether there was one.
+func (r *renamer) followOne() bool {
+	for i := range r.folders {
+		k := &r.folders[i]
+		free := !slices.ContainsFunc(r.state, func(n mail.FolderName) bool { return within(n, k.want) })
+		if k.follow && k.side == "" && r.state[i] != k.want && free && r.maildir[i] == k.localName() && r.server[i] == k.remoteName() {
+			r.tell(i, k.want)
+			return true
+		}
+	}
+	return false
 }
 
 // replacePrefix is what a server's name becomes when a folder above is called otherwise.

@@ -168,6 +168,15 @@ func TestFolders(t *testing.T) {
 			in.renameRemote("t", "B")
 		}, "rename-folder A to A-satchel-renaming on maildir; rename-folder B to A on maildir; " +
 			"rename-folder A-satchel-renaming to B on maildir"},
+		{"swapped on the server, and the run stopped before the state knew of the second rename", TwoWay, []mail.FolderName{"A-satchel-renaming", "B"},
+			func(in *FolderInput) {
+				in.withIDs()
+				in.renameRemote("A-satchel-renaming", "t")
+				in.renameRemote("B", "A")
+				in.renameRemote("t", "B")
+				in.renameLocal("B", "A")
+				in.answerAll(1)
+			}, "follow-folder B to A; rename-folder A-satchel-renaming to B on maildir"},
 		{"swapped on the server, push", Push, []mail.FolderName{"A", "B"}, func(in *FolderInput) {
 			in.withIDs()
 			in.renameRemote("A", "t")
