@@ -324,6 +324,17 @@ func (r *run) ensureLocal(ctx context.Context, f *folder) error {
 	if f.local != nil && !f.local.Incomplete {
 		return nil
 	}
+	if f.base.OnDisk && f.base.Inode != 0 {
+		// It was deleted there, and a new message comes to it. Stopped before that is here, the next run must not take the new directory for
+		// one that somebody put in place of the old, as which it would bring all messages back.
+		err := r.update(ctx, func(tx *state.Tx) error {
+			f.base.Inode, f.base.LocalMark = 0, nil
+			return tx.PutFolder(&f.base)
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if err := r.md.CreateFolder(f.name); err != nil {
 		return fmt.Errorf("creating the folder in the Maildir: %w", err)
 	}

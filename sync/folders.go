@@ -150,7 +150,7 @@ func (r *run) completeFolders() {
 		if f.local == nil {
 			continue
 		}
-		isNew := !f.base.OnDisk || f.base.Inode != 0 && f.base.Inode != f.local.Inode
+		isNew := !f.base.OnDisk || f.base.Inode != f.local.Inode // which is 0 of one that a stopped run made anew
 		switch {
 		case f.local.Incomplete && isNew:
 			if err := r.md.CreateFolder(f.name); err != nil {
@@ -159,7 +159,7 @@ func (r *run) completeFolders() {
 			}
 			r.soil(f) // its mark is from before
 			r.lookAgain()
-		case f.base.OnDisk && !f.lostLocal:
+		case !isNew && !f.lostLocal:
 		case !r.made[f.name]:
 			names, fresh = append(names, f.local.Name), append(fresh, f)
 		}

@@ -114,7 +114,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		return nil
 	case f.remote == nil:
 		return r.eachRow(ctx, f, func(m state.Message) {
-			if m.UID != 0 {
+			if m.UID != 0 || m.RemoteHeld {
 				p := f.pair(m)
 				p.Remote = r.missingRemote()
 			}

@@ -403,6 +403,23 @@ func (r *run) ensureMailbox(ctx context.Context, f *folder) error {
 	if f.mailboxProblem != "" {
 		return fmt.Errorf("the server can't have a folder of this name: %s", f.mailboxProblem)
 	}
+	// A new mailbox counts its messages anew: old UIDs would be taken for new ones. Before it is made: the next run would take it for one
+	// that somebody put in place of the old, and bring all messages back that were deleted with that.
+	anew := func(st remote.Status) error {
+		return r.update(ctx, func(tx *state.Tx) error {
+			if err := dropUIDs(tx, f.base.ID, !r.merge); err != nil {
+				return err
+			}
+			f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, st.UIDValidity, 0, 0, 0
+			f.base.MailboxID = "" // some servers say another one here than in STATUS, which the next pass asks for
+			return tx.PutFolder(&f.base)
+		})
+	}
+	if f.base.UIDNext != 0 || f.base.UIDValidity != 0 {
+		if err := anew(remote.Status{}); err != nil {
+			return err
+		}
+	}
 	var st remote.Status
 	err := r.pool.with(ctx, func(s remote.Session) error {
 		if err := s.Create(ctx, f.mailbox); err != nil && remote.ClassOf(err) != remote.Refused {
@@ -418,13 +435,5 @@ func (r *run) ensureMailbox(ctx context.Context, f *folder) error {
 	f.remote = &remote.Mailbox{Name: f.mailbox, Path: f.name.Path(), Selectable: true, Status: &st}
 	r.soil(f)
 	r.lookAgain()
-	return r.update(ctx, func(tx *state.Tx) error {
-		// A new mailbox counts its messages anew: old UIDs would be taken for new ones.
-		if err := dropUIDs(tx, f.base.ID, !r.merge); err != nil {
-			return err
-		}
-		f.base.Mailbox, f.base.UIDValidity, f.base.UIDNext, f.base.HighestModSeq, f.base.Exists = f.mailbox, st.UIDValidity, 0, 0, 0
-		f.base.MailboxID = "" // some servers say another one here than in STATUS, which the next pass asks for
-		return tx.PutFolder(&f.base)
-	})
+	return anew(st)
 }
