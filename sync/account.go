@@ -97,6 +97,7 @@ type run struct {
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
+	adrift     bool // what a folder had that could not be read is not known, see presumes
 	unanswered bool // the planner asked in this pass for a message that could not be read
 
 	started time.Time
@@ -192,7 +193,7 @@ func newRun(set Settings, w World, opt Options) *run {
 // all is the run itself: passes until nothing is left to look at.
 func (r *run) all(ctx context.Context) error {
 	for pass := 1; ; pass++ {
-		r.again, r.unanswered, r.passes = false, false, pass
+		r.again, r.unanswered, r.adrift, r.passes = false, false, false, pass
 		if err := r.pass(ctx); err != nil {
 			if pass == 1 || !r.cameTooSoon(err) {
 				return err

@@ -308,6 +308,8 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	for _, b := range t.base {
 		if t.isHidden(b.Name) {
 			r.hidden = b.Name
+			i := slices.IndexFunc(t.boxes, func(m remote.Mailbox) bool { return m.Name == b.Mailbox })
+			r.adrift = r.adrift || i < 0 || t.boxes[i].Status == nil || replaced(b, *t.boxes[i].Status)
 		}
 	}
 	get := func(name mail.FolderName) *folder {
@@ -357,6 +359,13 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 			f.mailbox = box
 		}
 		r.judge(f)
+	}
+	if r.hidden != "" && slices.ContainsFunc(t.base, func(b state.Folder) bool { return b.Name == r.hidden }) {
+		for _, f := range r.folders {
+			if f.lostRemote || f.lostLocal {
+				r.failFolder(f, fmt.Errorf("folder %s can't be read, and may have what is missing here since it was replaced: left alone until that can be read", r.hidden))
+			}
+		}
 	}
 	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
@@ -412,13 +421,17 @@ func (r *run) isTarget(name mail.FolderName) bool {
 	return len(r.opt.Targets) == 0 || slices.Contains(r.opt.Targets, name)
 }
 
+// replaced reports whether the UIDs that the state knows in a mailbox mean nothing any more.
+func replaced(b state.Folder, st remote.Status) bool {
+	another := b.MailboxID != "" && st.MailboxID != "" && st.MailboxID != b.MailboxID // RFC 8474, section 4
+	return another || st.UIDValidity != b.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < b.UIDNext)
+}
+
 // judge finds out whether what the state calls the folder's messages still means them.
 func (r *run) judge(f *folder) {
 	if f.remote != nil && f.remote.Status != nil && (f.base.UIDNext != 0 || f.base.UIDValidity != 0) {
 		st := f.remote.Status
-		another := f.base.MailboxID != "" && st.MailboxID != "" && st.MailboxID != f.base.MailboxID // RFC 8474, section 4
-		f.lostRemote = another || st.UIDValidity != f.base.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < f.base.UIDNext)
-		if f.lostRemote {
+		if f.lostRemote = replaced(f.base, *st); f.lostRemote {
 			r.log.Info("the mailbox was replaced on the server; its messages are paired again by content", "folder", f.name,
 				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity, "mailboxid", st.MailboxID)
 		}

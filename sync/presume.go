@@ -18,12 +18,25 @@ import (
 
 // presumes reports whether a plan does anything because a message is missing somewhere: takes it away on the other
 // side, transfers it again, leaves it on that side alone, or forgets it, though it may have moved.
-func (r *run) presumes(p plan.Plan) bool { return slices.ContainsFunc(p.Ops, r.presumed) }
+func (r *run) presumes(p plan.Plan) bool {
+	// What a folder had that could not be read is not even known by name: what is new elsewhere may have been in it.
+	r.adrift = r.adrift || slices.ContainsFunc(r.folders, func(f *folder) bool {
+		was := f.base.UIDNext != 0 || len(f.base.LocalMark) > 0 // else it never was read, and may never be
+		return f.failed != nil && was && (r.merge || f.lostRemote || f.lostLocal)
+	})
+	return slices.ContainsFunc(p.Ops, r.presumed)
+}
 
 // dropPresumed leaves out of a plan what presumes that a missing message is nowhere. Rows are not forgotten either: those
-// that would have to make room do so when they are in the way.
+// that would have to make room do so when they are in the way. Nor is a new message left where it is: it may be the missing one, moved to
+// where it can't be stored, and would not be new any more when that one is looked for again.
 func (r *run) dropPresumed(p *plan.Plan) {
-	r.postpone(p, func(op plan.Op) bool { return r.presumed(op) || op.Kind == plan.Forget })
+	r.postpone(p, func(op plan.Op) bool { return r.presumed(op) || settlesPlaces(op) })
+}
+
+// settlesPlaces reports whether an operation has the state take a message for one that has nothing to do with those that are missing.
+func settlesPlaces(op plan.Op) bool {
+	return op.Kind == plan.Forget || op.Kind == plan.Park && op.Row == 0
 }
 
 // postpone leaves operations out of a plan. Which folders they hang together with is not known: none of them counts as read.
@@ -37,10 +50,11 @@ func (r *run) postpone(p *plan.Plan, which func(plan.Op) bool) {
 func (r *run) presumed(op plan.Op) bool {
 	missing := op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Park
 	if isRemoval(op) || op.Row == 0 || !missing {
-		return isRemoval(op)
+		return isRemoval(op) || missing && op.Kind != plan.Park && r.adrift
 	}
+	gone := func(p plan.Presence) bool { return p == plan.Gone || p == plan.Lost }
 	p := r.pairOf(op.Row)
-	return p != nil && p.Why == plan.Agreed && (op.Kind != plan.Download && p.Remote == plan.Gone || op.Kind != plan.Upload && p.Local == plan.Gone)
+	return p != nil && p.Why == plan.Agreed && (op.Kind != plan.Download && gone(p.Remote) || op.Kind != plan.Upload && gone(p.Local))
 }
 
 // pairOf returns what was gathered of a row, nil if it is as it was.
@@ -243,7 +257,7 @@ func (r *run) endLateMoves(p *plan.Plan) {
 			continue
 		}
 		for _, f := range r.folders {
-			if row := f.pairs[op.Row]; row != nil && f.name != op.Folder && r.came[row.Digest] > 0 {
+			if row := f.pairs[op.Row]; row != nil && row.Remote == plan.Gone && f.name != op.Folder && r.came[row.Digest] > 0 {
 				r.came[row.Digest]--
 				*op = plan.Op{Kind: plan.Delete, Side: plan.Maildir, Folder: op.Folder, Row: op.Row, Name: op.Name, Reason: "moved on both sides: it came from the server's folder"}
 			}
@@ -287,7 +301,7 @@ func (r *run) holdsFiles(ctx context.Context, f *folder) bool {
 // one: the files that both sides turn out to have, for the reason that syncSources has, that others are gone, or are elsewhere, or have other
 // flags. What a power failure takes back later would look like somebody's act: a file that is there again, once its row is forgotten, like a new
 // message. It leaves out of a plan the folders in which that fails. Rows are not forgotten then: those that would have to make
-// room may be those folders'.
+// room may be those folders'. Nor is a new message left where it is.
 func (r *run) dropUndurable(p *plan.Plan) {
 	names := map[mail.FolderName][]string{} // of those that are there; none where only some are gone
 	var gone []mail.FolderName              // whole folders
@@ -333,6 +347,6 @@ func (r *run) dropUndurable(p *plan.Plan) {
 		}
 	}
 	if len(failed) > 0 {
-		p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool { return op.Kind == plan.Forget || failed[op.Folder] || failed[op.From] })
+		p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool { return settlesPlaces(op) || failed[op.Folder] || failed[op.From] })
 	}
 }

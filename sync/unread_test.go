@@ -90,3 +90,87 @@ func TestFolderMadeAgainForANewMessage(t *testing.T) {
 		w.want(want)
 	})
 }
+
+// TestUnreadAndReplaced: while a folder can't be read, nobody takes a message of another folder, whose UIDs mean nothing any more, for
+// one that is missing: it may have moved there.
+func TestUnreadAndReplaced(t *testing.T) {
+	t.Parallel()
+	for name, acts := range map[string]func(*world){
+		"renumbered, and moved on the server": func(w *world) {
+			w.server.Move("A", "B", 1)
+			w.server.Renumber("A")
+		},
+		"swapped on the server": func(w *world) {
+			w.server.RenameMailbox("A", "aside")
+			w.server.RenameMailbox("B", "A")
+			w.server.RenameMailbox("aside", "B")
+		},
+		"swapped in the Maildir": func(w *world) {
+			w.must(os.Rename(w.dir("A"), w.dir("aside")))
+			w.must(os.Rename(w.dir("B"), w.dir("A")))
+			w.must(os.Rename(w.dir("aside"), w.dir("B")))
+		},
+	} {
+		for _, unread := range []string{"A", "B"} {
+			t.Run(name+", without "+unread, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, nameless())
+				w.server.CreateMailbox("A")
+				w.server.CreateMailbox("B")
+				w.arrive("A", w.message("a1"))
+				w.arrive("A", w.message("a2"))
+				w.arrive("B", w.message("b"))
+				w.sync()
+				acts(w)
+				w.failOnce("list", unread)
+				w.sync()
+				w.same()
+				texts := map[string]int{}
+				for _, messages := range w.serverTree() {
+					for _, m := range messages {
+						texts[firstLines(m)]++
+					}
+				}
+				for text, n := range texts {
+					if n != 1 {
+						t.Errorf("%d times %s", n, text)
+					}
+				}
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestMovedToAReadOnlyFolder: what follows from the move has to wait, because something changes while the sync looks. The message is not
+// forgotten to be the one that is missing, which would be deleted then.
+func TestMovedToAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	for _, name := range []string{"A", "B", "C"} {
+		w.server.CreateMailbox(name)
+	}
+	text := w.message("m")
+	w.arrive("B", text)
+	w.arrive("C", w.message("c"))
+	w.arrive("A", w.message("a"))
+	w.sync()
+	w.server.SetReadOnly("A", true)
+	w.move(w.file("B", text), "A")
+	lists := 0
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "list" && !s.After {
+			if lists++; lists == 2 {
+				w.arrive("C", w.message("c2"))
+			}
+		}
+		return model.Action{}
+	})
+	w.sync()
+	if lists < 2 {
+		t.Error("nothing came while the sync looked")
+	}
+	if box, _ := w.server.Snapshot().Mailbox("B"); len(box.Messages) != 1 {
+		t.Error("the server has lost it")
+	}
+}
