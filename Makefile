@@ -66,7 +66,7 @@ SEEDS ?= 100000
 soak:
 	$(GO) run ./internal/testenv/sim/soak -seeds $(SEEDS)
 	$(GO) run ./internal/testenv/sim/soak -sweep
-	$(GO) run ./internal/testenv/sim/soak -pairs 2
+	$(GO) run ./internal/testenv/sim/soak -pairs
 
 # Strikes the program at every system call, kills it and cuts its connections hundreds of times. Takes an hour or so.
 kill: servers

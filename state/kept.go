@@ -63,6 +63,9 @@ func (k *Kept) open(o Options) (*DB, error) {
 	} else {
 		err = db.recognise(o)
 	}
+	if err == nil && !sameOwner(db.owner, o.Owner) {
+		err = db.rebind(o.Owner)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,8 @@ func (s Step) Changes() bool {
 type Disk struct {
 	mu      sync.Mutex // never held while the hook runs
 	hook    func(Step) error
-	clock   int64 // the time of the last change, in nanoseconds
+	root    uint64 // an inode
+	clock   int64  // the time of the last change, in nanoseconds
 	last    uint64
 	nodes   map[uint64]*node
 	durable map[uint64]map[string]uint64 // what directories hold after a power failure, whatever becomes of later changes
@@ -51,7 +52,7 @@ type Disk struct {
 	watches []*watch
 }
 
-// rootInode is that of the root.
+// rootInode is that of the root, to begin with.
 const rootInode = 2
 
 // node is a file or directory.
@@ -80,7 +81,7 @@ type place struct {
 
 // New makes a disk with an empty root.
 func New() *Disk {
-	d := &Disk{clock: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), last: rootInode, locked: map[string]bool{}}
+	d := &Disk{clock: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), last: rootInode, root: rootInode, locked: map[string]bool{}}
 	root := &node{dir: true, entries: map[string]uint64{}, mode: 0o700, mtime: d.clock, ctime: d.clock}
 	d.nodes = map[uint64]*node{rootInode: root}
 	d.durable = map[uint64]map[string]uint64{rootInode: {}}
@@ -91,7 +92,7 @@ func New() *Disk {
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := &Disk{clock: d.clock, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
+	c := &Disk{clock: d.clock, root: d.root, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
 	for inode, n := range d.nodes {
 		m := *n
 		m.entries = cloneEntries(n.entries)
@@ -127,6 +128,10 @@ func (d *Disk) SetHook(hook func(Step) error) {
 // only keep it from happening.
 var ErrSync = errors.New("input/output error (test)")
 
+// ErrShort is what a hook returns before a read to have it give only half of what was asked for, and no error. That is another
+// step.
+var ErrShort = errors.New("a short read (test)")
+
 // FS is the disk as the program sees it.
 func (d *Disk) FS() maildir.FS { return &view{d: d, program: true} }
 
@@ -142,6 +147,40 @@ func (d *Disk) ask(s Step) error {
 		return nil
 	}
 	return hook(s)
+}
+
+// Link makes a symbolic link that leads to nothing.
+func (d *Disk) Link(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if dir, base, err := d.parent("symlink", name); err == nil {
+		d.add(place{dir, base}, false, fs.ModeSymlink|0o777)
+	}
+}
+
+// Replace makes the disk what another one is, as one that was restored from a copy: everything has its times, and is another inode.
+func (d *Disk) Replace(from *Disk) {
+	c := from.Clone()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	shift := d.last
+	moved := func(m map[string]uint64) map[string]uint64 {
+		for name := range m {
+			m[name] += shift
+		}
+		return m
+	}
+	d.root, d.last, d.journal = c.root+shift, c.last+shift, nil
+	d.nodes, d.durable = map[uint64]*node{}, map[uint64]map[string]uint64{}
+	for inode, n := range c.nodes {
+		n.entries, n.ctime = moved(n.entries), d.tick()
+		d.nodes[inode+shift] = n
+	}
+	for inode, n := range d.nodes {
+		if n.dir {
+			d.durable[inode] = cloneEntries(n.entries)
+		}
+	}
 }
 
 // Settle makes everything durable.
@@ -168,7 +207,7 @@ func (d *Disk) Die() {
 
 // find returns what a path leads to. d.mu is held.
 func (d *Disk) find(name string) (uint64, *node) {
-	inode := uint64(rootInode)
+	inode := d.root
 	if name == "." {
 		return inode, d.nodes[inode]
 	}

@@ -19,16 +19,45 @@ const (
 	Names
 	// Everything does.
 	Everything
+	// Chosen are those that a number names: the lowest bit the first change to a directory, and after those the files whose data is not
+	// durable. Unsynced says how many there are.
+	Chosen
 )
 
-// PowerFailure ends the program, and takes away what was not durable.
-func (d *Disk) PowerFailure(odds Odds, rng *rand.Rand) {
+// Unsynced is how many changes to directories and files with data are not durable.
+func (d *Disk) Unsynced() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.journal) + len(d.dirty())
+}
+
+// dirty are the files whose data is not durable, by inode. d.mu is held.
+func (d *Disk) dirty() (all []*node) {
+	for _, inode := range slices.Sorted(maps.Keys(d.nodes)) {
+		if n := d.nodes[inode]; n.dirty && !bytes.Equal(n.data, n.synced) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// PowerFailure ends the program, and takes away what was not durable. By seed is drawn what survives, if it is Some, and it names what
+// does, if that is Chosen.
+func (d *Disk) PowerFailure(odds Odds, seed uint64) {
 	d.Die()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	rng := rand.New(rand.NewPCG(seed, 3))
+	if odds == Chosen {
+		for i, n := range d.dirty() {
+			if seed>>(len(d.journal)+i)&1 == 1 && !n.lost {
+				n.synced = n.data
+			}
+		}
+	}
 	undone := map[uint64]bool{}
-	for _, c := range d.journal {
-		if odds == Names || odds == Everything || odds == Some && rng.IntN(2) == 0 {
+	for i, c := range d.journal {
+		if odds == Names || odds == Everything || odds == Some && rng.IntN(2) == 0 || odds == Chosen && seed>>i&1 == 1 {
 			d.endure(c)
 		} else {
 			undone[c.from.dir], undone[c.to.dir] = true, true
@@ -42,7 +71,7 @@ func (d *Disk) PowerFailure(odds Odds, rng *rand.Rand) {
 		}
 	}
 	kept := map[uint64]*node{}
-	d.keep(rootInode, kept)
+	d.keep(d.root, kept)
 	for inode := range d.durable {
 		if kept[inode] == nil {
 			delete(d.durable, inode)

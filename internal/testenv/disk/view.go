@@ -70,8 +70,11 @@ func (v *view) Open(name string) (maildir.File, error) {
 		if n == nil {
 			return missing("open", name)
 		}
-		if n.dir {
+		switch {
+		case !n.mode.IsRegular() || n.dir:
 			return &fs.PathError{Op: "open", Path: name, Err: maildir.ErrNotRegular}
+		case v.program && n.mode&0o400 == 0:
+			return &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
 		}
 		f = &file{v: v, name: name, inode: inode, n: n}
 		return nil
@@ -114,8 +117,9 @@ func (v *view) List(dir string, each func(string, fs.FileMode) bool) error {
 			return missing("list", dir)
 		}
 		for _, name := range slices.Sorted(maps.Keys(n.entries)) {
-			e := entry{name: name}
-			if d.nodes[n.entries[name]].dir {
+			child := d.nodes[n.entries[name]]
+			e := entry{name, child.mode.Type()}
+			if child.dir {
 				e.mode = fs.ModeDir
 			}
 			all = append(all, e)
@@ -296,7 +300,16 @@ type file struct {
 }
 
 func (f *file) Read(p []byte) (n int, err error) {
-	n, err = f.ReadAt(p, f.offset)
+	n, err = f.read(p, f.offset)
+	if errors.Is(err, ErrShort) {
+		f.v.d.mu.Lock()
+		left := max(0, int64(len(f.n.data))-f.offset)
+		f.v.d.mu.Unlock()
+		if left > 0 {
+			p = p[:(min(left, int64(len(p)))+1)/2]
+		}
+		n, err = f.read(p, f.offset)
+	}
 	f.offset += int64(n)
 	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
@@ -304,7 +317,15 @@ func (f *file) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// ReadAt goes on after a short read, as package os does.
 func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
+	if n, err = f.read(p, off); errors.Is(err, ErrShort) {
+		return f.read(p, off)
+	}
+	return n, err
+}
+
+func (f *file) read(p []byte, off int64) (n int, err error) {
 	err = f.v.do("read", f.name, func(*Disk) error {
 		if off < int64(len(f.n.data)) {
 			n = copy(p, f.n.data[off:])
@@ -388,6 +409,6 @@ func (d *Disk) String() string {
 			}
 		}
 	}
-	walk(rootInode, "")
+	walk(d.root, "")
 	return b.String()
 }

@@ -191,6 +191,29 @@ func (s *Server) Renumber(mailbox string) {
 	b.modSeq++
 }
 
+// Restore puts a mailbox back to what it was, UIDNEXT and mod-sequences too, as a backup does.
+func (s *Server) Restore(was Mailbox) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.must(was.Name)
+	b.uidValidity, b.uidNext, b.modSeq, b.messages = was.UIDValidity, was.UIDNext, was.ModSeq, nil
+	for _, m := range was.Messages {
+		b.messages = append(b.messages, &message{uid: m.UID, flags: m.Flags, modSeq: m.ModSeq, date: m.Date, raw: m.Raw, emailID: m.EmailID})
+	}
+}
+
+// Permute gives each message of a mailbox the UID of the next, and the last that of the first, and tells nobody.
+func (s *Server) Permute(mailbox string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.must(mailbox).messages
+	for i := range len(all) - 1 {
+		a, b := all[i], all[i+1]
+		a.uid, b.uid = b.uid, a.uid
+		all[i], all[i+1] = b, a
+	}
+}
+
 // SetUIDValidity gives a mailbox another UIDVALIDITY, also 0 or beyond 32 bits, and leaves all else.
 func (s *Server) SetUIDValidity(mailbox string, v uint64) {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -56,12 +57,16 @@ const (
 	Silence
 	// Refuse answers NO (before the act; after it, it is too late and it counts as Pass).
 	Refuse
-	// Ghost loses the connection before an "append" that the server will still do when
+	// Ghost loses the connection before a change that the server will still make when
 	// ReleaseGhosts is called, as a server does that works off what a dead connection had sent. For
-	// other operations it is Drop.
+	// operations that only read it is Drop.
 	Ghost
 	// Cut breaks off a "body" in its middle and loses the connection. For other operations it is Drop.
 	Cut
+	// Part loses the connection when the server has done a part: an "append" of half a message, of "store", "copy", "mark" and
+	// "expunge" the first half of the messages, and so of "move", but that the last of them was copied and not removed, which
+	// RFC 6851, section 3.3 only advises against. For other operations it is Drop.
+	Part
 )
 
 // Action is the answer of a hook. The zero value is Pass.
@@ -83,10 +88,19 @@ func At(n int, action Action) func(Step) Action {
 	}
 }
 
-// ghost is a message that a dead connection had sent.
+// ghost is a change that a dead connection had sent.
 type ghost struct {
-	mailbox string
-	upload  stored
+	raws []string // of the messages that it is about
+	do   func(*Server)
+}
+
+// upload is the ghost of one.
+func (up stored) ghost(mailbox string) ghost {
+	return ghost{[]string{up.raw}, func(s *Server) {
+		if b := s.boxes[canonical(mailbox)]; b != nil && !b.readOnly {
+			s.insert(b, up.raw, up.flags, up.date, "")
+		}
+	}}
 }
 
 type stored struct {
@@ -95,30 +109,35 @@ type stored struct {
 	date  time.Time
 }
 
-// Ghosts is the number of messages that dead connections had sent and that have not arrived.
+// Ghosts is the number of changes that dead connections had sent and that were not made yet.
 func (s *Server) Ghosts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.ghosts)
 }
 
-// UnderWay reports whether a message is among them.
+// UnderWay reports whether a message is the subject of one of them.
 func (s *Server) UnderWay(raw string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.ghosts, func(g ghost) bool { return g.upload.raw == raw })
+	return slices.ContainsFunc(s.ghosts, func(g ghost) bool { return slices.Contains(g.raws, raw) })
 }
 
-// ReleaseGhosts lets them arrive, in the order they were sent, where their mailbox still exists.
+// ReleaseGhosts has them made, in the order they were sent, where their mailbox still exists.
 func (s *Server) ReleaseGhosts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.ghosts {
-		if b := s.boxes[g.mailbox]; b != nil && !b.readOnly {
-			s.insert(b, g.upload.raw, g.upload.flags, g.upload.date, "")
-		}
+		g.do(s)
 	}
 	s.ghosts = nil
+}
+
+// Halves are the messages of which only half was stored, as it was.
+func (s *Server) Halves() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.halves)
 }
 
 // Steps is the number of steps so far.
@@ -182,6 +201,40 @@ var (
 	errDropped = errors.New("the connection was closed by the test")
 	errSilent  = errors.New("the server stopped answering in the test")
 )
+
+// change is do for what changes the server. act is given the session to act for, which is another one if it acts late, and the messages
+// that it is to deal with. It holds the lock.
+func (c *session) change(ctx context.Context, step Step, doing string, act func(c *session, uids mail.UIDSet) error) error {
+	return c.exchange(ctx, step, doing, func() error { return act(c, step.UIDs) }, func(kind Kind) {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		switch kind {
+		case Ghost:
+			g := ghost{do: func(s *Server) { _ = act(&session{s: s}, step.UIDs) }} // nobody hears the answer
+			if b := c.s.boxes[canonical(step.Mailbox)]; b != nil {
+				for _, m := range b.among(step.UIDs) {
+					g.raws = append(g.raws, m.raw)
+				}
+			}
+			c.s.ghosts = append(c.s.ghosts, g)
+		case Part:
+			if n := step.UIDs.Len(); n > 0 {
+				_ = act(&session{s: c.s, partly: true}, firstOf(step.UIDs, (n+1)/2))
+			}
+		}
+	})
+}
+
+// firstOf are the first n of some messages.
+func firstOf(uids mail.UIDSet, n int64) (some mail.UIDSet) {
+	for uid := range uids.All() {
+		if n--; n < 0 {
+			break
+		}
+		some.Add(uid)
+	}
+	return some
+}
 
 func lost(doing string, kind Kind) *remote.Error {
 	err := errDropped

@@ -83,6 +83,7 @@ type Server struct {
 	sessions    int
 	steps       int
 	ghosts      []ghost
+	halves      []string // see Halves
 }
 
 var _ remote.Dialer = (*Server)(nil)

@@ -105,6 +105,69 @@ func TestAppendFaults(t *testing.T) {
 	}
 }
 
+// TestPartsAndGhosts: a dead connection's command is done in part, or as a whole when it is over.
+func TestPartsAndGhosts(t *testing.T) {
+	all := mail.NewUIDSet(1, 2, 3)
+	acts := map[string]func(remote.Session, remote.Box) error{
+		"store": func(c remote.Session, b remote.Box) error {
+			_, _, err := c.Store(t.Context(), b, all, true, mail.NewFlags(`\Seen`))
+			return err
+		},
+		"move":    func(c remote.Session, b remote.Box) error { _, err := c.Move(t.Context(), b, all, "Work"); return err },
+		"copy":    func(c remote.Session, b remote.Box) error { _, err := c.Move(t.Context(), b, all, "Work"); return err },
+		"expunge": func(c remote.Session, b remote.Box) error { _, err := c.Expunge(t.Context(), b, all); return err },
+		"create":  func(c remote.Session, _ remote.Box) error { return c.Create(t.Context(), "New") },
+		"append": func(c remote.Session, b remote.Box) error {
+			_, err := c.Append(t.Context(), b, 0, uploads("long"), func(int) {}, func(int, remote.Appended) {})
+			return err
+		},
+	}
+	for _, tt := range []struct{ op, part, ghost string }{
+		{"store", "INBOX a+ b+ c; Work", "INBOX a+ b+ c+; Work"},
+		{"move", "INBOX b c; Work a b", "INBOX; Work a b c"},
+		{"copy", "INBOX a b c; Work a b", "INBOX a b c; Work a b c"},
+		{"expunge", "INBOX c+; Work", "INBOX; Work"},
+		{"create", "INBOX a b c; Work", "INBOX a b c; New; Work"},
+		{"append", "INBOX a b c lo; Work", "INBOX a b c long; Work"},
+	} {
+		for kind, want := range map[Kind]string{Part: tt.part, Ghost: tt.ghost} {
+			o := Full()
+			o.Move = tt.op == "move"
+			s := New(o)
+			s.CreateMailbox("Work")
+			for _, text := range []string{"a", "b", "c"} {
+				s.Append("INBOX", text, mail.Flags{}, time.Time{})
+			}
+			s.SetFault(func(st Step) Action {
+				if st.Op == tt.op && !st.After {
+					return Action{Kind: kind}
+				}
+				return Action{}
+			})
+			box, _ := s.Snapshot().Mailbox("INBOX")
+			if err := acts[tt.op](dial(t, s), remote.Box{Name: "INBOX", UIDValidity: box.UIDValidity}); !remote.Dead(err) {
+				t.Errorf("%s: the error is %v", tt.op, err)
+			}
+			c := s.Clone()
+			c.ReleaseGhosts()
+			var parts []string
+			for _, b := range c.Snapshot().Mailboxes {
+				part := b.Name
+				for _, m := range b.Messages {
+					part += " " + m.Raw
+					if !m.Flags.IsZero() {
+						part += "+"
+					}
+				}
+				parts = append(parts, part)
+			}
+			if got := strings.Join(parts, "; "); got != want {
+				t.Errorf("%s, fault %d: the server holds %q, want %q", tt.op, kind, got, want)
+			}
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -152,7 +215,7 @@ func TestFaultsEverywhere(t *testing.T) {
 		t.Fatalf("the same acts give another end:\n%s", diff)
 	}
 	for n := 1; n <= clean.Steps(); n++ {
-		for _, kind := range []Kind{Drop, Silence, Ghost, Cut} {
+		for _, kind := range []Kind{Drop, Silence, Ghost, Cut, Part} {
 			s := New(Full())
 			s.SetFault(At(n, Action{Kind: kind}))
 			if err := everything(t.Context(), s); !remote.Dead(err) {

@@ -20,6 +20,7 @@ type session struct {
 	// dead is why the session is of no use any more, nil while it lives.
 	dead    error
 	traffic remote.Traffic
+	partly  bool // see Part
 }
 
 var _ remote.Session = (*session)(nil)
@@ -56,6 +57,11 @@ func (s *Server) Dial(ctx context.Context) (remote.Session, error) {
 // do runs one exchange: the fault hook before, act under the lock, the hook after. act's error is the server's
 // answer; act is not run if the hook prevents it.
 func (c *session) do(ctx context.Context, step Step, doing string, act func() error) error {
+	return c.exchange(ctx, step, doing, act, func(Kind) {})
+}
+
+// exchange is do that tells perish of what the connection dies before act.
+func (c *session) exchange(ctx context.Context, step Step, doing string, act func() error, perish func(Kind)) error {
 	if err := c.alive(ctx, doing); err != nil {
 		return err
 	}
@@ -67,6 +73,7 @@ func (c *session) do(ctx context.Context, step Step, doing string, act func() er
 	case Refuse:
 		return refused(doing, a)
 	default:
+		perish(a.Kind)
 		return c.die(lost(doing, a.Kind))
 	}
 	c.s.mu.Lock()

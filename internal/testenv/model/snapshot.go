@@ -89,7 +89,7 @@ func (s *Server) Clone() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &Server{o: s.o, boxes: map[string]*box{}, subscribed: maps.Clone(s.subscribed), uidValidity: s.uidValidity,
-		emailID: s.emailID, mailboxID: s.mailboxID, ghosts: slices.Clone(s.ghosts)}
+		emailID: s.emailID, mailboxID: s.mailboxID, ghosts: slices.Clone(s.ghosts), halves: slices.Clone(s.halves)}
 	for name, b := range s.boxes {
 		copied := *b
 		copied.sent = maps.Clone(b.sent)

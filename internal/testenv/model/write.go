@@ -95,9 +95,17 @@ func (c *session) take(ctx context.Context, mailbox string, i int, up stored) (r
 		return remote.Appended{Err: refused(doing, a)}, nil
 	case Ghost:
 		c.s.mu.Lock()
-		c.s.ghosts = append(c.s.ghosts, ghost{canonical(mailbox), up})
+		c.s.ghosts = append(c.s.ghosts, up.ghost(mailbox))
 		c.s.mu.Unlock()
 		return r, c.die(&remote.Error{Class: remote.Lost, Op: doing, Err: errGhost})
+	case Part:
+		up.raw = up.raw[:len(up.raw)/2]
+		c.s.mu.Lock()
+		if c.store(doing, mailbox, up).Err == nil {
+			c.s.halves = append(c.s.halves, up.raw)
+		}
+		c.s.mu.Unlock()
+		return r, c.die(lost(doing, a.Kind))
 	default:
 		return r, c.die(lost(doing, a.Kind))
 	}
@@ -147,7 +155,7 @@ func (c *session) leaveGhosts(mailbox string, uploads []remote.Upload, texts []s
 	defer c.s.mu.Unlock()
 	for i, text := range texts {
 		if unreadable[i] == nil {
-			c.s.ghosts = append(c.s.ghosts, ghost{canonical(mailbox), stored{raw: text, flags: uploads[i].Flags, date: uploads[i].Date}})
+			c.s.ghosts = append(c.s.ghosts, stored{raw: text, flags: uploads[i].Flags, date: uploads[i].Date}.ghost(mailbox))
 		}
 	}
 }
@@ -186,8 +194,8 @@ func (c *session) Store(ctx context.Context, box remote.Box, uids mail.UIDSet, a
 	doing := "changing flags in " + box.Name
 	no = map[mail.UID]error{}
 	step := Step{Op: "store", Mailbox: box.Name, UIDs: uids, Session: c.id}
-	uids = c.without(step, uids, doing, no)
-	err = c.do(ctx, step, doing, func() error {
+	step.UIDs = c.without(step, uids, doing, no)
+	err = c.change(ctx, step, doing, func(c *session, uids mail.UIDSet) error {
 		b, err := c.same(doing, box)
 		if err != nil {
 			return err
@@ -275,7 +283,7 @@ func (c *session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 			return r, no[uid]
 		}
 	}
-	err = c.do(ctx, step, doing, func() error {
+	err = c.change(ctx, step, doing, func(c *session, uids mail.UIDSet) error {
 		from, err := c.same(doing, box)
 		if err != nil {
 			return err
@@ -295,6 +303,9 @@ func (c *session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 			return &remote.Error{Class: remote.Refused, Op: doing, Code: "OVERQUOTA", Text: "quota exceeded"}
 		}
 		r = c.transfer(dest, gone, uids)
+		if c.partly && len(gone) > 0 {
+			gone = gone[:len(gone)-1]
+		}
 		if c.s.o.Move {
 			from.remove(gone)
 		}
@@ -320,7 +331,7 @@ func (c *session) transfer(dest *box, from []*message, asked mail.UIDSet) remote
 
 func (c *session) Expunge(ctx context.Context, box remote.Box, uids mail.UIDSet) (pending mail.UIDSet, err error) {
 	doing := "removing messages from " + box.Name
-	err = c.do(ctx, Step{Op: "mark", Mailbox: box.Name, UIDs: uids}, doing, func() error {
+	err = c.change(ctx, Step{Op: "mark", Mailbox: box.Name, UIDs: uids}, doing, func(c *session, uids mail.UIDSet) error {
 		b, err := c.same(doing, box)
 		if err != nil {
 			return err
@@ -334,7 +345,7 @@ func (c *session) Expunge(ctx context.Context, box remote.Box, uids mail.UIDSet)
 	if err != nil {
 		return pending, err
 	}
-	err = c.do(ctx, Step{Op: "expunge", Mailbox: box.Name, UIDs: uids}, doing, func() error {
+	err = c.change(ctx, Step{Op: "expunge", Mailbox: box.Name, UIDs: uids}, doing, func(c *session, uids mail.UIDSet) error {
 		b, err := c.same(doing, box)
 		if err != nil {
 			return err
@@ -351,7 +362,7 @@ func (c *session) Expunge(ctx context.Context, box remote.Box, uids mail.UIDSet)
 				others = true
 			}
 		}
-		if others && !c.s.o.UIDPlus { // EXPUNGE would take them along
+		if others && !c.s.o.UIDPlus && !c.partly { // EXPUNGE would take them along
 			for _, m := range ours {
 				pending.Add(m.uid)
 			}
@@ -365,21 +376,21 @@ func (c *session) Expunge(ctx context.Context, box remote.Box, uids mail.UIDSet)
 
 func (c *session) Create(ctx context.Context, mailbox string) error {
 	doing := "creating " + mailbox
-	return c.do(ctx, Step{Op: "create", Mailbox: mailbox}, doing, func() error {
+	return c.change(ctx, Step{Op: "create", Mailbox: mailbox}, doing, func(c *session, _ mail.UIDSet) error {
 		return c.s.create(doing, mailbox)
 	})
 }
 
 func (c *session) Delete(ctx context.Context, mailbox string) error {
 	doing := "deleting " + mailbox
-	return c.do(ctx, Step{Op: "delete", Mailbox: mailbox}, doing, func() error {
+	return c.change(ctx, Step{Op: "delete", Mailbox: mailbox}, doing, func(c *session, _ mail.UIDSet) error {
 		return c.s.remove(doing, mailbox)
 	})
 }
 
 func (c *session) Rename(ctx context.Context, from, to string) error {
 	doing := fmt.Sprintf("renaming %s to %s", from, to)
-	return c.do(ctx, Step{Op: "rename", Mailbox: from}, doing, func() error {
+	return c.change(ctx, Step{Op: "rename", Mailbox: from}, doing, func(c *session, _ mail.UIDSet) error {
 		return c.s.rename(doing, from, to)
 	})
 }

@@ -3,7 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,12 +39,28 @@ const (
 	Cuts
 	// Meddles: somebody else acts on one of the sides.
 	Meddles
-	kinds
+	kinds // those above are what histories draw from, so that a seed stays the history that it is
 )
 
-var kindNames = [kinds]string{"the process dies before it", "the process dies after it", "the power fails before it", "the power fails after it",
+const (
+	// FullAtSync: there is no room, which the disk says when data is to be made durable, and loses it.
+	FullAtSync = kinds + iota
+	// StaysFull: there is no room for anything from then on, as long as the run goes on.
+	StaysFull
+	// Shorts: a read of a file gives less than was asked for.
+	Shorts
+	// Parts: the connection breaks when the server has done a part of a command.
+	Parts
+	// Echoes are Ghosts of any other command.
+	Echoes
+	allKinds
+)
+
+var kindNames = [allKinds]string{"the process dies before it", "the process dies after it", "the power fails before it", "the power fails after it",
 	"an I/O error", "the disk is full", "the connection breaks before it", "the connection breaks after it", "the server falls silent",
-	"the server refuses", "the connection breaks, and what was sent arrives later", "the message breaks off", "somebody interferes"}
+	"the server refuses", "the connection breaks, and what was sent arrives later", "the message breaks off", "somebody interferes",
+	"the disk is full when it syncs", "the disk is full and stays so", "a short read", "the connection breaks in the middle of the command",
+	"the connection breaks, and the command is carried out later"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -52,7 +68,7 @@ func (k Kind) String() string { return kindNames[k] }
 type Fault struct {
 	Kind Kind
 	At   int // the step, counted from 1
-	// Odds says what survives a power failure, and Seed which part of it.
+	// Odds says what survives a power failure, and Seed which part of it, see disk.PowerFailure.
 	Odds disk.Odds
 	Seed uint64
 	// Act is what Meddles does.
@@ -70,27 +86,36 @@ const (
 	inState  source = 'c' // a commit
 )
 
-// fits reports whether a kind of fault can happen at a step of that source, doing op.
-func (k Kind) fits(s source, op string, changes bool) bool {
+// fits reports whether a kind of fault can happen at a step.
+func (k Kind) fits(s step) bool {
+	op, several := s.op, strings.ContainsAny(s.uids, ",:")
 	switch k {
 	case Dies:
 		return true
 	case DiesAfter, PowerFailsAfter:
-		return changes || s != onDisk
+		return s.changes || s.source != onDisk
 	case PowerFails:
-		return changes
+		return s.changes
 	case IOError:
-		return s != atServer && op != "lock" && op != "touch"
-	case Full:
-		return s == inState || s == onDisk && (op == "create" || op == "write" || op == "mkdir" || op == "rename")
+		return s.source != atServer && op != "lock" && op != "touch"
+	case Full, StaysFull:
+		return s.source == inState || s.source == onDisk && (op == "create" || op == "write" || op == "mkdir" || op == "rename")
+	case FullAtSync:
+		return s.source == onDisk && (op == "sync" || op == "syncall")
+	case Shorts:
+		return s.source == onDisk && op == "read"
 	case Drops, DropsAfter, Silent:
-		return s == atServer
+		return s.source == atServer
 	case Refuses:
-		return s == atServer && op != "dial" && op != "list"
+		return s.source == atServer && op != "dial" && op != "list"
 	case Ghosts:
-		return s == atServer && op == "append"
+		return s.source == atServer && op == "append"
+	case Echoes:
+		return s.source == atServer && slices.Contains([]string{"store", "move", "copy", "mark", "expunge", "create", "delete", "rename"}, op)
+	case Parts:
+		return op == "append" || op == "move" || several && slices.Contains([]string{"store", "copy", "mark", "expunge"}, op)
 	case Cuts:
-		return s == atServer && op == "body"
+		return s.source == atServer && op == "body"
 	case Meddles:
 		return true
 	}
@@ -109,6 +134,8 @@ type gate struct {
 	hit   string
 	// unreadable: what could not be done was to read something.
 	unreadable bool
+	full       bool // from now on
+	counts     bool // what is not durable after each step
 	steps      []step
 }
 
@@ -119,6 +146,8 @@ type step struct {
 	what    string // a file or mailbox
 	uids    string
 	changes bool
+	// unsynced is how much is not durable after it, where that is counted.
+	unsynced int
 }
 
 func (s step) String() string { return strings.TrimSpace(s.op + " " + s.what + " " + s.uids) }
@@ -126,7 +155,7 @@ func (s step) String() string { return strings.TrimSpace(s.op + " " + s.what + "
 var errDead = errors.New("the process is dead (test)")
 
 func begin(w *World, fault *Fault) *gate {
-	g := &gate{w: w, fault: fault}
+	g := &gate{w: w, fault: fault, counts: w.counts}
 	w.Disk.SetHook(g.disk)
 	w.Server.SetFault(g.server)
 	return g
@@ -136,8 +165,9 @@ func begin(w *World, fault *Fault) *gate {
 func (g *gate) end(w *World) {
 	w.Disk.SetHook(nil)
 	w.Server.SetFault(nil)
+	g.count()
 	if f := g.fault; f != nil && g.dead && (f.Kind == PowerFails || f.Kind == PowerFailsAfter) {
-		w.Disk.PowerFailure(f.Odds, rand.New(rand.NewPCG(f.Seed, 3)))
+		w.Disk.PowerFailure(f.Odds, f.Seed)
 	} else {
 		w.Disk.Die()
 	}
@@ -145,10 +175,11 @@ func (g *gate) end(w *World) {
 
 // pass counts a step and returns the kind of what happens at it, -1 for nothing.
 func (g *gate) pass(s step) Kind {
+	g.count()
 	g.n++
 	g.steps = append(g.steps, s)
 	f := g.fault
-	if f == nil || g.n < f.At || g.hit != "" || !f.Kind.fits(s.source, s.op, s.changes) {
+	if f == nil || g.n < f.At || g.hit != "" || !f.Kind.fits(s) {
 		return -1
 	}
 	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.String(), f.Kind)
@@ -158,10 +189,19 @@ func (g *gate) pass(s step) Kind {
 		g.dead = true
 	case DiesAfter, PowerFailsAfter:
 		g.after = true
+	case StaysFull:
+		g.full = true
 	case Meddles:
 		g.hit += ": " + f.Act.do(g.w)
 	}
 	return f.Kind
+}
+
+// count notes what is not durable after the last step.
+func (g *gate) count() {
+	if g.counts && g.n > 0 {
+		g.steps[g.n-1].unsynced = g.w.Disk.Unsynced()
+	}
 }
 
 func (g *gate) disk(s disk.Step) error {
@@ -177,7 +217,12 @@ func (g *gate) disk(s disk.Step) error {
 		}
 		return nil
 	}
-	switch g.pass(step{onDisk, s.Op, s.Name, "", s.Changes()}) {
+	here := step{source: onDisk, op: s.Op, what: s.Name, changes: s.Changes()}
+	kind := g.pass(here)
+	if g.full && Full.fits(here) {
+		return syscall.ENOSPC
+	}
+	switch kind {
 	case Dies, PowerFails:
 		return errDead
 	case IOError:
@@ -187,6 +232,10 @@ func (g *gate) disk(s disk.Step) error {
 		return syscall.EIO
 	case Full:
 		return syscall.ENOSPC
+	case FullAtSync:
+		return fmt.Errorf("%w: %w", disk.ErrSync, syscall.ENOSPC)
+	case Shorts:
+		return disk.ErrShort
 	}
 	return nil
 }
@@ -209,7 +258,7 @@ func (g *gate) server(s model.Step) model.Action {
 		}
 		return model.Action{}
 	}
-	switch g.pass(step{atServer, s.Op, s.Mailbox, s.UIDs.String(), true}) {
+	switch g.pass(step{source: atServer, op: s.Op, what: s.Mailbox, uids: s.UIDs.String(), changes: true}) {
 	case Dies, PowerFails, Drops:
 		return drop
 	case DropsAfter:
@@ -218,8 +267,10 @@ func (g *gate) server(s model.Step) model.Action {
 		return model.Action{Kind: model.Silence}
 	case Refuses:
 		return model.Action{Kind: model.Refuse}
-	case Ghosts:
+	case Ghosts, Echoes:
 		return model.Action{Kind: model.Ghost}
+	case Parts:
+		return model.Action{Kind: model.Part}
 	case Cuts:
 		return model.Action{Kind: model.Cut}
 	}
@@ -232,7 +283,11 @@ func (g *gate) commit(commit func() error) error {
 	if g.dead {
 		return errDead
 	}
-	switch g.pass(step{inState, "commit", "", "", true}) {
+	kind := g.pass(step{source: inState, op: "commit", changes: true})
+	if g.full {
+		return syscall.ENOSPC
+	}
+	switch kind {
 	case Dies, PowerFails:
 		return errDead
 	case IOError:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/satchel-mail/satchel/state"
 )
@@ -42,9 +43,24 @@ func (m *Memory) clear() {
 	m.remove("", "-wal", "-shm", "-journal")
 }
 
+// damage spoils the file in its middle, behind the mark that tells whose it is.
+func (m *Memory) damage() {
+	file, err := os.ReadFile(m.path)
+	check(err)
+	for i := 4096; i < len(file); i += 512 {
+		file[i] ^= 0x55
+	}
+	check(os.WriteFile(m.path, file, 0o600))
+}
+
 func (m *Memory) remove(suffixes ...string) {
 	for _, s := range suffixes {
 		_ = os.Remove(m.path + s) // there is none, mostly
+	}
+	aside, err := filepath.Glob(m.path + ".damaged-*")
+	check(err)
+	for _, name := range aside {
+		_ = os.Remove(name)
 	}
 }
 

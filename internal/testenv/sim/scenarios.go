@@ -2,10 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -13,10 +15,19 @@ import (
 // Scenario is a fixed history: both sides agree on what Before makes, then people act, and then a run is interrupted.
 type Scenario struct {
 	Name   string
-	Server string // a key of Servers, "full" if empty
+	Server string               // a key of Servers, "full" if empty
+	Serve  func(*model.Options) // what is other with that server, nil for nothing
 	Set    func(*mailsync.Settings)
 	Before func(*World)
 	Acts   func(*World)
+	// Ask is what the run that is cut off is asked for, and the one after it.
+	Ask mailsync.Options
+	// Undo: it is `satchel undo` that is cut off.
+	Undo bool
+	// OwnFile: the state is in a file.
+	OwnFile bool
+	// Uneasy: something in it can't be done, of which every run complains.
+	Uneasy bool
 }
 
 // deed is one thing that somebody does to message m on one side.
@@ -64,21 +75,22 @@ func Scenarios() (all []Scenario) {
 			}
 		}
 	}
-	return append(all, Rich()...)
+	return append(append(all, Rich()...), hazards()...)
+}
+
+// Core are the scenarios that are cut off twice, at each pair of steps.
+func Core() []Scenario {
+	names := []string{
+		"first sync of a server", "first sync of two sides that have the same", "a little of everything",
+		"a little of everything, on a server that is bare", "push: the server follows", "a mailbox gets another UIDVALIDITY",
+		"two folders are swapped on the server", "a folder is deleted in the Maildir, with a new message on the server",
+		"the Maildir is restored from a copy", "undo",
+	}
+	return slices.DeleteFunc(Scenarios(), func(s Scenario) bool { return !slices.Contains(names, s.Name) })
 }
 
 // Rich are the scenarios that have most to do.
 func Rich() []Scenario {
-	some := func(w *World) {
-		for _, f := range []string{"A", "B", "A/Below"} {
-			w.Server.CreateMailbox(f)
-		}
-		for i := range 4 {
-			w.Arrive("A", Message(fmt.Sprintf("a%d", i)), `\Seen`)
-			w.Arrive("B", Message(fmt.Sprintf("b%d", i)))
-		}
-		w.Arrive("A/Below", Message("below"))
-	}
 	everything := func(w *World) {
 		w.Arrive("INBOX", Message("n1"))
 		w.Arrive("INBOX", Message("n2"), `\Flagged`, "Todo")
@@ -158,7 +170,7 @@ func Rich() []Scenario {
 			f, _ := w.inMaildir("a1")
 			w.reflag(f, "F")
 		}},
-		{Name: "the server is restored from a backup", Before: some, Acts: func(w *World) {
+		{Name: "UIDs leave a gap", Before: some, Acts: func(w *World) {
 			w.Server.SetUIDNext("A", 100)
 			w.Arrive("A", Message("n"))
 		}},
@@ -214,6 +226,18 @@ func Rich() []Scenario {
 		all = append(all, Scenario{Name: "a little of everything, on a server that is " + server, Server: server, Before: some, Acts: everything})
 	}
 	return all
+}
+
+// some messages in some folders.
+func some(w *World) {
+	for _, f := range []string{"A", "B", "A/Below"} {
+		w.Server.CreateMailbox(f)
+	}
+	for i := range 4 {
+		w.Arrive("A", Message(fmt.Sprintf("a%d", i)), `\Seen`)
+		w.Arrive("B", Message(fmt.Sprintf("b%d", i)))
+	}
+	w.Arrive("A/Below", Message("below"))
 }
 
 func (w *World) flag(subject string, add bool, flag string) {

@@ -2,7 +2,9 @@ package sim_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -27,9 +29,8 @@ func TestEveryStep(t *testing.T) {
 			}
 			failed := 0
 			for at := 1; at <= len(sw.Steps); at++ {
-				faults := sw.Faults(at)
 				played.Add(1)
-				if wrong := sw.Play(faults[(n+at)%len(faults)]); wrong != "" {
+				if wrong := sw.Play(sw.One(at, n+at)); wrong != "" {
 					t.Error(wrong)
 					if failed++; failed > 3 {
 						t.FailNow()
@@ -38,6 +39,36 @@ func TestEveryStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPairs cuts ten scenarios off twice, at some of their steps and then at some of the recovery's; `soak -pairs` does at all.
+func TestPairs(t *testing.T) {
+	if raced {
+		t.Skip("many runs")
+	}
+	for n, s := range sim.Core() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			sw, err := sim.NewSweep(s, held(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at := 1 + n; at <= len(sw.Steps); at += len(sw.Steps)/5 + 1 {
+				first := sw.Next(-1, at)
+				then := sw.Then(first)
+				for at := 1 + n; at <= len(then.Steps); at += len(then.Steps)/5 + 1 {
+					if wrong := then.Play(then.Next(first.Kind, at)); wrong != "" {
+						t.Error(wrong)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // a history leaves little behind
+	os.Exit(m.Run())
 }
 
 func held(t *testing.T) *sim.Memory {

@@ -1,23 +1,35 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
-	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // Sweep plays one scenario again and again, each time with another fault.
 type Sweep struct {
 	scenario Scenario
 	ready    saved // both sides agree, and people have acted
+	before   past  // what happened since
 	// Steps are those of a run that nothing interrupts, from ready on.
 	Steps []step
 	want  [2]Tree // what both sides hold in the end
-	turns map[Kind]int
+	// turns count the kinds that were chosen to follow another.
+	turns map[[2]Kind]int
+}
+
+// past is what happened to a scenario before a run.
+type past struct {
+	hits       []string
+	late       bool // ghosts arrive only after a whole run
+	unreadable bool // something could not be read once
 }
 
 // NewSweep prepares a scenario. What m holds is forgotten.
@@ -31,10 +43,17 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 	if !ok {
 		options = Servers["full"]
 	}
+	if s.Serve != nil {
+		s.Serve(&options)
+	}
+	if s.OwnFile {
+		m = InFile(m.path + ".own")
+	}
 	w := New(m, options)
 	if s.Set != nil {
 		s.Set(&w.Set)
 	}
+	w.Uneasy = s.Uneasy
 	s.Before(w)
 	w.Disk.Settle()
 	if err := w.Settle(); err != nil {
@@ -42,91 +61,168 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 	}
 	s.Acts(w)
 	w.Disk.Settle()
-	sw = &Sweep{scenario: s, ready: w.save(), turns: map[Kind]int{}}
-	w.Sync(nil)
-	sw.Steps = slices.Clone(w.gate.steps)
-	if err := w.Settle(); err != nil {
-		return nil, fmt.Errorf("without any fault: %w", err)
+	sw = &Sweep{scenario: s, ready: w.save(), turns: map[[2]Kind]int{}}
+	sw.Steps = sw.record()
+	w = sw.ready.restore()
+	s.run(w, nil)
+	if err := s.rest(w); err != nil {
+		return nil, fmt.Errorf("without any fault: %w\nserver holds\n%sMaildir holds\n%s", err, w.ServerTree(), w.LocalTree())
 	}
 	sw.want = [2]Tree{w.ServerTree(), w.LocalTree()}
 	return sw, nil
 }
 
-// Faults are all that can happen at a step, counted from 1.
-func (sw *Sweep) Faults(at int) []Fault { return faultsAt(sw.Steps, at) }
+// record plays the run that is to be cut off, and returns its steps.
+func (sw *Sweep) record() []step {
+	w := sw.ready.restore()
+	w.counts = true
+	sw.scenario.run(w, nil)
+	return w.gate.steps
+}
 
-func faultsAt(steps []step, at int) (all []Fault) {
-	s := steps[at-1]
-	for k := range Meddles {
-		if !k.fits(s.source, s.op, s.changes) {
-			continue
+// run is what is cut off.
+func (s Scenario) run(w *World, fault *Fault) (fatal error, failed []mailsync.FolderError) {
+	if s.Undo {
+		res := w.Undo(fault)
+		if failed = res.Errors; res.Sync != nil {
+			return errors.Join(res.Fatal, res.Sync.Fatal), append(failed, res.Sync.Errors...)
 		}
-		f := Fault{Kind: k, At: at, Seed: uint64(at), Late: at%2 == 0}
-		if k != PowerFails && k != PowerFailsAfter {
-			all = append(all, f)
-			continue
+		return res.Fatal, failed
+	}
+	w.Ask = s.Ask
+	defer func() { w.Ask = mailsync.Options{} }()
+	res := w.Sync(fault)
+	return res.Fatal, res.Errors
+}
+
+// rest brings a world to rest after that. What was asked for is asked for again, as a person does.
+func (s Scenario) rest(w *World) error {
+	if s.Undo || s.asks() {
+		if fatal, _ := s.run(w, nil); fatal != nil {
+			return fmt.Errorf("asked for again: %w", fatal)
 		}
-		for _, odds := range []disk.Odds{disk.Nothing, disk.Names, disk.Everything, disk.Some, disk.Some} {
-			f.Odds, f.Seed = odds, f.Seed+1000
-			all = append(all, f)
+	}
+	return w.Settle()
+}
+
+func (s Scenario) asks() bool { return s.Ask.AllowDeletes || s.Ask.RestoreHeld || s.Ask.Rebind }
+
+// Kinds are those of the faults that can happen at a step, counted from 1.
+func (sw *Sweep) Kinds(at int) (all []Kind) {
+	for k := range allKinds {
+		if k != Meddles && k.fits(sw.Steps[at-1]) {
+			all = append(all, k)
 		}
 	}
 	return all
 }
 
-// Seconds chooses n of all that can happen in the run after one that was interrupted by f. Their kinds take turns, so that every
-// kind comes after every other; which step it is follows from f.
-func (sw *Sweep) Seconds(f Fault, n int) (some []Fault) {
+// Faults are all that can happen at a step.
+func (sw *Sweep) Faults(at int) (all []Fault) {
+	for _, k := range sw.Kinds(at) {
+		all = append(all, sw.faults(at, k)...)
+	}
+	return all
+}
+
+// few is how much may not be durable when the power fails for every part of it to survive in one run. Of more, some are drawn.
+const few = 5
+
+// faults are those of one kind: of power failures one for each that may be left of what was not durable.
+func (sw *Sweep) faults(at int, k Kind) []Fault {
+	f := Fault{Kind: k, At: at, Seed: uint64(at), Late: at%2 == 0}
+	odds := func(all ...disk.Odds) (faults []Fault) {
+		for _, o := range all {
+			f.Odds, f.Seed = o, f.Seed+1000
+			faults = append(faults, f)
+		}
+		return faults
+	}
+	switch unsynced := sw.Steps[at-1].unsynced; {
+	case k == PowerFails && at > 1 && sw.Steps[at-2].unsynced == 0, k == PowerFailsAfter && unsynced == 0:
+		return odds(disk.Nothing)
+	case k == PowerFails: // what it leaves is what a failure after the step before leaves, most of the time
+		return odds(disk.Nothing, disk.Everything, disk.Some)
+	case k == PowerFailsAfter && unsynced <= few:
+		all := odds(disk.Some) // which tears files, too
+		f.Odds = disk.Chosen
+		for f.Seed = range uint64(1) << unsynced {
+			all = append(all, f)
+		}
+		return all
+	case k == PowerFailsAfter:
+		return odds(append(slices.Repeat([]disk.Odds{disk.Some}, 13), disk.Nothing, disk.Names, disk.Everything)...)
+	}
+	return []Fault{f}
+}
+
+// One chooses one of them. The kinds take turns, as turn goes on, and what is left after a power failure does.
+func (sw *Sweep) One(at, turn int) Fault {
+	fit := sw.Kinds(at)
+	all := sw.faults(at, fit[turn%len(fit)])
+	return all[turn/len(fit)%len(all)]
+}
+
+// Next chooses one of the kind that came least often so far after a fault of kind after, which may be -1 for none.
+func (sw *Sweep) Next(after Kind, at int) Fault {
+	least := slices.MinFunc(sw.Kinds(at), func(a, b Kind) int { return sw.turns[[2]Kind{after, a}] - sw.turns[[2]Kind{after, b}] })
+	pair := [2]Kind{after, least}
+	all := sw.faults(at, least)
+	sw.turns[pair]++
+	return all[sw.turns[pair]%len(all)]
+}
+
+// Then is the sweep of the run after one that was interrupted. It must not be used once that one's memory is in use elsewhere.
+func (sw *Sweep) Then(f Fault) *Sweep {
 	w := sw.ready.restore()
-	w.Sync(&f)
-	if !f.Late {
+	next := *sw
+	next.before = sw.before.cut(sw.scenario, w, &f)
+	next.ready = w.save()
+	next.Steps = next.record()
+	return &next
+}
+
+// cut interrupts a run, and returns what is past then.
+func (p past) cut(s Scenario, w *World, f *Fault) past {
+	fatal, failed := s.run(w, f)
+	p.unreadable = p.unreadable || w.gate.unreadable
+	p.hits = append(slices.Clone(p.hits), fmt.Sprintf("%s (fatal: %v, errors: %v)", w.gate.hit, fatal, failed))
+	if p.late = f.Late; !p.late {
 		w.Server.ReleaseGhosts()
 	}
-	w.Sync(nil)
-	byKind := map[Kind][]Fault{}
-	for at := range w.gate.steps {
-		for _, g := range faultsAt(w.gate.steps, at+1) {
-			byKind[g.Kind] = append(byKind[g.Kind], g)
-		}
-	}
-	r := rand.New(rand.NewPCG(uint64(f.At), uint64(f.Kind)<<32|f.Seed))
-	for range n {
-		for range Meddles {
-			k := Kind(sw.turns[f.Kind] % int(Meddles))
-			sw.turns[f.Kind]++
-			if of := byKind[k]; len(of) > 0 {
-				some = append(some, of[r.IntN(len(of))])
-				break
-			}
-		}
-	}
-	return some
+	return p
 }
 
 // Play interrupts a run, and the next one if there is a second fault, and says what was wrong afterwards: empty if both
 // sides came to hold what they hold without any fault.
 func (sw *Sweep) Play(faults ...Fault) (wrong string) {
 	w := sw.ready.restore()
-	var hits []string
+	p := sw.before
 	defer func() {
-		if p := recover(); p != nil {
-			wrong = fmt.Sprintf("panic: %v", p)
+		if r := recover(); r != nil {
+			wrong = fmt.Sprintf("panic: %v", r)
 		}
 		if wrong != "" {
 			wrong = fmt.Sprintf("%s, %s: %s\nserver holds\n%sMaildir holds\n%swithout a fault the server holds\n%sand the Maildir\n%s", sw.scenario.Name,
-				strings.Join(hits, ", "), wrong, w.ServerTree(), w.LocalTree(), sw.want[0], sw.want[1])
+				strings.Join(p.hits, ", "), wrong, w.ServerTree(), w.LocalTree(), sw.want[0], sw.want[1])
 		}
 	}()
-	late, unreadable := false, false
 	for i := range faults {
-		res := w.Sync(&faults[i])
-		unreadable = unreadable || w.gate.unreadable
-		hits = append(hits, fmt.Sprintf("%s (fatal: %v, errors: %v)", w.gate.hit, res.Fatal, res.Errors))
-		if late = faults[i].Late; !late {
-			w.Server.ReleaseGhosts()
+		var kept map[string]int
+		if sw.scenario.Undo {
+			kept = w.withAside()
+		}
+		p = p.cut(sw.scenario, w, &faults[i])
+		if sw.scenario.Undo {
+			now := w.withAside()
+			for text, n := range kept {
+				if now[text] != n {
+					return fmt.Sprintf("%s is back and aside %d times, and was %d times", subjectOf(text), now[text], n)
+				}
+			}
 		}
 	}
-	if err := w.Settle(); err != nil {
+	if err := sw.scenario.rest(w); err != nil {
 		return err.Error()
 	}
 	if w.Server.Ghosts() > 0 {
@@ -135,11 +231,20 @@ func (sw *Sweep) Play(faults ...Fault) (wrong string) {
 			return err.Error()
 		}
 	}
+	return sw.judge(w, p.unreadable)
+}
+
+// judge says what is wrong with a world at rest.
+func (sw *Sweep) judge(w *World, unreadable bool) string {
 	for i, t := range [2]Tree{w.ServerTree(), w.LocalTree()} {
+		for _, half := range w.Server.Halves() { // a message that nobody could know for none
+			t.forget(unix(half))
+		}
 		switch {
 		case t.equal(sw.want[i]):
 		case !unreadable: // what could not be read once is seen later, and two people's conflicting acts may then lead elsewhere
 			return "another outcome than without a fault"
+		case sw.scenario.Undo && !t.lacks(sw.want[i]): // it brings back what could not be compared with what is there
 		case !maps.Equal(t.texts(), sw.want[i].texts()):
 			return "lost or doubled"
 		}
@@ -155,5 +260,45 @@ func (t Tree) texts() map[string]int {
 			n[textOf(m)]++
 		}
 	}
+	return n
+}
+
+// lacks reports whether a message of another tree is there less often.
+func (t Tree) lacks(o Tree) bool {
+	there := t.texts()
+	for text, n := range o.texts() {
+		if there[text] < n {
+			return true
+		}
+	}
+	return false
+}
+
+// forget leaves out one message of that text, if there is one.
+func (t Tree) forget(text string) {
+	for _, folder := range t.folders() {
+		if i := slices.IndexFunc(t[folder], func(m string) bool { return textOf(m) == text }); i >= 0 {
+			t[folder] = slices.Delete(t[folder], i, i+1)
+			return
+		}
+	}
+}
+
+// withAside counts the messages of the Maildir and those that are kept for undo.
+func (w *World) withAside() map[string]int {
+	n := w.LocalTree().texts()
+	var walk func(dir string)
+	walk = func(dir string) {
+		_ = w.Disk.Person().List(dir, func(name string, mode fs.FileMode) bool { // there is none before anything was removed
+			switch {
+			case mode.IsDir():
+				walk(path.Join(dir, name))
+			case name[0] != '.':
+				n[unix(w.read(path.Join(dir, name)))]++
+			}
+			return true
+		})
+	}
+	walk(".satchel/undo")
 	return n
 }

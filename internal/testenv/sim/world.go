@@ -10,6 +10,7 @@
 //	history.go    a random history, and its promise
 //	shrink.go     the shortest history that still fails
 //	scenarios.go  fixed histories
+//	hazards.go    more of them, for what docs/safety.md says of folders, servers, messages, disks, the state, the guard and undo
 //	sweep.go      a fixed history cut off at each step in turn
 package sim
 
@@ -40,7 +41,11 @@ type World struct {
 	Server *model.Server
 	Disk   *disk.Disk
 	Set    mailsync.Settings
-	Log    *slog.Logger // of the engine, nil for none
+	Ask    mailsync.Options // what runs are asked for
+	Log    *slog.Logger     // of the engine, nil for none
+	// Uneasy: each run complains of something.
+	Uneasy bool
+	counts bool // see gate.counts
 	gate   *gate
 	memory *Memory
 	now    time.Time
@@ -73,16 +78,28 @@ func (w *World) count() int {
 
 // Sync is one run of the engine, in a process of its own. fault may be nil.
 func (w *World) Sync(fault *Fault) *mailsync.Result {
+	outside := w.enter(fault)
+	defer w.gate.end(w)
+	return mailsync.Sync(context.Background(), w.Set, outside, w.Ask)
+}
+
+// Undo is `satchel undo` of everything, which is a run, too.
+func (w *World) Undo(fault *Fault) *mailsync.Undone {
+	outside := w.enter(fault)
+	defer w.gate.end(w)
+	return mailsync.Undo(context.Background(), w.Set, outside, mailsync.UndoOptions{})
+}
+
+// enter makes the world ready for a process.
+func (w *World) enter(fault *Fault) mailsync.World {
 	w.now = w.now.Add(time.Hour)
 	w.Disk.Advance(w.now)
 	w.rng++
 	w.gate = begin(w, fault)
-	res := mailsync.Sync(context.Background(), w.Set, mailsync.World{
+	return mailsync.World{
 		Dialer: w.Server, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
 		Maildir: maildir.Options{FS: w.Disk.FS(), Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
-	}, mailsync.Options{})
-	w.gate.end(w)
-	return res
+	}
 }
 
 // random is an io.Reader of random bytes.
@@ -101,7 +118,7 @@ func (w *World) Settle() error {
 	var res *mailsync.Result
 	for range runs {
 		res = w.Sync(nil)
-		if res.Fatal == nil && len(res.Errors) == 0 && Idle(res) {
+		if res.Fatal == nil && (w.Uneasy || len(res.Errors) == 0) && Idle(res) {
 			return nil
 		}
 	}
@@ -224,7 +241,7 @@ func (w *World) messageFiles() (all []file) {
 	for _, folder := range w.Folders() {
 		for _, sub := range []string{"cur", "new"} {
 			err := w.Disk.Person().List(path.Join(folder, sub), func(name string, mode fs.FileMode) bool {
-				if !mode.IsDir() {
+				if mode.IsRegular() {
 					p := path.Join(folder, sub, name)
 					all = append(all, file{folder, p, w.read(p)})
 				}

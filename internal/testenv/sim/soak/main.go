@@ -3,7 +3,7 @@
 //
 //	go run ./internal/testenv/sim/soak -seeds 1000000
 //	go run ./internal/testenv/sim/soak -sweep
-//	go run ./internal/testenv/sim/soak -pairs 2
+//	go run ./internal/testenv/sim/soak -pairs
 //	go run ./internal/testenv/sim/soak -seed 4711
 package main
 
@@ -28,7 +28,7 @@ func main() {
 	first := flag.Uint64("first", 0, "the first seed")
 	one := flag.Int64("seed", -1, "play this one alone, and tell its story")
 	sweep := flag.Bool("sweep", false, "cut off the scenarios instead")
-	pairs := flag.Int("pairs", 0, "cut off the richest scenarios, each with so many second faults during the recovery from each first one")
+	pairs := flag.Bool("pairs", false, "cut off ten scenarios twice, at each of their steps and then at each step of the recovery")
 	workers := flag.Int("workers", runtime.GOMAXPROCS(0), "how many at a time")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "satchel-soak-")
@@ -45,7 +45,7 @@ func main() {
 		h.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		fmt.Fprintln(os.Stderr, m.play(h))
 		m.close()
-	case *sweep || *pairs > 0:
+	case *sweep || *pairs:
 		s.sweep(*workers, *pairs)
 	default:
 		s.histories(*workers, *first, *seeds)
@@ -165,7 +165,7 @@ func (s *soak) histories(workers int, first, seeds uint64) {
 	s.report(s.played.Load(), 0)
 }
 
-func (s *soak) sweep(workers, pairs int) {
+func (s *soak) sweep(workers int, pairs bool) {
 	scenarios := make(chan sim.Scenario)
 	var wg sync.WaitGroup
 	for range workers {
@@ -176,8 +176,8 @@ func (s *soak) sweep(workers, pairs int) {
 		})
 	}
 	all := sim.Scenarios()
-	if pairs > 0 {
-		all = sim.Rich()
+	if pairs {
+		all = sim.Core()
 	}
 	for _, sc := range all {
 		scenarios <- sc
@@ -185,12 +185,12 @@ func (s *soak) sweep(workers, pairs int) {
 	close(scenarios)
 	wg.Wait()
 	s.report(s.played.Load(), 0)
-	if pairs > 0 {
+	if pairs {
 		fmt.Fprintf(os.Stderr, "%d pairs of kinds\n", len(s.kinds))
 	}
 }
 
-func (s *soak) cut(sc sim.Scenario, pairs int) {
+func (s *soak) cut(sc sim.Scenario, pairs bool) {
 	m := s.memory()
 	defer m.close()
 	sw, err := sim.NewSweep(sc, m.held)
@@ -198,22 +198,25 @@ func (s *soak) cut(sc sim.Scenario, pairs int) {
 		s.wrong(sc.Name + ": " + err.Error())
 		return
 	}
-	for at := 1; at <= len(sw.Steps); at++ {
-		for _, f := range sw.Faults(at) {
-			faults := [][]sim.Fault{{f}}
-			if pairs > 0 {
-				faults = faults[:0]
-				for _, g := range sw.Seconds(f, pairs) {
-					faults = append(faults, []sim.Fault{f, g})
-					s.met(f.Kind, g.Kind)
-				}
+	play := func(sw *sim.Sweep, f sim.Fault) {
+		if wrong := sw.Play(f); wrong != "" {
+			s.wrong(wrong)
+		}
+		s.count(0)
+	}
+	for at := range sw.Steps {
+		if !pairs {
+			for _, f := range sw.Faults(at + 1) {
+				play(sw, f)
 			}
-			for _, some := range faults {
-				if wrong := sw.Play(some...); wrong != "" {
-					s.wrong(wrong)
-				}
-				s.count(0)
-			}
+			continue
+		}
+		first := sw.Next(-1, at+1)
+		then := sw.Then(first)
+		for at := range then.Steps {
+			second := then.Next(first.Kind, at+1)
+			s.met(first.Kind, second.Kind)
+			play(then, second)
 		}
 	}
 }
