@@ -2,6 +2,7 @@ package state
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "write":
 		helperWrite(0)
+	case "write-and-close":
+		helperWriteAndClose()
 	case "write-to-a-limit":
 		limitFileSize()
 		helperWrite(20_000)
@@ -60,6 +63,30 @@ func helperWrite(filler int) {
 		}
 		fmt.Println("committed", n)
 	}
+}
+
+// committedMark ends the names of the files by which a helper says how far it is.
+const committedMark = ".committed-"
+
+// helperWriteAndClose commits some batches in two sessions, and makes a file after each.
+func helperWriteAndClose() {
+	path := os.Getenv(helperPath)
+	n := 0
+	for range 2 {
+		db, err := Open(context.Background(), path, Options{Owner: testOwner, LocalFS: os.Getenv(helperMode) == "local"})
+		for range 3 {
+			n++
+			err = cmp.Or(err, db.Update(context.Background(), func(tx *Tx) error { return writeBatch(tx, n) }))
+			if err == nil {
+				err = os.WriteFile(fmt.Sprint(path, committedMark, n), nil, 0o600)
+			}
+		}
+		if err = errors.Join(err, db.Close()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(0)
 }
 
 // writeBatch adds a folder with batchRows messages, changes all of the batch before, and drops the one before that.

@@ -153,8 +153,13 @@ func (c *conn) durable(local bool) error {
 				c.path, mode, want)
 		}
 	}
-	// A commit is on the disk when it returns.
-	if err := c.pragma("synchronous=FULL"); err != nil || runtime.GOOS != "darwin" {
+	// A commit is on the disk when it returns. With a rollback journal it is the removal of that which commits, and only EXTRA makes
+	// the directory durable then (https://sqlite.org/pragma.html#pragma_synchronous): a journal that is back takes the commit back.
+	level := "EXTRA"
+	if local {
+		level = "FULL"
+	}
+	if err := c.pragma("synchronous=" + level); err != nil || runtime.GOOS != "darwin" {
 		return err
 	}
 	// On macOS fsync alone does not reach the disk.

@@ -31,6 +31,9 @@ type Call struct {
 	Name string
 	// Target is the file, as the program named it or as the kernel names an open one.
 	Target string
+	// Data is what "pwrite64" writes, and Offset where, or how long "ftruncate" makes the file, if Fault.Data asks for them.
+	Data   []byte
+	Offset int64
 	// grows: a full disk may refuse it.
 	grows bool
 }
@@ -46,6 +49,8 @@ type Fault struct {
 	Errno syscall.Errno
 	// Lasting has all later calls fail as well that need room, as on a disk that stays full.
 	Lasting bool
+	// Data has the calls tell what they write.
+	Data bool
 }
 
 // Outcome is how a run went.

@@ -182,6 +182,9 @@ func (t *trace) atCall(tid int, th *thread) (killed bool, err error) {
 	if !counts {
 		return false, nil
 	}
+	if t.fault.Data {
+		t.tell(&call, info.args)
+	}
 	t.out.Calls = append(t.out.Calls, call)
 	if call.Kind != t.fault.Kind || t.fault.At == 0 {
 		return false, nil
@@ -280,6 +283,18 @@ func (t *trace) open(name string, fd uint64, grows bool) (Call, bool) {
 		return c, strings.HasPrefix(target, "/dev/shm/")
 	}
 	return c, strings.HasPrefix(target, "/")
+}
+
+// tell notes what a call writes.
+func (t *trace) tell(c *Call, args [6]uint64) {
+	switch c.Name {
+	case "pwrite64":
+		c.Data, c.Offset = make([]byte, args[2]), int64(args[3])
+		n, _ := t.mem.ReadAt(c.Data, int64(args[1])) // what can't be read the call can't write either
+		c.Data = c.Data[:n]
+	case "ftruncate":
+		c.Offset = int64(args[1])
+	}
 }
 
 // text reads a string of the program's memory, or as much of it as is there.
