@@ -2,5 +2,5 @@
 
 package state
 
-// raced: everything takes ten times as long, and one goroutine does all that matters.
+// raced: everything takes ten times as long.
 const raced = true

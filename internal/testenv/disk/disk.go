@@ -42,8 +42,9 @@ func (s Step) Changes() bool {
 type Disk struct {
 	mu      sync.Mutex // never held while the hook runs
 	hook    func(Step) error
-	root    uint64 // an inode
-	clock   int64  // the time of the last change, in nanoseconds
+	root    uint64                      // an inode
+	people  func(maildir.FS) maildir.FS // what Person returns, nil for the disk as it is
+	clock   int64                       // the time of the last change, in nanoseconds
 	last    uint64
 	nodes   map[uint64]*node
 	durable map[uint64]map[string]uint64 // what directories hold after a power failure, whatever becomes of later changes
@@ -92,7 +93,7 @@ func New() *Disk {
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := &Disk{clock: d.clock, root: d.root, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
+	c := &Disk{clock: d.clock, root: d.root, people: d.people, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
 	for inode, n := range d.nodes {
 		m := *n
 		m.entries = cloneEntries(n.entries)
@@ -136,7 +137,16 @@ var ErrShort = errors.New("a short read (test)")
 func (d *Disk) FS() maildir.FS { return &view{d: d, program: true} }
 
 // Person is the disk as somebody else on the machine sees it: without steps, and durable once Settle was called.
-func (d *Disk) Person() maildir.FS { return &view{d: d} }
+func (d *Disk) Person() maildir.FS {
+	v := &view{d: d}
+	if d.people != nil {
+		return d.people(v)
+	}
+	return v
+}
+
+// SetPeople has people see the disk otherwise than it is.
+func (d *Disk) SetPeople(see func(maildir.FS) maildir.FS) { d.people = see }
 
 // ask calls the hook.
 func (d *Disk) ask(s Step) error {

@@ -96,11 +96,7 @@ type ghost struct {
 
 // upload is the ghost of one.
 func (up stored) ghost(mailbox string) ghost {
-	return ghost{[]string{up.raw}, func(s *Server) {
-		if b := s.boxes[canonical(mailbox)]; b != nil && !b.readOnly {
-			s.insert(b, up.raw, up.flags, up.date, "")
-		}
-	}}
+	return ghost{[]string{up.raw}, func(s *Server) { (&session{s: s}).store("", mailbox, up) }} // nobody hears the answer
 }
 
 type stored struct {

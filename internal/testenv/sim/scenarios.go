@@ -8,6 +8,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -179,6 +180,28 @@ func Rich() []Scenario {
 			f, _ := w.inMaildir("b0")
 			w.reflag(f, "ST")
 		}},
+		{Name: "marked deleted on a server that is bare, where somebody else's mark is in the way", Server: "bare",
+			Set: func(s *mailsync.Settings) { s.Policy.Expunge = true }, Before: some, Acts: func(w *World) {
+				f, _ := w.inMaildir("a0")
+				w.remove(f)
+				w.flag("a1", true, `\Deleted`)
+				f, _ = w.inMaildir("b0")
+				w.remove(f)
+			}},
+		{Name: "somebody else's mark is in the way of a removal", Server: "bare", Before: some, Acts: func(w *World) {
+			w.flag("a1", true, `\Deleted`)
+			f, _ := w.inMaildir("a0")
+			w.remove(f)
+			f, _ = w.inMaildir("a2")
+			w.moveFile(f, "B")
+		}},
+		{Name: "with a trash, on a server that is no-move", Server: "no-move", Set: func(s *mailsync.Settings) { s.Policy.Trash = "Trash" }, Before: some,
+			Acts: func(w *World) {
+				for _, name := range []string{"a0", "a1", "b0"} {
+					f, _ := w.inMaildir(name)
+					w.remove(f)
+				}
+			}},
 		{Name: "with a trash", Set: func(s *mailsync.Settings) { s.Policy.Trash = "Trash" }, Before: some, Acts: func(w *World) {
 			f, _ := w.inMaildir("a0")
 			w.remove(f)
@@ -221,6 +244,14 @@ func Rich() []Scenario {
 			w.now = w.now.Add(48 * time.Hour)
 			w.serverDelete("b0")
 		}},
+	}
+	for i, name := range []string{"a little of everything", "a folder is renamed on the server", "a folder is renamed in the Maildir", "a folder is deleted in the Maildir"} {
+		s := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })]
+		s.Name += ", in a Maildir++"
+		if s.Set = func(s *mailsync.Settings) { s.Layout = maildir.PlusPlus }; i == 0 {
+			s.Set = func(s *mailsync.Settings) { s.Layout, s.Policy.Trash = maildir.PlusPlus, "Trash" }
+		}
+		all = append(all, s)
 	}
 	for _, server := range []string{"no-uidplus", "no-move", "no-condstore", "bare"} {
 		all = append(all, Scenario{Name: "a little of everything, on a server that is " + server, Server: server, Before: some, Acts: everything})

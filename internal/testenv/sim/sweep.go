@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
@@ -52,6 +53,11 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 	w := New(m, options)
 	if s.Set != nil {
 		s.Set(&w.Set)
+	}
+	if w.Set.Layout == maildir.PlusPlus {
+		w.Disk = disk.New()
+		w.Disk.SetPeople(func(real maildir.FS) maildir.FS { return plusPlus{real} })
+		w.MakeFolder("INBOX")
 	}
 	w.Uneasy = s.Uneasy
 	s.Before(w)
@@ -153,7 +159,12 @@ func (sw *Sweep) faults(at int, k Kind) []Fault {
 	case k == PowerFailsAfter:
 		return odds(append(slices.Repeat([]disk.Odds{disk.Some}, 13), disk.Nothing, disk.Names, disk.Everything)...)
 	}
-	return []Fault{f}
+	if k != Ghosts && k != Echoes {
+		return []Fault{f}
+	}
+	late := f
+	late.Late = !f.Late
+	return []Fault{f, late}
 }
 
 // One chooses one of them. The kinds take turns, as turn goes on, and what is left after a power failure does.

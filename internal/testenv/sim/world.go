@@ -4,6 +4,7 @@
 // other, and everything follows from a seed, so that what failed once fails again.
 //
 //	world.go      an account: server, disk, state, and the engine between them
+//	layout.go     the layout maildir++, as if it were nested
 //	memory.go     where the engine keeps its state
 //	gate.go       all steps of a run, and what happens at one of them
 //	acts.go       what people do

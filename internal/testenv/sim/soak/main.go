@@ -25,7 +25,7 @@ import (
 
 func main() {
 	seeds := flag.Uint64("seeds", 10_000, "how many histories to play")
-	first := flag.Uint64("first", 0, "the first seed")
+	first := flag.Uint64("first", 0, "the first seed, or scenario")
 	one := flag.Int64("seed", -1, "play this one alone, and tell its story")
 	sweep := flag.Bool("sweep", false, "cut off the scenarios instead")
 	pairs := flag.Bool("pairs", false, "cut off ten scenarios twice, at each of their steps and then at each step of the recovery")
@@ -46,7 +46,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, m.play(h))
 		m.close()
 	case *sweep || *pairs:
-		s.sweep(*workers, *pairs)
+		s.sweep(*workers, int(*first), *pairs)
 	default:
 		s.histories(*workers, *first, *seeds)
 	}
@@ -165,7 +165,7 @@ func (s *soak) histories(workers int, first, seeds uint64) {
 	s.report(s.played.Load(), 0)
 }
 
-func (s *soak) sweep(workers int, pairs bool) {
+func (s *soak) sweep(workers, first int, pairs bool) {
 	scenarios := make(chan sim.Scenario)
 	var wg sync.WaitGroup
 	for range workers {
@@ -179,7 +179,7 @@ func (s *soak) sweep(workers int, pairs bool) {
 	if pairs {
 		all = sim.Core()
 	}
-	for _, sc := range all {
+	for _, sc := range all[min(first, len(all)):] {
 		scenarios <- sc
 	}
 	close(scenarios)
@@ -198,6 +198,7 @@ func (s *soak) cut(sc sim.Scenario, pairs bool) {
 		s.wrong(sc.Name + ": " + err.Error())
 		return
 	}
+	defer func() { fmt.Fprintf(os.Stderr, "done: %s\n", sc.Name) }()
 	play := func(sw *sim.Sweep, f sim.Fault) {
 		if wrong := sw.Play(f); wrong != "" {
 			s.wrong(wrong)
