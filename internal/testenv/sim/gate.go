@@ -134,6 +134,7 @@ type gate struct {
 	hit   string
 	// unreadable: what could not be done was to read something.
 	unreadable bool
+	lateCopy   bool // a copy arrives later
 	full       bool // from now on
 	counts     bool // what is not durable after each step
 	steps      []step
@@ -268,6 +269,7 @@ func (g *gate) server(s model.Step) model.Action {
 	case Refuses:
 		return model.Action{Kind: model.Refuse}
 	case Ghosts, Echoes:
+		g.lateCopy = s.Op == "copy"
 		return model.Action{Kind: model.Ghost}
 	case Parts:
 		return model.Action{Kind: model.Part}
