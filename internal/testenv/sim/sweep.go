@@ -88,24 +88,24 @@ func (sw *Sweep) record() []step {
 }
 
 // run is what is cut off.
-func (s Scenario) run(w *World, fault *Fault) (fatal error, failed []mailsync.FolderError) {
+func (s Scenario) run(w *World, fault *Fault) (failed []mailsync.FolderError, fatal error) {
 	if s.Undo {
 		res := w.Undo(fault)
 		if failed = res.Errors; res.Sync != nil {
-			return errors.Join(res.Fatal, res.Sync.Fatal), append(failed, res.Sync.Errors...)
+			return append(failed, res.Sync.Errors...), errors.Join(res.Fatal, res.Sync.Fatal)
 		}
-		return res.Fatal, failed
+		return failed, res.Fatal
 	}
 	w.Ask = s.Ask
 	defer func() { w.Ask = mailsync.Options{} }()
 	res := w.Sync(fault)
-	return res.Fatal, res.Errors
+	return res.Errors, res.Fatal
 }
 
 // rest brings a world to rest after that. What was asked for is asked for again, as a person does.
 func (s Scenario) rest(w *World) error {
 	if s.Undo || s.asks() {
-		if fatal, _ := s.run(w, nil); fatal != nil {
+		if _, fatal := s.run(w, nil); fatal != nil {
 			return fmt.Errorf("asked for again: %w", fatal)
 		}
 	}
@@ -196,7 +196,7 @@ func (sw *Sweep) Then(f Fault) *Sweep {
 
 // cut interrupts a run, and returns what is past then.
 func (p past) cut(s Scenario, w *World, f *Fault) past {
-	fatal, failed := s.run(w, f)
+	failed, fatal := s.run(w, f)
 	p.unreadable, p.lateCopy = p.unreadable || w.gate.unreadable, p.lateCopy || w.gate.lateCopy
 	p.hits = append(slices.Clone(p.hits), fmt.Sprintf("%s (fatal: %v, errors: %v)", w.gate.hit, fatal, failed))
 	if p.late = f.Late; !p.late {
