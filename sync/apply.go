@@ -60,7 +60,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 			if r.isMaildrop() {
 				return r.removeFromMaildrop(ctx, byKind[plan.Delete])
 			}
-			return r.perFolder(ctx, byKind[plan.Delete], r.remove)
+			return r.removals(ctx, byKind[plan.Delete])
 		},
 		func(ctx context.Context) error { return r.removeFolders(ctx, byKind[plan.DeleteFolder]) },
 	}

@@ -201,6 +201,26 @@ func TestDeletions(t *testing.T) {
 		w.want(boxes(map[string][]string{"A": {"n"}}))
 		w.quiet()
 	})
+	t.Run("expunge: a marked message that was moved on one side is removed on both, or stays on both", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.set.Policy.Expunge = true
+		w.reflag(w.file(), "T")
+		w.server.Move("A", "B", w.uid)
+		w.server.SetFault(func(s model.Step) model.Action {
+			if s.Op == "expunge" {
+				return model.Action{Kind: model.Refuse}
+			}
+			return model.Action{}
+		})
+		w.try()
+		if len(w.files("A")) != 1 {
+			t.Error("it was removed from the Maildir alone")
+		}
+		w.server.SetFault(nil)
+		w.sync()
+		w.want(boxes(nil))
+		w.quiet()
+	})
 	t.Run("what a sync removes from the Maildir is moved aside", func(t *testing.T) {
 		w := newPairWorld(t)
 		w.server.Expunge("A", w.uid)
