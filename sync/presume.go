@@ -193,7 +193,7 @@ func (r *run) anyAgreed() bool {
 }
 
 // dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was
-// before, which would then be there twice. What can't be read is not set apart yet either, because that forgets what both sides had agreed
+// before, which would then be there twice. So it may be one whose place was lost with its folder. What can't be read is not set apart yet either, because that forgets what both sides had agreed
 // on. Often it can be read a moment later; what can't be then either is waited for no more.
 func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isUnreadable := func(op plan.Op) bool {
@@ -202,7 +202,7 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isNew := func(op plan.Op) bool {
 		switch op.Kind {
 		case plan.Upload, plan.Download, plan.Pairing:
-			return op.Row == 0
+			return op.Row == 0 || r.isLost(op)
 		case plan.Park:
 			return op.Row == 0 && !op.Why.Retried()
 		}
@@ -218,6 +218,12 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	r.log.Debug("something can't be read: it waits for another look, and so do new messages")
 	r.again = true
 	r.postpone(p, waits)
+}
+
+// isLost reports whether an operation transfers a message again that nobody deleted, because what the state calls it means nothing any more.
+func (r *run) isLost(op plan.Op) bool {
+	p := r.pairOf(op.Row)
+	return p != nil && (op.Kind == plan.Upload && p.Remote == plan.Lost || op.Kind == plan.Download && p.Local == plan.Lost)
 }
 
 // isAgreed reports whether a row's message was on both sides.
