@@ -13,9 +13,11 @@ import (
 
 // History is what happens, in rounds: people act, then a run may be interrupted, then runs bring everything to rest.
 type History struct {
-	Seed   uint64
-	Server string // a key of Servers
-	Mode   plan.Mode
+	Seed    uint64
+	Server  string // a key of Servers
+	Account Account
+	// Wide: people do all that they can, see wide.go.
+	Wide   bool
 	Rounds []Round
 	Log    *slog.Logger // of the engine, nil for none
 }
@@ -44,27 +46,34 @@ func equalIDs() model.Options {
 	return o
 }
 
-// newerSeeds have servers that older ones have not, which shall stay what they are.
-const newerSeeds = 2_000_000
+// newerSeeds have servers that older ones have not, and wideSeeds whole lives, see wide.go: the older ones shall stay what they are.
+const (
+	newerSeeds = 2_000_000
+	wideSeeds  = 10_000_000
+)
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
 
 // Random makes up a history.
 func Random(seed uint64) History {
 	r := rand.New(rand.NewPCG(seed, 1))
-	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Mode: plan.TwoWay}
+	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Account: Account{Mode: plan.TwoWay}}
+	often := weights
+	if seed >= wideSeeds {
+		h.Wide, h.Account, often = true, someAccount(seed), wideWeights
+	}
 	if seed >= newerSeeds && h.Server == "full" && seed%2 == 0 {
 		h.Server = "equal-ids"
 	}
 	for range 2 + r.IntN(3) {
 		var round Round
 		for range 1 + r.IntN(9) {
-			round.Acts = append(round.Acts, someAct(r))
+			round.Acts = append(round.Acts, someAct(r, often))
 		}
 		if r.IntN(5) > 0 {
-			round.Fault = someFault(r)
+			round.Fault = someFault(r, often)
 			if r.IntN(4) == 0 {
-				round.Again = someFault(r)
+				round.Again = someFault(r, often)
 			}
 		}
 		h.Rounds = append(h.Rounds, round)
@@ -72,8 +81,8 @@ func Random(seed uint64) History {
 	return h
 }
 
-func someFault(r *rand.Rand) *Fault {
-	return &Fault{Kind: Kind(r.IntN(int(kinds))), At: 1 + r.IntN(90), Odds: disk.Odds(r.IntN(4)), Seed: r.Uint64(), Act: someAct(r), Late: r.IntN(2) == 0}
+func someFault(r *rand.Rand, often [verbs]int) *Fault {
+	return &Fault{Kind: Kind(r.IntN(int(kinds))), At: 1 + r.IntN(90), Odds: disk.Odds(r.IntN(4)), Seed: r.Uint64(), Act: someAct(r, often), Late: r.IntN(2) == 0}
 }
 
 // Outcome is what became of a history.
@@ -86,11 +95,13 @@ type Outcome struct {
 
 // Play plays a history. What m holds is forgotten.
 func (h History) Play(m *Memory) (out Outcome) {
-	w := New(m, Servers[h.Server])
-	w.Set.Policy.Mode, w.Log = h.Mode, h.Log
-	w.promise = newPromise()
+	options := Servers[h.Server]
+	w := New(m, options)
+	h.Account.apply(w)
+	w.Log, w.wide = h.Log, h.Wide
+	w.promise = newPromise(h.Wide, h.Account)
 	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
-	say("seed %d, server %s, mode %s", h.Seed, h.Server, h.Mode)
+	say("seed %d, server %s, %+v", h.Seed, h.Server, h.Account)
 	for _, name := range []string{"Work", "Work/Old", "Lists"} {
 		w.Server.CreateMailbox(name)
 	}
@@ -105,16 +116,20 @@ func (h History) Play(m *Memory) (out Outcome) {
 		}
 		out.Trace = append(out.Trace, w.gate.steps...)
 		server, local := w.ServerTree(), w.LocalTree()
+		pending := map[string]int{}
+		if h.Wide && !options.UIDPlus {
+			server, pending = server.withoutPending(local)
+		}
 		if out.Broken == "" && !server.equal(local) {
 			out.Broken = "the sides differ"
 		}
 		if out.Broken == "" {
-			out.Broken = w.promise.broken(server)
+			out.Broken = w.promise.broken(local)
 		}
 		if out.Broken != "" {
-			say("server holds\n%sMaildir holds\n%s%s", server, local, w.Disk)
+			say("server holds\n%sMaildir holds\n%s%s", w.ServerTree(), local, w.Disk)
 		}
-		w.promise.rest()
+		w.promise.rest(local, pending)
 		return out.Broken == ""
 	}
 	if !rest() {

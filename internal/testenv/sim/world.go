@@ -47,8 +47,9 @@ type World struct {
 	files  int    // made by people so far
 	rng    uint64 // of the engine's names
 	texts  int    // made up so far
-	// promise is kept in histories.
+	// promise is kept in histories. wide: people do all that they can, see wide.go.
 	promise *promise
+	wide    bool
 }
 
 // New makes an account on a server with such options, of which m knows nothing afterwards.
@@ -415,6 +416,34 @@ func (t Tree) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// withoutPending leaves out, and counts, of a server's tree what is marked as deleted and not in the Maildir: what a server without UIDPLUS can't remove
+// alone, and what counts as gone (docs/safety.md, "Nobody else's messages").
+func (t Tree) withoutPending(local Tree) (rest Tree, pending map[string]int) {
+	rest, pending = Tree{}, map[string]int{}
+	for name, messages := range t {
+		there := slices.Clone(local[name])
+		rest[name] = []string{}
+		for _, m := range messages {
+			at := slices.Index(there, m)
+			if at >= 0 {
+				there = slices.Delete(there, at, at+1)
+			}
+			if at >= 0 || !marked(m) {
+				rest[name] = append(rest[name], m)
+			} else {
+				pending[textOf(m)]++
+			}
+		}
+	}
+	return rest, pending
+}
+
+// marked reports whether a message of a Tree is marked as deleted.
+func marked(m string) bool {
+	flags, _, _ := strings.Cut(m, "] ")
+	return strings.Contains(flags, `\Deleted`)
 }
 
 func (t Tree) folders() (names []string) {
