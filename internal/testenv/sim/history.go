@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
@@ -20,6 +23,9 @@ type History struct {
 	Wide   bool
 	Rounds []Round
 	Log    *slog.Logger // of the engine, nil for none
+	// FS and Dialer, if set, come between the engine and the two sides: a fault that is planted there must show.
+	FS     func(maildir.FS) maildir.FS
+	Dialer func(remote.Dialer) remote.Dialer
 }
 
 // Round is one of them.
@@ -89,6 +95,8 @@ func someFault(r *rand.Rand, often [verbs]int) *Fault {
 type Outcome struct {
 	Story []string // what happened, in words
 	Trace []step   // each step of each run
+	// Server and Maildir are what both sides hold at the end.
+	Server, Maildir Tree
 	// Broken says what of the promise did not hold, empty if all did.
 	Broken string
 }
@@ -98,7 +106,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 	options := Servers[h.Server]
 	w := New(m, options)
 	h.Account.apply(w)
-	w.Log, w.wide = h.Log, h.Wide
+	w.Log, w.wide, w.fs, w.dialer = h.Log, h.Wide, h.FS, h.Dialer
 	w.promise = newPromise(h.Wide, h.Account)
 	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
 	say("seed %d, server %s, %+v", h.Seed, h.Server, h.Account)
@@ -130,6 +138,10 @@ func (h History) Play(m *Memory) (out Outcome) {
 			say("server holds\n%sMaildir holds\n%s%s", w.ServerTree(), local, w.Disk)
 		}
 		w.promise.rest(local, pending)
+		if h.Wide && out.Broken == "" {
+			out.Broken = w.stir()
+			out.Trace = append(out.Trace, w.gate.steps...)
+		}
 		return out.Broken == ""
 	}
 	if !rest() {
@@ -173,7 +185,17 @@ func (h History) Play(m *Memory) (out Outcome) {
 			return out
 		}
 	}
+	if out.Broken = w.stir(); out.Broken != "" {
+		say("%s", w.Disk)
+	}
+	out.Trace = append(out.Trace, w.gate.steps...)
+	out.Server, out.Maildir = w.ServerTree(), w.LocalTree()
 	return out
+}
+
+// Same reports whether two outcomes came about by the same steps and are the same.
+func (o Outcome) Same(other Outcome) bool {
+	return o.Broken == other.Broken && slices.Equal(o.Trace, other.Trace) && o.Server.equal(other.Server) && o.Maildir.equal(other.Maildir)
 }
 
 func (o Outcome) String() string { return o.Broken + "\n" + strings.Join(o.Story, "\n") }

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
@@ -50,6 +51,9 @@ type World struct {
 	// promise is kept in histories. wide: people do all that they can, see wide.go.
 	promise *promise
 	wide    bool
+	// fs and dialer come between the engine and the two sides, see History.
+	fs     func(maildir.FS) maildir.FS
+	dialer func(remote.Dialer) remote.Dialer
 }
 
 // New makes an account on a server with such options, of which m knows nothing afterwards.
@@ -78,9 +82,17 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 	w.Disk.Advance(w.now)
 	w.rng++
 	w.gate = begin(w, fault)
+	var dialer remote.Dialer = w.Server
+	if w.dialer != nil {
+		dialer = w.dialer(dialer)
+	}
+	fs := w.Disk.FS()
+	if w.fs != nil {
+		fs = w.fs(fs)
+	}
 	res := mailsync.Sync(context.Background(), w.Set, mailsync.World{
-		Dialer: w.Server, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
-		Maildir: maildir.Options{FS: w.Disk.FS(), Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
+		Dialer: dialer, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
+		Maildir: maildir.Options{FS: fs, Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
 	}, mailsync.Options{})
 	w.gate.end(w)
 	return res
@@ -108,6 +120,27 @@ func (w *World) Settle() error {
 	}
 	return fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
 		res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
+}
+
+// stir syncs once more when all is at rest, and says what that run did to either side, empty if nothing. What is pending on the server is tried
+// again each time.
+func (w *World) stir() string {
+	before := w.Server.Snapshot().String()
+	_, pending := w.ServerTree().withoutPending(w.LocalTree())
+	res := w.Sync(nil)
+	if res.Fatal != nil || len(res.Errors) > 0 || !Idle(res) {
+		return fmt.Sprintf("a run at rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
+			res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
+	}
+	for _, s := range w.gate.steps {
+		if s.writes() && !(len(pending) > 0 && (s.op == "mark" || s.op == "expunge")) {
+			return "a run at rest did this: " + s.String()
+		}
+	}
+	if now := w.Server.Snapshot().String(); now != before {
+		return fmt.Sprintf("a run at rest changed the server from\n%sto\n%s", before, now)
+	}
+	return ""
 }
 
 // Idle reports whether a run changed nothing.
@@ -465,4 +498,18 @@ func (t Tree) equal(o Tree) bool {
 		}
 	}
 	return true
+}
+
+// writes reports whether a step changes what a side holds. The lock is touched to learn what time it is on the disk; and what is durable already may
+// be made so again.
+func (s step) writes() bool {
+	switch s.op {
+	case "append", "store", "move", "copy", "mark", "expunge", "delete":
+		return s.source == atServer
+	case "write", "times", "mkdir", "remove":
+		return s.source == onDisk
+	case "create", "rename":
+		return true
+	}
+	return false
 }
