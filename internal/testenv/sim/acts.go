@@ -348,6 +348,7 @@ func (a Act) inMaildir(w *World) string {
 		if f.folder == trash {
 			w.promise.loose[f.text]++
 		}
+		w.promise.shifted[f.text]++
 		w.moveFile(f, to)
 		w.promise.touches(f.text, a.Server)
 		return fmt.Sprintf("Maildir: moves %s from %s to %s", subjectOf(f.text), f.folder, to)

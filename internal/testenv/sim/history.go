@@ -128,16 +128,16 @@ func (h History) Play(m *Memory) (out Outcome) {
 		if h.Wide && !options.UIDPlus {
 			server, pending = server.withoutPending(local)
 		}
-		if out.Broken == "" && !server.equal(local) {
-			out.Broken = "the sides differ"
-		}
 		if out.Broken == "" {
-			out.Broken = w.promise.broken(local)
+			out.Broken = w.promise.broken(server, local, pending)
+		}
+		if w.changed != "" {
+			out.Broken = w.changed
 		}
 		if out.Broken != "" {
 			say("server holds\n%sMaildir holds\n%s%s", w.ServerTree(), local, w.Disk)
 		}
-		w.promise.rest(local, pending)
+		w.promise.rest(server, local, pending)
 		if h.Wide && out.Broken == "" {
 			out.Broken = w.stir()
 			out.Trace = append(out.Trace, w.gate.steps...)

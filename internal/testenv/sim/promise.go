@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/satchel-mail/satchel/sync/plan"
+)
 
 // promise counts what people made and deleted, and so knows how often each message may and must be there.
 type promise struct {
@@ -21,9 +25,14 @@ type promise struct {
 	since   map[string]*[2]int // made since then, in the Maildir and on the server
 	trashed map[string]int     // deleted in the Maildir and not in the trash
 	loose   map[string]int     // made or taken out of the trash there
-	pending map[string]int     // marked on a server without UIDPLUS, and counted as gone
-	stays   map[string]int     // so many more may be there
-	goes    map[string]int     // so many may be missing, but not all
+	// In the modes other than two-way also what was made and deleted by side, moved in the Maildir, was there at the last rest, and was on the one
+	// side alone.
+	did, undid tally
+	shifted    map[string]int
+	had, own   map[string]int
+	pending    map[string]int // marked on a server without UIDPLUS, and counted as gone
+	stays      map[string]int // so many more may be there
+	goes       map[string]int // so many may be missing, but not all
 }
 
 // gone says where a message may still be.
@@ -31,7 +40,8 @@ type gone struct{ inTrash bool }
 
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
-		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
+		did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -47,6 +57,7 @@ func (p *promise) makes(text string, server bool) bool {
 		p.since[text] = n
 	}
 	n[side(server)]++
+	*p.did.of(text).of(server)++
 	if !server {
 		p.loose[text]++
 	}
@@ -72,11 +83,16 @@ func (p *promise) touches(text string, server bool) {
 
 // deletes notes that somebody deleted a message in a folder. alone says that it was not deleted with its folder.
 func (p *promise) deletes(text, folder string, server, alone bool) {
+	*p.undid.of(text).of(server)++
 	toTrash := p.account.Trash && !server && folder != trash
 	if toTrash {
 		p.trashed[text]++
 	} else {
 		p.deleted[text]++
+	}
+	if p.account.Mode == plan.Archive && server {
+		p.busy[text] = true
+		return
 	}
 	if alone && p.made[text] == 1 && !p.busy[text] {
 		p.gone[text] = gone{inTrash: toTrash}
@@ -107,7 +123,7 @@ func (p *promise) mayStay(text string, n int) { p.stays[text] = max(p.stays[text
 func (p *promise) mayGo(text string) { p.goes[text]++ }
 
 // rest begins a new time: both sides are the same, but for what is pending, and at rest.
-func (p *promise) rest(t Tree, pending map[string]int) {
+func (p *promise) rest(server, local Tree, pending map[string]int) {
 	p.pending = pending
 
 	clear(p.fresh)
@@ -120,12 +136,31 @@ func (p *promise) rest(t Tree, pending map[string]int) {
 		clear(p.trashed)
 		clear(p.loose)
 		clear(p.stays)
-		p.made = t.texts()
+		p.made, p.had = local.texts(), local.texts()
+		clear(p.did)
+		clear(p.undid)
+		clear(p.shifted)
+		for text := range p.had {
+			p.did[text], p.undid[text] = &bySide{}, &bySide{}
+		}
+		switch p.account.Mode {
+		case plan.Pull:
+			p.own = local.surplus(server, true)
+		case plan.Push, plan.Archive:
+			p.own = server.surplus(local, p.account.Mode == plan.Push)
+		}
 	}
 }
 
-// broken says what of the promise does not hold, empty if it does. It is asked when both sides are the same.
-func (p *promise) broken(t Tree) string {
+// broken says what of the promise does not hold, empty if it does.
+func (p *promise) broken(server, local Tree, pending map[string]int) string {
+	if p.account.Mode != plan.TwoWay {
+		return p.brokenOneWay(server, local, pending)
+	}
+	if !server.equal(local) {
+		return "the sides differ"
+	}
+	t := local
 	there := t.texts()
 	for text, made := range p.made {
 		least := made - p.deleted[text]

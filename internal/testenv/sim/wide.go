@@ -22,6 +22,10 @@ func someAccount(seed uint64) Account {
 	a := Account{Mode: plan.TwoWay}
 	a.Expunge = r.IntN(4) == 0
 	a.Trash = r.IntN(4) == 0
+	if n := r.IntN(20); n < 6 {
+		a.Mode = []plan.Mode{plan.Pull, plan.Push, plan.Archive}[n/2]
+		a.Trash = a.Trash && a.Mode == plan.Push // the others don't go with it
+	}
 	return a
 }
 

@@ -51,6 +51,7 @@ type World struct {
 	// promise is kept in histories. wide: people do all that they can, see wide.go.
 	promise *promise
 	wide    bool
+	changed string // what a run did that its mode forbids
 	// fs and dialer come between the engine and the two sides, see History.
 	fs     func(maildir.FS) maildir.FS
 	dialer func(remote.Dialer) remote.Dialer
@@ -81,6 +82,7 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 	w.now = w.now.Add(time.Hour)
 	w.Disk.Advance(w.now)
 	w.rng++
+	before := w.givingSide()
 	w.gate = begin(w, fault)
 	var dialer remote.Dialer = w.Server
 	if w.dialer != nil {
@@ -95,7 +97,32 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 		Maildir: maildir.Options{FS: fs, Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
 	}, mailsync.Options{})
 	w.gate.end(w)
+	if w.wide && w.changed == "" {
+		w.changed = w.gave(before)
+	}
 	return res
+}
+
+// givingSide is what the Maildir holds, in push mode.
+func (w *World) givingSide() Tree {
+	if w.wide && w.promise.account.Mode == plan.Push {
+		return w.LocalTree()
+	}
+	return nil
+}
+
+// gave says what the last run did to the side that its mode never changes, empty if nothing.
+func (w *World) gave(before Tree) string {
+	mode := w.promise.account.Mode
+	if meddled := w.gate.fault != nil && w.gate.fault.Kind == Meddles && w.gate.hit != ""; mode == plan.Push && !meddled && !before.equal(w.LocalTree()) {
+		return fmt.Sprintf("push changed the Maildir from\n%sto\n%s", before, w.LocalTree())
+	}
+	for _, s := range w.gate.steps {
+		if (mode == plan.Pull || mode == plan.Archive) && s.source == atServer && s.writes() {
+			return fmt.Sprintf("%s did this to the server: %s", mode, s)
+		}
+	}
+	return ""
 }
 
 // random is an io.Reader of random bytes.
