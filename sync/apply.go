@@ -252,6 +252,11 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err != nil {
 			return err
 		}
+		// Flags that changed where the message still is are no business of the other side's as long as it is held, and must be seen again
+		// once it is not.
+		if op.Why == "" && (op.Side == plan.Maildir && !op.LocalSeen.Equal(m.LocalFlags) || op.Side == plan.Server && !op.RemoteSeen.Equal(m.RemoteFlags)) {
+			r.soil(f)
+		}
 		// The deletion on one side is held because the other side's message is gone.
 		m.RemoteHeld = m.RemoteHeld || op.Side == plan.Maildir
 		m.LocalHeld = m.LocalHeld || op.Side == plan.Server
