@@ -40,11 +40,14 @@ const (
 	// Renumbers: a mailbox gets another UIDVALIDITY. Restores: and is another one, into which the messages were stored again.
 	Renumbers
 	Restores
+	// JumpsInTime: the clock goes wrong, or right again. Undoes: what syncs removed from the Maildir is brought back.
+	JumpsInTime
+	Undoes
 	verbs
 )
 
 // weights say how often people do what.
-var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1, 0, 0, 0, 0}
+var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0}
 
 // someAct makes one up, with verbs that are used so often.
 func someAct(r *rand.Rand, often [verbs]int) Act {
@@ -94,6 +97,12 @@ func (a Act) text(w *World) string {
 			side = ""
 		case 8:
 			return Message(fmt.Sprintf("both%d", a.A%8))
+		case 9:
+			return Message(fmt.Sprintf("large%s%d", side, n)) + strings.Repeat("0123456789\n", 60)
+		case 10:
+			return Message(fmt.Sprintf("eight%s%d", side, n)) + "caf\xe9 \xff\n"
+		case 11:
+			return Message(fmt.Sprintf("lone%s%d", side, n)) + "a\rb\n"
 		}
 	}
 	switch a.C % 6 {
@@ -107,7 +116,12 @@ func (a Act) text(w *World) string {
 
 // do carries the act out and says in words what it was; empty if there was nothing to do it to.
 func (a Act) do(w *World) string {
-	if a.Server {
+	switch {
+	case a.Verb == JumpsInTime:
+		return a.jump(w)
+	case a.Verb == Undoes:
+		return w.undo()
+	case a.Server:
 		return a.onServer(w)
 	}
 	return a.inMaildir(w)
@@ -139,7 +153,7 @@ func (a Act) onServer(w *World) string {
 		if a.A%2 == 0 {
 			flags = []string{Act{C: a.A / 2}.flag(w)}
 		}
-		w.Arrive(box.Name, text, flags...)
+		w.Server.Append(box.Name, w.promise.form(a.serverForm(w, text), text), mail.NewFlags(flags...), w.now)
 		w.promise.marks(text, slices.Contains(flags, deletedFlag))
 		return fmt.Sprintf("server: %s arrives in %s %s", subjectOf(text), box.Name, strings.Join(flags, " "))
 	case CreatesFolder:
@@ -268,7 +282,8 @@ func (a Act) inMaildir(w *World) string {
 			return ""
 		}
 		l := Act{C: a.A}.letters(w)
-		w.Put(folder, text, l)
+		w.Put(folder, a.fileForm(w, text), l)
+		w.promise.form(wire(a.fileForm(w, text)), text)
 		w.promise.marks(text, strings.Contains(l, "T"))
 		return fmt.Sprintf("Maildir: %s is new in %s %s", subjectOf(text), folder, l)
 	case CreatesFolder:
@@ -279,10 +294,10 @@ func (a Act) inMaildir(w *World) string {
 		w.promise.folder()
 		return "Maildir: creates folder " + name
 	case RenamesFolder:
-		if _, err := w.Disk.Person().Stat(name); folder == "INBOX" || err == nil || w.wide && !w.canBecome(folder, name) {
+		if _, err := w.Disk.Person().Stat(w.dir(name)); folder == "INBOX" || err == nil || w.wide && !w.canBecome(folder, name) {
 			return ""
 		}
-		check(w.Disk.Person().Rename(folder, name))
+		w.renameFolder(folder, name)
 		w.promise.folder()
 		return fmt.Sprintf("Maildir: renames folder %s to %s", folder, name)
 	case Renumbers, Restores:
@@ -338,7 +353,8 @@ func (a Act) inMaildir(w *World) string {
 		if !w.promise.makes(f.text, a.Server) {
 			return ""
 		}
-		w.Put(to, f.text, "S")
+		w.Put(to, f.raw, "S")
+		w.promise.form(wire(f.raw), f.text)
 		w.promise.touches(f.text, a.Server)
 		return fmt.Sprintf("Maildir: copies %s from %s to %s", subjectOf(f.text), f.folder, to)
 	default:
@@ -357,6 +373,9 @@ func (a Act) inMaildir(w *World) string {
 
 // canBecome reports whether a folder can be renamed so.
 func (w *World) canBecome(folder, name string) bool {
+	if w.plusPlus() {
+		return !below(name, folder) && !slices.ContainsFunc(w.Folders(), func(f string) bool { return below(f, name) })
+	}
 	_, err := w.Disk.Person().Stat(path.Dir(name))
 	return err == nil && !below(name, folder)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
@@ -119,20 +120,32 @@ func (h History) Play(m *Memory) (out Outcome) {
 		}
 	}()
 	rest := func() bool {
-		if err := w.Settle(); err != nil {
+		held, err := w.settle()
+		if err == nil && held > 0 {
+			say("  the guard holds back %d, and that is %s", held, map[bool]string{true: "allowed", false: "taken back"}[decide(h.Seed)])
+			out.Broken = w.promise.held(w.ServerTree(), w.LocalTree(), decide(h.Seed))
+			held, err = w.decide(decide(h.Seed))
+			if err == nil && held > 0 {
+				err = fmt.Errorf("the guard still holds back %d", held)
+			}
+		}
+		if err != nil {
 			out.Broken = err.Error()
 		}
 		out.Trace = append(out.Trace, w.gate.steps...)
 		server, local := w.ServerTree(), w.LocalTree()
 		pending := map[string]int{}
 		if h.Wide && !options.UIDPlus {
-			server, pending = server.withoutPending(local)
+			server, pending = server.withoutPending(local, h.Account)
 		}
 		if out.Broken == "" {
 			out.Broken = w.promise.broken(server, local, pending)
 		}
 		if w.changed != "" {
 			out.Broken = w.changed
+		}
+		if out.Broken == "" {
+			out.Broken = w.altered()
 		}
 		if out.Broken != "" {
 			say("server holds\n%sMaildir holds\n%s%s", w.ServerTree(), local, w.Disk)
@@ -170,7 +183,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 			}
 			late = f.Late
 			if !late {
-				w.Server.ReleaseGhosts()
+				w.release()
 			}
 		}
 		if late && w.Server.Ghosts() > 0 {
@@ -179,7 +192,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 				return out
 			}
 			say("  ghosts arrive late: %d", w.Server.Ghosts())
-			w.Server.ReleaseGhosts()
+			w.release()
 		}
 		if !rest() {
 			return out
@@ -196,6 +209,20 @@ func (h History) Play(m *Memory) (out Outcome) {
 // Same reports whether two outcomes came about by the same steps and are the same.
 func (o Outcome) Same(other Outcome) bool {
 	return o.Broken == other.Broken && slices.Equal(o.Trace, other.Trace) && o.Server.equal(other.Server) && o.Maildir.equal(other.Maildir)
+}
+
+// decide says what the person wants of what the guard holds back in a history: to allow it, or to have it back.
+func decide(seed uint64) (allow bool) { return seed%2 == 0 }
+
+// decide carries out what the person wants.
+func (w *World) decide(allow bool) (held int, err error) {
+	w.opt = mailsync.Options{AllowDeletes: allow, RestoreHeld: !allow}
+	_, err = w.settle()
+	w.opt = mailsync.Options{}
+	if err != nil {
+		return 0, err
+	}
+	return w.settle()
 }
 
 func (o Outcome) String() string { return o.Broken + "\n" + strings.Join(o.Story, "\n") }

@@ -121,3 +121,54 @@ func (p *promise) brokenArchive(server, local Tree) string {
 	}
 	return ""
 }
+
+// --- Messages that are not transferred ---
+
+// transferred leaves out of both sides what is too large, and the folders that stay on one side for such messages only.
+func (p *promise) transferred(server, local Tree) (Tree, Tree) {
+	var sides [2]Tree
+	stays := map[string]bool{}
+	for i, t := range [2]Tree{server, local} {
+		sides[i] = Tree{}
+		for folder, messages := range t {
+			sides[i][folder] = []string{}
+			for _, m := range messages {
+				if p.account.isLimited(textOf(m)) {
+					stays[folder] = true
+				} else {
+					sides[i][folder] = append(sides[i][folder], m)
+				}
+			}
+		}
+	}
+	for folder := range stays {
+		if len(sides[0][folder])+len(sides[1][folder]) == 0 {
+			delete(sides[0], folder)
+			delete(sides[1], folder)
+		}
+	}
+	return sides[0], sides[1]
+}
+
+// brokenLimited says what is wrong with the messages that are too large, each side on its own: that they are is never a deletion.
+func (p *promise) brokenLimited(sides [2]Tree) string {
+	if !p.account.Limited {
+		return ""
+	}
+	for i, had := range [2]map[string]int{p.had, p.hadThere} {
+		there := sides[i].texts()
+		for text, did := range p.did {
+			if !p.account.isLimited(text) {
+				continue
+			}
+			undid := p.undid.of(text)
+			made := *did.of(i == 1)
+			most := had[text] + made + p.stays[text]
+			least := had[text] + made - undid.maildir - undid.server - p.deleted[text]
+			if n := there[text]; n < least || n > most {
+				return fmt.Sprintf("too large: %s is there %d times on the %s, not %d to %d times", subjectOf(text), n, [2]string{"Maildir", "server"}[i], least, most)
+			}
+		}
+	}
+	return ""
+}

@@ -17,6 +17,8 @@ type promise struct {
 	busy map[string]bool
 	// folders: somebody did something to a folder since then, which may bring messages back that were in it.
 	folders bool
+	// jumped: so did the clock, which may be more than the day for which echoes are known.
+	jumped bool
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
 	// allowed where it can come, and no more.
@@ -30,9 +32,12 @@ type promise struct {
 	did, undid tally
 	shifted    map[string]int
 	had, own   map[string]int
-	pending    map[string]int // marked on a server without UIDPLUS, and counted as gone
-	stays      map[string]int // so many more may be there
-	goes       map[string]int // so many may be missing, but not all
+	hadThere   map[string]int             // had is in the Maildir, this on the server
+	forms      map[string]map[string]bool // the bytes that a text may be on the server
+	back       map[string]int             // was held back by the guard, and is to be brought back
+	pending    map[string]int             // marked on a server without UIDPLUS, and counted as gone
+	stays      map[string]int             // so many more may be there
+	goes       map[string]int             // so many may be missing, but not all
 }
 
 // gone says where a message may still be.
@@ -41,7 +46,7 @@ type gone struct{ inTrash bool }
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
-		did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -129,19 +134,22 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.fresh)
 	clear(p.gone)
 	clear(p.busy)
-	p.folders = false
+	p.folders, p.jumped = false, false
 	if p.wide {
 		clear(p.deleted)
 		clear(p.since)
 		clear(p.trashed)
 		clear(p.loose)
 		clear(p.stays)
-		p.made, p.had = local.texts(), local.texts()
+		clear(p.back)
+		p.made, p.had, p.hadThere = local.texts(), local.texts(), server.texts()
 		clear(p.did)
 		clear(p.undid)
 		clear(p.shifted)
-		for text := range p.had {
-			p.did[text], p.undid[text] = &bySide{}, &bySide{}
+		for _, had := range [...]map[string]int{p.had, p.hadThere} {
+			for text := range had {
+				p.did.of(text)
+			}
 		}
 		switch p.account.Mode {
 		case plan.Pull:
@@ -157,25 +165,23 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 	if p.account.Mode != plan.TwoWay {
 		return p.brokenOneWay(server, local, pending)
 	}
+	all := [2]Tree{local, server}
+	if p.account.Limited {
+		server, local = p.transferred(server, local)
+	}
 	if !server.equal(local) {
 		return "the sides differ"
+	}
+	if wrong := p.brokenLimited(all); wrong != "" {
+		return wrong
 	}
 	t := local
 	there := t.texts()
 	for text, made := range p.made {
-		least := made - p.deleted[text]
-		if n := p.since[text]; n != nil && p.wide {
-			least -= min(n[0], n[1]) // what is new on both sides is one
+		if p.account.isLimited(text) {
+			continue
 		}
-		// What was made in the Maildir since then, or taken out of the trash, is deleted for good, or was moved and not deleted.
-		least -= min(p.trashed[text], p.loose[text])
-		if goes := p.goes[text]; least > 0 && goes > 0 {
-			stays := 1 // of what may be taken for an echo one always does
-			if p.deleted[text] > 0 {
-				stays = 0 // which may be the one that somebody deleted
-			}
-			least = max(stays, least-goes)
-		}
+		least := p.least(text)
 		switch n := there[text]; {
 		case n > made+p.stays[text]:
 			return fmt.Sprintf("doubled: %s is there %d times, and was made %d times", subjectOf(text), n, made)
@@ -194,7 +200,7 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 		}
 	}
 	for text := range there {
-		if p.made[text] == 0 && p.stays[text] == 0 {
+		if p.made[text] == 0 && !p.account.isLimited(text) && p.stays[text] == 0 {
 			return fmt.Sprintf("nobody made %q", text)
 		}
 	}
@@ -206,6 +212,41 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 				}
 			}
 		}
+	}
+	return ""
+}
+
+// least is how often a text must be there.
+func (p *promise) least(text string) int {
+	least := p.made[text] - p.deleted[text]
+	if n := p.since[text]; n != nil && p.wide {
+		least -= min(n[0], n[1]) // what is new on both sides is one
+	}
+	// What was made in the Maildir since then, or taken out of the trash, is deleted for good, or was moved and not deleted.
+	least -= min(p.trashed[text], p.loose[text])
+	if goes := p.goes[text]; least > 0 && goes > 0 {
+		stays := 1 // of what may be taken for an echo one always does
+		if p.deleted[text] > 0 {
+			stays = 0 // which may be the one that somebody deleted
+		}
+		least = max(stays, least-goes)
+	}
+	return max(least, p.back[text])
+}
+
+// held says what of the promise does not hold while the guard holds deletions back, before they are allowed or else taken back: everything is
+// on one side at least. What is taken back must be there afterwards.
+func (p *promise) held(server, local Tree, allow bool) string {
+	s, l := server.texts(), local.texts()
+	for text := range p.made {
+		if n := max(s[text], l[text]); n < p.least(text) {
+			return fmt.Sprintf("lost: %s is there %d times while deletions are held back; it was made %d times", subjectOf(text), n, p.made[text])
+		} else if !allow && p.pending[text] == 0 {
+			p.back[text] = l[text] // what the server alone has may be pending
+		}
+	}
+	if !allow {
+		clear(p.gone)
 	}
 	return ""
 }

@@ -7,7 +7,11 @@
 //	memory.go     where the engine keeps its state
 //	gate.go       all steps of a run, and what happens at one of them
 //	acts.go       what people do
-//	history.go    a random history, and its promise
+//	history.go    a random history
+//	wide.go       what the newer ones have more: accounts set up in all ways, clocks, undo, odd bytes
+//	layout.go     the directories of folders in both layouts
+//	promise.go    what must hold when both sides are at rest; oneway.go: in the modes that change one side only; rest.go: of a run that
+//	              finds nothing to do
 //	shrink.go     the shortest history that still fails
 //	scenarios.go  fixed histories
 //	sweep.go      a fixed history cut off at each step in turn
@@ -38,16 +42,18 @@ import (
 
 // World is one account. Its methods panic with a fault of the simulation itself.
 type World struct {
-	Server *model.Server
-	Disk   *disk.Disk
-	Set    mailsync.Settings
-	Log    *slog.Logger // of the engine, nil for none
-	gate   *gate
-	memory *Memory
-	now    time.Time
-	files  int    // made by people so far
-	rng    uint64 // of the engine's names
-	texts  int    // made up so far
+	Server  *model.Server
+	Disk    *disk.Disk
+	Set     mailsync.Settings
+	Log     *slog.Logger     // of the engine, nil for none
+	opt     mailsync.Options // of each run
+	running bool
+	gate    *gate
+	memory  *Memory
+	now     time.Time
+	files   int    // made by people so far
+	rng     uint64 // of the engine's names
+	texts   int    // made up so far
 	// promise is kept in histories. wide: people do all that they can, see wide.go.
 	promise *promise
 	wide    bool
@@ -84,6 +90,18 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 	w.rng++
 	before := w.givingSide()
 	w.gate = begin(w, fault)
+	w.running = true
+	res := mailsync.Sync(context.Background(), w.Set, w.engine(w.gate.commit), w.opt)
+	w.running = false
+	w.gate.end(w)
+	if w.wide && w.changed == "" {
+		w.changed = w.gave(before)
+	}
+	return res
+}
+
+// engine is what a process of the engine's reaches.
+func (w *World) engine(commit func(func() error) error) mailsync.World {
 	var dialer remote.Dialer = w.Server
 	if w.dialer != nil {
 		dialer = w.dialer(dialer)
@@ -92,37 +110,10 @@ func (w *World) Sync(fault *Fault) *mailsync.Result {
 	if w.fs != nil {
 		fs = w.fs(fs)
 	}
-	res := mailsync.Sync(context.Background(), w.Set, mailsync.World{
-		Dialer: dialer, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
+	return mailsync.World{
+		Dialer: dialer, Now: func() time.Time { return w.now }, Commit: commit, State: w.memory.kept, Serial: true, Log: w.Log,
 		Maildir: maildir.Options{FS: fs, Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
-	}, mailsync.Options{})
-	w.gate.end(w)
-	if w.wide && w.changed == "" {
-		w.changed = w.gave(before)
 	}
-	return res
-}
-
-// givingSide is what the Maildir holds, in push mode.
-func (w *World) givingSide() Tree {
-	if w.wide && w.promise.account.Mode == plan.Push {
-		return w.LocalTree()
-	}
-	return nil
-}
-
-// gave says what the last run did to the side that its mode never changes, empty if nothing.
-func (w *World) gave(before Tree) string {
-	mode := w.promise.account.Mode
-	if meddled := w.gate.fault != nil && w.gate.fault.Kind == Meddles && w.gate.hit != ""; mode == plan.Push && !meddled && !before.equal(w.LocalTree()) {
-		return fmt.Sprintf("push changed the Maildir from\n%sto\n%s", before, w.LocalTree())
-	}
-	for _, s := range w.gate.steps {
-		if (mode == plan.Pull || mode == plan.Archive) && s.source == atServer && s.writes() {
-			return fmt.Sprintf("%s did this to the server: %s", mode, s)
-		}
-	}
-	return ""
 }
 
 // random is an io.Reader of random bytes.
@@ -137,37 +128,22 @@ func (r random) Read(p []byte) (int, error) {
 
 // Settle syncs until a run finds nothing to do and nothing to complain of, and says why if that never comes.
 func (w *World) Settle() error {
+	_, err := w.settle()
+	return err
+}
+
+// settle is Settle, and says how many deletions the guard holds back then.
+func (w *World) settle() (held int, err error) {
 	const runs = 8
 	var res *mailsync.Result
 	for range runs {
 		res = w.Sync(nil)
 		if res.Fatal == nil && len(res.Errors) == 0 && Idle(res) {
-			return nil
+			return res.HeldBack, nil
 		}
 	}
-	return fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
+	return 0, fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
 		res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
-}
-
-// stir syncs once more when all is at rest, and says what that run did to either side, empty if nothing. What is pending on the server is tried
-// again each time.
-func (w *World) stir() string {
-	before := w.Server.Snapshot().String()
-	_, pending := w.ServerTree().withoutPending(w.LocalTree())
-	res := w.Sync(nil)
-	if res.Fatal != nil || len(res.Errors) > 0 || !Idle(res) {
-		return fmt.Sprintf("a run at rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
-			res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
-	}
-	for _, s := range w.gate.steps {
-		if s.writes() && !(len(pending) > 0 && (s.op == "mark" || s.op == "expunge")) {
-			return "a run at rest did this: " + s.String()
-		}
-	}
-	if now := w.Server.Snapshot().String(); now != before {
-		return fmt.Sprintf("a run at rest changed the server from\n%sto\n%s", before, now)
-	}
-	return ""
 }
 
 // Idle reports whether a run changed nothing.
@@ -235,9 +211,9 @@ func (w *World) Put(folder, text, letters string) {
 	w.MakeFolder(folder)
 	w.files++
 	name := fmt.Sprintf("17%08d.client%d.host", w.files, w.files)
-	file := path.Join(folder, "cur", name+":2,"+letters)
+	file := path.Join(w.dir(folder), "cur", name+":2,"+letters)
 	if letters == "" {
-		file = path.Join(folder, "new", name)
+		file = path.Join(w.dir(folder), "new", name)
 	}
 	w.write(file, text)
 }
@@ -267,27 +243,34 @@ func (w *World) MakeFolder(folder string) {
 		}
 	}
 	for i := range len(folder) {
-		if folder[i] == '/' {
+		if folder[i] == '/' && !w.plusPlus() {
 			mkdir(folder[:i])
 		}
 	}
-	mkdir(folder)
+	if dir := w.dir(folder); dir != "." {
+		mkdir(dir)
+	}
 	for _, sub := range []string{"cur", "new", "tmp"} {
-		mkdir(path.Join(folder, sub))
+		mkdir(path.Join(w.dir(folder), sub))
 	}
 }
 
 // file is a message file of the Maildir.
-type file struct{ folder, path, text string }
+type file struct {
+	folder, path string
+	text         string // with the line ends of the Maildir
+	raw          string // as it is
+}
 
 // messageFiles are all of them, in order.
 func (w *World) messageFiles() (all []file) {
 	for _, folder := range w.Folders() {
 		for _, sub := range []string{"cur", "new"} {
-			err := w.Disk.Person().List(path.Join(folder, sub), func(name string, mode fs.FileMode) bool {
+			err := w.Disk.Person().List(path.Join(w.dir(folder), sub), func(name string, mode fs.FileMode) bool {
 				if !mode.IsDir() {
-					p := path.Join(folder, sub, name)
-					all = append(all, file{folder, p, w.read(p)})
+					p := path.Join(w.dir(folder), sub, name)
+					raw := w.read(p)
+					all = append(all, file{folder, p, unix(raw), raw})
 				}
 				return true
 			})
@@ -311,6 +294,9 @@ func (w *World) inMaildir(subject string) (file, bool) {
 
 // Folders are those of the Maildir, sorted.
 func (w *World) Folders() (all []string) {
+	if w.plusPlus() {
+		return w.plusPlusFolders()
+	}
 	var walk func(dir string)
 	walk = func(dir string) {
 		var below []string
@@ -345,7 +331,7 @@ func letters(file string) string {
 // reflag gives a file other flag letters.
 func (w *World) reflag(f file, to string) {
 	base, _, _ := strings.Cut(path.Base(f.path), ":2,")
-	check(w.Disk.Person().Rename(f.path, path.Join(f.folder, "cur", base+":2,"+to)))
+	check(w.Disk.Person().Rename(f.path, path.Join(w.dir(f.folder), "cur", base+":2,"+to)))
 }
 
 // moveFile moves a file to another folder, with what its keyword letters mean.
@@ -353,14 +339,14 @@ func (w *World) moveFile(f file, to string) {
 	w.MakeFolder(to)
 	w.explain(f.folder, to)
 	sub := path.Base(path.Dir(f.path))
-	check(w.Disk.Person().Rename(f.path, path.Join(to, sub, path.Base(f.path))))
+	check(w.Disk.Person().Rename(f.path, path.Join(w.dir(to), sub, path.Base(f.path))))
 }
 
 // explain lists in a folder the keyword letters of another, as a client does that moves messages with keywords. They
 // are the same in all folders.
 func (w *World) explain(from, to string) {
 	list := func(folder string) []string {
-		name := path.Join(folder, "dovecot-keywords")
+		name := path.Join(w.dir(folder), "dovecot-keywords")
 		if _, err := w.Disk.Person().Stat(name); err != nil {
 			return nil
 		}
@@ -370,7 +356,7 @@ func (w *World) explain(from, to string) {
 	all := append(list(from), there...)
 	slices.Sort(all)
 	if all = slices.Compact(all); len(all) > len(there) {
-		name := path.Join(to, "dovecot-keywords")
+		name := path.Join(w.dir(to), "dovecot-keywords")
 		if len(there) > 0 {
 			check(w.Disk.Person().Remove(name))
 		}
@@ -384,7 +370,7 @@ func (w *World) remove(f file) { check(w.Disk.Person().Remove(f.path)) }
 func (w *World) removeFolder(folder string) {
 	p := w.Disk.Person()
 	for _, sub := range []string{"cur", "new", "tmp"} {
-		dir := path.Join(folder, sub)
+		dir := path.Join(w.dir(folder), sub)
 		var names []string
 		_ = p.List(dir, func(name string, _ fs.FileMode) bool { names = append(names, name); return true })
 		for _, name := range names {
@@ -392,8 +378,8 @@ func (w *World) removeFolder(folder string) {
 		}
 		_ = p.Remove(dir)
 	}
-	_ = p.Remove(path.Join(folder, "dovecot-keywords"))
-	_ = p.Remove(folder) // folders below it keep it
+	_ = p.Remove(path.Join(w.dir(folder), "dovecot-keywords"))
+	_ = p.Remove(w.dir(folder)) // folders below it keep it
 }
 
 // check panics: people's own acts never fail.
@@ -438,7 +424,7 @@ func (w *World) LocalTree() Tree {
 				flags = append(flags, name)
 			}
 		}
-		t[f.folder] = append(t[f.folder], fmt.Sprintf("[%s] %s", mail.NewFlags(flags...), strings.ReplaceAll(f.text, "\r\n", "\n")))
+		t[f.folder] = append(t[f.folder], fmt.Sprintf("[%s] %s", mail.NewFlags(flags...), f.text))
 	}
 	for _, messages := range t {
 		slices.Sort(messages)
@@ -448,7 +434,7 @@ func (w *World) LocalTree() Tree {
 
 // keyword is what a letter means in a folder.
 func (w *World) keyword(folder string, n int) string {
-	name := path.Join(folder, "dovecot-keywords")
+	name := path.Join(w.dir(folder), "dovecot-keywords")
 	if _, err := w.Disk.Person().Stat(name); err != nil {
 		return ""
 	}
@@ -478,34 +464,6 @@ func (t Tree) String() string {
 	return b.String()
 }
 
-// withoutPending leaves out, and counts, of a server's tree what is marked as deleted and not in the Maildir: what a server without UIDPLUS can't remove
-// alone, and what counts as gone (docs/safety.md, "Nobody else's messages").
-func (t Tree) withoutPending(local Tree) (rest Tree, pending map[string]int) {
-	rest, pending = Tree{}, map[string]int{}
-	for name, messages := range t {
-		there := slices.Clone(local[name])
-		rest[name] = []string{}
-		for _, m := range messages {
-			at := slices.Index(there, m)
-			if at >= 0 {
-				there = slices.Delete(there, at, at+1)
-			}
-			if at >= 0 || !marked(m) {
-				rest[name] = append(rest[name], m)
-			} else {
-				pending[textOf(m)]++
-			}
-		}
-	}
-	return rest, pending
-}
-
-// marked reports whether a message of a Tree is marked as deleted.
-func marked(m string) bool {
-	flags, _, _ := strings.Cut(m, "] ")
-	return strings.Contains(flags, `\Deleted`)
-}
-
 func (t Tree) folders() (names []string) {
 	for name := range t {
 		names = append(names, name)
@@ -525,18 +483,4 @@ func (t Tree) equal(o Tree) bool {
 		}
 	}
 	return true
-}
-
-// writes reports whether a step changes what a side holds. The lock is touched to learn what time it is on the disk; and what is durable already may
-// be made so again.
-func (s step) writes() bool {
-	switch s.op {
-	case "append", "store", "move", "copy", "mark", "expunge", "delete":
-		return s.source == atServer
-	case "write", "times", "mkdir", "remove":
-		return s.source == onDisk
-	case "create", "rename":
-		return true
-	}
-	return false
 }
