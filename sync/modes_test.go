@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -67,6 +68,28 @@ func TestModes(t *testing.T) {
 		w.sync()
 		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {"own"}}))
 		w.sync()
+	})
+	t.Run("push: a message that is moved on the server while it is read is moved back", func(t *testing.T) {
+		w := setup(t, plan.Push)
+		w.arrive("A", w.message("a"), `\Seen`) // or A's marks would say that it need not be read
+		w.arrive("B", w.message("b"))
+		read := make(chan struct{})
+		first := true
+		w.server.SetFault(func(s model.Step) model.Action {
+			switch {
+			case s.Op == "changes" && s.Mailbox == "A" && s.After && first:
+				first = false
+				w.server.Move("A", "B", w.uid)
+				close(read)
+			case s.Op == "changes" && s.Mailbox == "B" && !s.After:
+				<-read
+			}
+			return model.Action{}
+		})
+		w.sync()
+		w.server.SetFault(nil)
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {`a \Seen`, `m \Seen`}, "B": {"b"}}))
 	})
 	t.Run("pull: messages only the Maildir has stay, untransferred, and status counts them", func(t *testing.T) {
 		w := setup(t, plan.Pull)

@@ -156,9 +156,12 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 
 // dropUnsureFiles leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
 // folder may have come from another that was read before it went. Nor is it taken for the server's new message that is the same, for
-// that reason, or if the server changed, because that may have come from another mailbox. If it never rests, it is done all the same.
+// that reason, or if the server changed, because that may have come from another mailbox; nor is it left on the one side that has it by a mode
+// that takes moves back. If it never rests, it is done all the same.
 func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
-	isPairing := func(op plan.Op) bool { return op.Kind == plan.Pairing && op.Row == 0 }
+	isPairing := func(op plan.Op) bool {
+		return op.Row == 0 && (op.Kind == plan.Pairing || op.Kind == plan.Park && op.Why == plan.OneWay)
+	}
 	isNew := func(op plan.Op) bool { return op.Kind == plan.Upload && op.Row == 0 || isPairing(op) }
 	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
