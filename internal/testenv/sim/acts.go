@@ -43,11 +43,13 @@ const (
 	// JumpsInTime: the clock goes wrong, or right again. Undoes: what syncs removed from the Maildir is brought back.
 	JumpsInTime
 	Undoes
+	// LosesState: the state database is gone.
+	LosesState
 	verbs
 )
 
 // weights say how often people do what.
-var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0}
+var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0}
 
 // someAct makes one up, with verbs that are used so often.
 func someAct(r *rand.Rand, often [verbs]int) Act {
@@ -121,6 +123,8 @@ func (a Act) do(w *World) string {
 		return a.jump(w)
 	case a.Verb == Undoes:
 		return w.undo()
+	case a.Verb == LosesState:
+		return w.loseState()
 	case a.Server:
 		return a.onServer(w)
 	}

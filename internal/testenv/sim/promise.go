@@ -19,6 +19,8 @@ type promise struct {
 	folders bool
 	// jumped: so did the clock, which may be more than the day for which echoes are known.
 	jumped bool
+	// lost: so is the state, and what somebody did since the last rest shows as a difference only. Nothing is deleted then.
+	lost bool
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
 	// allowed where it can come, and no more.
@@ -134,7 +136,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.fresh)
 	clear(p.gone)
 	clear(p.busy)
-	p.folders, p.jumped = false, false
+	p.folders, p.jumped, p.lost = false, false, false
 	if p.wide {
 		clear(p.deleted)
 		clear(p.since)
@@ -183,12 +185,12 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 		}
 		least := p.least(text)
 		switch n := there[text]; {
-		case n > made+p.stays[text]:
+		case n > made+p.stays[text] && !(p.lost && (p.busy[text] || p.folders) && n <= 2*made+p.stays[text]):
 			return fmt.Sprintf("doubled: %s is there %d times, and was made %d times", subjectOf(text), n, made)
 		case n < least:
 			return fmt.Sprintf("lost: %s is there %d times; it was made %d times and deleted %d times", subjectOf(text), n, made, p.deleted[text])
 		}
-		if g, ok := p.gone[text]; ok && !p.folders && there[text] > 0 {
+		if g, ok := p.gone[text]; ok && !p.folders && !p.lost && there[text] > 0 {
 			if !g.inTrash || t.only(trash).texts()[text] != 1 {
 				return fmt.Sprintf("back: %s was deleted", subjectOf(text))
 			}
@@ -232,6 +234,14 @@ func (p *promise) least(text string) int {
 		least = max(stays, least-goes)
 	}
 	return max(least, p.back[text])
+}
+
+// losesState notes that the state is lost. What was pending is a message like any other then.
+func (p *promise) losesState() {
+	p.lost = true
+	for text, n := range p.pending {
+		p.mayStay(text, p.stays[text]+n)
+	}
 }
 
 // held says what of the promise does not hold while the guard holds deletions back, before they are allowed or else taken back: everything is

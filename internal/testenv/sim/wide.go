@@ -74,7 +74,7 @@ func (a Account) apply(w *World) {
 
 // wideWeights say how often people do what in wide histories. There both sides draw the names of folders from one pool, so that the same
 // name is made on both, deleted, and made again; both make the same messages; and messages are marked as deleted.
-var wideWeights = [verbs]int{9, 9, 5, 8, 3, 2, 1, 1, 1, 1, 1, 1, 1, 2}
+var wideWeights = [verbs]int{9, 9, 5, 8, 3, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1}
 
 var poolOfNames = []string{"Work", "Work/Old", "Lists", "N0", "N1"}
 
@@ -136,6 +136,19 @@ func (w *World) undo() string {
 		}
 	}
 	return fmt.Sprintf("undo brings back %d", back)
+}
+
+// loseState removes the state database, in two-way mode.
+func (w *World) loseState() string {
+	if w.running || w.promise.account.Mode != plan.TwoWay {
+		return ""
+	}
+	w.memory.clear()
+	w.promise.losesState()
+	for _, f := range w.messageFiles() {
+		w.promise.form(wire(f.raw), f.text) // what lone line feeds are on the server is forgotten
+	}
+	return "the state database is lost"
 }
 
 // aside are the texts of the files that were put aside for undo, by their paths.
