@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -39,6 +40,19 @@ func TestModes(t *testing.T) {
 		w.must(os.Remove(w.file()))
 		w.sync()
 		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("pull: a folder that was deleted and half made again is made whole", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		for _, sub := range []string{"cur", "new"} {
+			w.must(os.RemoveAll(filepath.Join(w.dir("B"), sub)))
+		}
+		w.sync()
+		for _, sub := range []string{"cur", "new", "tmp"} {
+			if _, err := os.Stat(filepath.Join(w.dir("B"), sub)); err != nil {
+				t.Error(err)
+			}
+		}
+		w.quiet()
 	})
 	t.Run("pull: moves undone", func(t *testing.T) {
 		w := setup(t, plan.Pull)
