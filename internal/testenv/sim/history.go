@@ -181,6 +181,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 			if w.gate.hit != "" {
 				say("  sync, %s (fatal: %v; %d errors)", w.gate.hit, res.Fatal, len(res.Errors))
 			}
+			w.promise.cutOff = w.promise.cutOff || w.gate.hit != ""
 			late = f.Late
 			if !late {
 				w.release()

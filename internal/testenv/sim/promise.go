@@ -21,6 +21,8 @@ type promise struct {
 	jumped bool
 	// lost: so is the state, and what somebody did since the last rest shows as a difference only. Nothing is deleted then.
 	lost bool
+	// cutOff: so was a run, which may not know what it sent.
+	cutOff bool
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
 	// allowed where it can come, and no more.
@@ -136,7 +138,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.fresh)
 	clear(p.gone)
 	clear(p.busy)
-	p.folders, p.jumped, p.lost = false, false, false
+	p.folders, p.jumped, p.lost, p.cutOff = false, false, false, false
 	if p.wide {
 		clear(p.deleted)
 		clear(p.since)

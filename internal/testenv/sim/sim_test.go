@@ -56,13 +56,14 @@ func held(t *testing.T) *sim.Memory {
 // found are histories that broke the promise once.
 var found = []uint64{261, 292, 1113, 2501, 2732, 3277, 4222, 4927, 4931, 5078, 6375, 398, 20201,
 	900098, 902727, 903126, 904793, 904929, 907435, 907588, 909595, 913215, 921464, 930551, 958088, 958209, 960244, 962670, 1000246, 2004336, 3001248, 3001386, 3006351, 3033431, 3050441,
-	3089975, 3624793, 3652874, 3666872, 3674244, 3744153, 3761918, 3791031, 3827198, 3887790, 4028338, 5512217, 7504456}
+	3089975, 3624793, 3652874, 3666872, 3674244, 3744153, 3761918, 3791031, 3827198, 3887790, 4028338, 5512217, 7504456,
+	10001876, 10001889, 10002083, 10002452, 10005001, 10005205, 10005793}
 
 // TestHistories plays random histories, each of them twice, and some of these the second time with the state in a file. Of the newest kind
 // there are as many as of all others.
 func TestHistories(t *testing.T) {
 	seeds := slices.Clone(found)
-	for n := range 1500 {
+	for n := range 1000 {
 		if !raced || n < 20 {
 			seeds = append(seeds, uint64(n), uint64(10_000_000+n))
 		}

@@ -159,8 +159,8 @@ func (w *World) aside() map[string]string {
 		_ = w.Disk.Person().List(dir, func(name string, mode fs.FileMode) bool {
 			if p := path.Join(dir, name); mode.IsDir() {
 				walk(p)
-			} else if strings.Contains(name, ".") {
-				all[p] = w.read(p)
+			} else if text := w.read(p); strings.HasPrefix(text, "From: ") || strings.HasPrefix(text, "Subject: ") {
+				all[p] = text
 			}
 			return true
 		})
