@@ -60,7 +60,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 			if r.isMaildrop() {
 				return r.removeFromMaildrop(ctx, byKind[plan.Delete])
 			}
-			return r.perFolder(ctx, byKind[plan.Delete], r.remove)
+			return r.removals(ctx, byKind[plan.Delete])
 		},
 		func(ctx context.Context) error { return r.removeFolders(ctx, byKind[plan.DeleteFolder]) },
 	}
@@ -251,6 +251,11 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		m, err := tx.Message(op.Row)
 		if err != nil {
 			return err
+		}
+		// Flags that changed where the message still is are no business of the other side's as long as it is held, and must be seen again
+		// once it is not.
+		if op.Why == "" && (op.Side == plan.Maildir && !op.LocalSeen.Equal(m.LocalFlags) || op.Side == plan.Server && !op.RemoteSeen.Equal(m.RemoteFlags)) {
+			r.soil(f)
 		}
 		// The deletion on one side is held because the other side's message is gone.
 		m.RemoteHeld = m.RemoteHeld || op.Side == plan.Maildir

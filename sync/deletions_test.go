@@ -3,6 +3,7 @@ package sync_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -122,6 +123,39 @@ func TestDeletions(t *testing.T) {
 		}
 		w.quiet()
 	})
+	t.Run("flags that change while deletions are held come back with the messages", func(t *testing.T) {
+		for _, deleted := range []plan.Side{plan.Server, plan.Maildir} {
+			w := fill(t, 2)
+			w.set.Policy.Guard = plan.Guard{ByCount: true, Count: 1}
+			box, _ := w.server.Snapshot().Mailbox("A")
+			files := w.files("A")
+			if deleted == plan.Server {
+				w.server.Expunge("A", box.Messages[0].UID, box.Messages[1].UID)
+				w.reflag(files[0], "F")
+				w.sync()
+				w.reflag(files[1], "R")
+			} else {
+				w.must(os.Remove(files[0]))
+				w.must(os.Remove(files[1]))
+				w.server.Store("A", true, mail.NewFlags(`\Flagged`), box.Messages[0].UID)
+				w.sync()
+				w.server.Store("A", true, mail.NewFlags(`\Answered`), box.Messages[1].UID)
+			}
+			if res := w.sync(); res.HeldBack != 2 {
+				t.Fatalf("held back %d", res.HeldBack)
+			}
+			w.sync()
+			w.opt.RestoreHeld = true
+			w.sync()
+			w.opt.RestoreHeld = false
+			w.same()
+			all := w.serverTree().subjects()
+			if !strings.Contains(all, `\Flagged`) || !strings.Contains(all, `\Answered`) {
+				t.Errorf("deleted on the %s: a flag is lost: %s", deleted, all)
+			}
+			w.quiet()
+		}
+	})
 	t.Run("recognised moves and renames are no deletions", func(t *testing.T) {
 		w := fill(t, 20)
 		for _, f := range w.files("A") {
@@ -199,6 +233,26 @@ func TestDeletions(t *testing.T) {
 		w.set.Policy.Expunge = true
 		w.sync()
 		w.want(boxes(map[string][]string{"A": {"n"}}))
+		w.quiet()
+	})
+	t.Run("expunge: a marked message that was moved on one side is removed on both, or stays on both", func(t *testing.T) {
+		w := newPairWorld(t)
+		w.set.Policy.Expunge = true
+		w.reflag(w.file(), "T")
+		w.server.Move("A", "B", w.uid)
+		w.server.SetFault(func(s model.Step) model.Action {
+			if s.Op == "expunge" {
+				return model.Action{Kind: model.Refuse}
+			}
+			return model.Action{}
+		})
+		w.try()
+		if len(w.files("A")) != 1 {
+			t.Error("it was removed from the Maildir alone")
+		}
+		w.server.SetFault(nil)
+		w.sync()
+		w.want(boxes(nil))
 		w.quiet()
 	})
 	t.Run("what a sync removes from the Maildir is moved aside", func(t *testing.T) {

@@ -138,7 +138,8 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 	return r.makeFolders(ctx, t)
 }
 
-// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about. Whoever
+// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about, but in pull mode
+// that is taken back. Whoever
 // made a new one, it is durable before anybody can take it for agreed: that it is missing would look like a deletion later.
 func (r *run) completeFolders() {
 	if r.opt.DryRun {
@@ -152,7 +153,7 @@ func (r *run) completeFolders() {
 		}
 		isNew := !f.base.OnDisk || f.base.Inode != f.local.Inode // which is 0 of one that a stopped run made anew
 		switch {
-		case f.local.Incomplete && isNew:
+		case f.local.Incomplete && (isNew || f.remote != nil && r.set.Policy.Mode == plan.Pull):
 			if err := r.md.CreateFolder(f.name); err != nil {
 				r.failFolder(f, err)
 				continue

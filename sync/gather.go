@@ -114,9 +114,11 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		return nil
 	case f.remote == nil:
 		return r.eachRow(ctx, f, func(m state.Message) {
-			if m.UID != 0 || m.RemoteHeld {
-				p := f.pair(m)
-				p.Remote = r.missingRemote()
+			switch {
+			case m.UID != 0 || m.RemoteHeld:
+				f.pair(m).Remote = r.missingRemote()
+			case r.set.Policy.Mode != plan.Archive:
+				f.pair(m) // only the Maildir has it, and the folder stays for it
 			}
 		})
 	case f.remote.Status == nil && f.remote.StatusErr != nil:

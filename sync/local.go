@@ -19,8 +19,11 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 		return nil
 	case f.local == nil:
 		return r.eachRow(ctx, f, func(m state.Message) {
-			if m.Name != "" {
+			switch {
+			case m.Name != "":
 				f.pair(m).Local = f.missingLocal()
+			case r.set.Policy.Mode != plan.Archive:
+				f.pair(m) // only the server has it, and the mailbox stays for it
 			}
 		})
 	}

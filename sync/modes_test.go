@@ -2,9 +2,11 @@ package sync_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -39,11 +41,69 @@ func TestModes(t *testing.T) {
 		w.sync()
 		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
 	})
+	t.Run("pull: a folder that was deleted and half made again is made whole", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		for _, sub := range []string{"cur", "new"} {
+			w.must(os.RemoveAll(filepath.Join(w.dir("B"), sub)))
+		}
+		w.sync()
+		for _, sub := range []string{"cur", "new", "tmp"} {
+			if _, err := os.Stat(filepath.Join(w.dir("B"), sub)); err != nil {
+				t.Error(err)
+			}
+		}
+		w.quiet()
+	})
 	t.Run("pull: moves undone", func(t *testing.T) {
 		w := setup(t, plan.Pull)
 		w.move(w.file(), "B")
 		w.sync()
 		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
+	})
+	t.Run("pull: a folder that the server deleted stays for messages that only the Maildir has", func(t *testing.T) {
+		w := setup(t, plan.Pull)
+		own := w.put("A", w.message("own"), "S")
+		w.sync()
+		w.server.DeleteMailbox("A")
+		w.sync()
+		expect(t, w, "Maildir", local(w), boxes(map[string][]string{"A": {`own \Seen`}}))
+		w.sync()
+		w.must(os.Remove(own))
+		w.sync()
+		want := boxes(nil)
+		delete(want, "A")
+		expect(t, w, "Maildir", local(w), want)
+	})
+	t.Run("push: a mailbox stays for messages that only the server has when its folder is deleted", func(t *testing.T) {
+		w := setup(t, plan.Push)
+		w.arrive("A", w.message("own"))
+		w.sync()
+		w.must(os.RemoveAll(w.dir("A")))
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {"own"}}))
+		w.sync()
+	})
+	t.Run("push: a message that is moved on the server while it is read is moved back", func(t *testing.T) {
+		w := setup(t, plan.Push)
+		w.arrive("A", w.message("a"), `\Seen`) // or A's marks would say that it need not be read
+		w.arrive("B", w.message("b"))
+		read := make(chan struct{})
+		first := true
+		w.server.SetFault(func(s model.Step) model.Action {
+			switch {
+			case s.Op == "changes" && s.Mailbox == "A" && s.After && first:
+				first = false
+				w.server.Move("A", "B", w.uid)
+				close(read)
+			case s.Op == "changes" && s.Mailbox == "B" && !s.After:
+				<-read
+			}
+			return model.Action{}
+		})
+		w.sync()
+		w.server.SetFault(nil)
+		w.sync()
+		expect(t, w, "server", server(w), boxes(map[string][]string{"A": {`a \Seen`, `m \Seen`}, "B": {"b"}}))
 	})
 	t.Run("pull: messages only the Maildir has stay, untransferred, and status counts them", func(t *testing.T) {
 		w := setup(t, plan.Pull)

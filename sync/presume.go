@@ -170,9 +170,12 @@ func (r *run) sameLocals(ctx context.Context, local []maildir.Folder) (bool, err
 
 // dropUnsureFiles leaves new files out of a plan if the Maildir changed while it was read: a file that is new in one
 // folder may have come from another that was read before it went. Nor is it taken for the server's new message that is the same, for
-// that reason, or if the server changed, because that may have come from another mailbox. If it never rests, it is done all the same.
+// that reason, or if the server changed, because that may have come from another mailbox; nor is it left on the one side that has it by a mode
+// that takes moves back. If it never rests, it is done all the same.
 func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
-	isPairing := func(op plan.Op) bool { return op.Kind == plan.Pairing && op.Row == 0 }
+	isPairing := func(op plan.Op) bool {
+		return op.Row == 0 && (op.Kind == plan.Pairing || op.Kind == plan.Park && op.Why == plan.OneWay)
+	}
 	isNew := func(op plan.Op) bool { return op.Kind == plan.Upload && op.Row == 0 || isPairing(op) }
 	if r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
@@ -207,7 +210,7 @@ func (r *run) anyAgreed() bool {
 }
 
 // dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was
-// before, which would then be there twice. What can't be read is not set apart yet either, because that forgets what both sides had agreed
+// before, which would then be there twice. So it may be one whose place was lost with its folder. What can't be read is not set apart yet either, because that forgets what both sides had agreed
 // on. Often it can be read a moment later; what can't be then either is waited for no more.
 func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isUnreadable := func(op plan.Op) bool {
@@ -216,7 +219,7 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isNew := func(op plan.Op) bool {
 		switch op.Kind {
 		case plan.Upload, plan.Download, plan.Pairing:
-			return op.Row == 0
+			return op.Row == 0 || r.isLost(op)
 		case plan.Park:
 			return op.Row == 0 && !op.Why.Retried()
 		}
@@ -232,6 +235,12 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	r.log.Debug("something can't be read: it waits for another look, and so do new messages")
 	r.again = true
 	r.postpone(p, waits)
+}
+
+// isLost reports whether an operation transfers a message again that nobody deleted, because what the state calls it means nothing any more.
+func (r *run) isLost(op plan.Op) bool {
+	p := r.pairOf(op.Row)
+	return p != nil && (op.Kind == plan.Upload && p.Remote == plan.Lost || op.Kind == plan.Download && p.Local == plan.Lost)
 }
 
 // isAgreed reports whether a row's message was on both sides.

@@ -13,6 +13,30 @@ import (
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
+// removals carries deletions over. The Maildir's half of a message that is marked \Deleted and was moved on one side goes last, and only if
+// its half on the server, which is in another folder, could go: with it the row goes, and what is left on the server would be known to nobody.
+func (r *run) removals(ctx context.Context, ops []plan.Op) error {
+	onServer := map[int64]mail.FolderName{}
+	for _, op := range ops {
+		if op.Expunge && op.Side == plan.Server {
+			onServer[op.Row] = op.Folder
+		}
+	}
+	var first, last []plan.Op
+	for _, op := range ops {
+		if op.Expunge && op.Side == plan.Maildir && onServer[op.Row] != op.Folder {
+			last = append(last, op)
+		} else {
+			first = append(first, op)
+		}
+	}
+	if err := r.perFolder(ctx, first, r.remove); err != nil {
+		return err
+	}
+	last = slices.DeleteFunc(last, func(op plan.Op) bool { return r.byName[onServer[op.Row]].failed != nil })
+	return r.perFolder(ctx, last, r.remove)
+}
+
 // remove carries deletions over in one folder. Each message is looked at once more right before: it must be
 // the one that was planned with, and still be gone on the other side.
 func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {

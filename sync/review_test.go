@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -542,4 +544,41 @@ func TestPortionsOfAReplacedMailbox(t *testing.T) {
 		t.Errorf("there are %d messages on the server now", got)
 	}
 	w.quiet()
+}
+
+// onceBlindFS can't look into one directory, once.
+type onceBlindFS struct {
+	maildir.FS
+	dir   string
+	blind sync.Once
+}
+
+// Stat implements maildir.FS.
+func (f *onceBlindFS) Stat(name string) (info maildir.FileInfo, err error) {
+	if name == f.dir {
+		f.blind.Do(func() { err = errDisk })
+	}
+	if err != nil {
+		return info, err
+	}
+	return f.FS.Stat(name)
+}
+
+// TestMovedFromAFolderThatWasReplaced: a message that was moved before its folder was deleted and made again is not delivered there once more
+// while the folder that it is in can't be read.
+func TestMovedFromAFolderThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.arrive("B", w.message("b"))
+	w.sync()
+	w.move(w.file(), "B")
+	w.must(os.RemoveAll(w.dir("A")))
+	w.mkfolder("A")
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	w.fs = &onceBlindFS{FS: real, dir: "B"}
+	w.try()
+	w.fs = nil
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"b", "m"}}))
 }

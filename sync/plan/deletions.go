@@ -112,7 +112,8 @@ func (m *maker) hold(d deletion) {
 		folder = m.rebindRest(x)
 	}
 	uid, name := x.remote.uid, x.local.name
-	m.add(Op{Kind: Hold, Side: d.side, Folder: folder, Row: x.ID, UID: uid, Name: name, Reason: d.reason})
+	m.add(Op{Kind: Hold, Side: d.side, Folder: folder, Row: x.ID, UID: uid, Name: name,
+		RemoteSeen: x.remote.flags, LocalSeen: x.local.flags, Reason: d.reason})
 }
 
 // restore brings back what the guard holds. In pull mode nothing is ever stored on the server:

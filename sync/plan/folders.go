@@ -309,8 +309,8 @@ func (f *folderMatch) dropConflicts() {
 	}
 }
 
-// giveUp leaves a folder's name as it is.
-func (k *known) giveUp() { k.want, k.side, k.follow = k.Name, "", false }
+// giveUp leaves a folder's names as they are.
+func (k *known) giveUp() { k.want, k.mailbox, k.side, k.follow = k.Name, k.Mailbox, "", false }
 
 // taken reports whether k can't be called what it is to be called.
 func (f *folderMatch) taken(k *known) bool {

@@ -258,6 +258,20 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// TestMailboxOfAFolderThatStays: a folder that was renamed on the server to a name which another one had is not renamed here. It keeps its
+// mailbox too, or that one would be the other folder's and its own.
+func TestMailboxOfAFolderThatStays(t *testing.T) {
+	in := folderWorld(TwoWay, "A", "A/Old", "L")
+	in.withIDs()
+	in.Remote = in.Remote[:2]
+	in.renameRemote("A", "N")
+	in.renameRemote("N/Old", "L")
+	ops := Folders(in)
+	if got := showFolderOps(ops); got != "rename-folder A to N on maildir; rename-folder N/Old to A/Old on maildir" || ops[1].Mailbox != "A/Old" {
+		t.Errorf("planned %q, with mailbox %q", got, ops[len(ops)-1].Mailbox)
+	}
+}
+
 func TestNewFolders(t *testing.T) {
 	modes := map[Mode][2]bool{TwoWay: {true, true}, Pull: {true, false}, Push: {false, true}, Archive: {true, false}}
 	creates := map[Create][2]bool{CreateBoth: {true, true}, CreateMaildir: {true, false}, CreateServer: {false, true}, CreateNone: {}}

@@ -276,7 +276,8 @@ const (
 //	Hold        on the Maildir: the message is gone on the server (RemoteHeld). On the Server: LocalHeld. It comes in
 //	            every run. With Why set it is not the guard that holds: the message has moved to where the other side
 //	            can't follow (NoFolder), or may be one that can't be looked into just now (Unreadable). Such a row
-//	            must come in again together with the parked message that it may be.
+//	            must come in again together with the parked message that it may be. RemoteSeen and LocalSeen are the flags of the half
+//	            that is left, which the state does not learn: changes must be seen again once it is held no more.
 type Op struct {
 	Kind   Kind
 	Side   Side // the side that is changed; for Park the side that has the message

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,36 +31,81 @@ const (
 	CreatesFolder
 	RenamesFolder
 	DeletesFolder
+	// In wide histories only:
+
+	// Purges removes all messages of a folder that are marked as deleted.
+	Purges
+	// RemakesFolder deletes a folder and makes it again.
+	RemakesFolder
+	// Renumbers: a mailbox gets another UIDVALIDITY. Restores: and is another one, into which the messages were stored again.
+	Renumbers
+	Restores
+	// JumpsInTime: the clock goes wrong, or right again. Undoes: what syncs removed from the Maildir is brought back.
+	JumpsInTime
+	Undoes
+	// LosesState: the state database is gone.
+	LosesState
 	verbs
 )
 
 // weights say how often people do what.
-var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1}
+var weights = [verbs]int{8, 8, 5, 8, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0}
 
-// someAct makes one up.
-func someAct(r *rand.Rand) Act {
+// someAct makes one up, with verbs that are used so often.
+func someAct(r *rand.Rand, often [verbs]int) Act {
 	a := Act{Server: r.IntN(2) == 0, A: r.IntN(1 << 20), B: r.IntN(1 << 20), C: r.IntN(1 << 20)}
 	total := 0
-	for _, w := range weights {
+	for _, w := range often {
 		total += w
 	}
 	n := r.IntN(total)
-	for n >= weights[a.Verb] {
-		n -= weights[a.Verb]
+	for n >= often[a.Verb] {
+		n -= often[a.Verb]
 		a.Verb++
 	}
 	return a
+}
+
+// letters and flags that an act may give a message.
+func (a Act) letters(w *World) string {
+	if w.wide {
+		all := append(slices.Clone(someLetters), "T", "ST")
+		return all[a.C%len(all)]
+	}
+	return someLetters[a.C%len(someLetters)]
+}
+
+func (a Act) flag(w *World) string {
+	if w.wide {
+		all := append(slices.Clone(someFlags), deletedFlag)
+		return all[a.C%len(all)]
+	}
+	return someFlags[a.C%len(someFlags)]
 }
 
 var someLetters = []string{"", "S", "F", "FS", "R", "RS", "P", "DS"}
 var someFlags = []string{`\Seen`, `\Flagged`, `\Answered`, "$Forwarded", "Todo", "Later"}
 
 // text makes up a message: most are unlike every other, some have no Message-ID, some are twins of another. The twins of each side
-// are its own, because what is new on both sides at once is one message.
-func (a Act) text(n int) string {
-	side := "l"
+// are its own, because what is new on both sides at once is one message; in wide histories both sides make some of the same.
+func (a Act) text(w *World) string {
+	n, side := w.count(), "l"
 	if a.Server {
 		side = "r"
+	}
+	if w.wide {
+		switch a.C % 12 {
+		case 6:
+			side = ""
+		case 8:
+			return Message(fmt.Sprintf("both%d", a.A%8))
+		case 9:
+			return Message(fmt.Sprintf("large%s%d", side, n)) + strings.Repeat("0123456789\n", 60)
+		case 10:
+			return Message(fmt.Sprintf("eight%s%d", side, n)) + "caf\xe9 \xff\n"
+		case 11:
+			return Message(fmt.Sprintf("lone%s%d", side, n)) + "a\rb\n"
+		}
 	}
 	switch a.C % 6 {
 	case 0:
@@ -72,7 +118,14 @@ func (a Act) text(n int) string {
 
 // do carries the act out and says in words what it was; empty if there was nothing to do it to.
 func (a Act) do(w *World) string {
-	if a.Server {
+	switch {
+	case a.Verb == JumpsInTime:
+		return a.jump(w)
+	case a.Verb == Undoes:
+		return w.undo()
+	case a.Verb == LosesState:
+		return w.loseState()
+	case a.Server:
 		return a.onServer(w)
 	}
 	return a.inMaildir(w)
@@ -92,19 +145,20 @@ func (a Act) onServer(w *World) string {
 			all = append(all, found{b.Name, m})
 		}
 	}
-	name := fmt.Sprintf("R%d", a.C%4)
+	name := a.folderName(w)
 	exists := slices.Contains(snap.Names(), name)
 	switch a.Verb {
 	case Makes:
-		text := a.text(w.count())
+		text := a.text(w)
 		if !w.promise.makes(text, a.Server) {
 			return ""
 		}
 		var flags []string
 		if a.A%2 == 0 {
-			flags = []string{someFlags[a.A/2%len(someFlags)]}
+			flags = []string{Act{C: a.A / 2}.flag(w)}
 		}
-		w.Arrive(box.Name, text, flags...)
+		w.Server.Append(box.Name, w.promise.form(a.serverForm(w, text), text), mail.NewFlags(flags...), w.now)
+		w.promise.marks(text, slices.Contains(flags, deletedFlag))
 		return fmt.Sprintf("server: %s arrives in %s %s", subjectOf(text), box.Name, strings.Join(flags, " "))
 	case CreatesFolder:
 		if exists {
@@ -114,22 +168,54 @@ func (a Act) onServer(w *World) string {
 		w.promise.folder()
 		return "server: creates folder " + name
 	case RenamesFolder:
-		if box.Name == "INBOX" || exists {
+		if box.Name == "INBOX" || exists || w.wide && (below(name, box.Name) || below(box.Name, name) || slices.ContainsFunc(snap.Names(), func(n string) bool { return below(n, name) })) {
 			return ""
 		}
 		w.Server.RenameMailbox(box.Name, name)
 		w.promise.folder()
 		return fmt.Sprintf("server: renames folder %s to %s", box.Name, name)
-	case DeletesFolder:
+	case DeletesFolder, RemakesFolder:
 		if box.Name == "INBOX" {
 			return ""
 		}
 		for _, m := range box.Messages {
-			w.promise.deletes(unix(m.Raw), a.Server, false)
+			w.promise.deletes(unix(m.Raw), box.Name, a.Server, false)
 		}
 		w.Server.DeleteMailbox(box.Name)
 		w.promise.folder()
+		if a.Verb == RemakesFolder {
+			w.Server.CreateMailbox(box.Name)
+			return "server: deletes folder and makes it again: " + box.Name
+		}
 		return "server: deletes folder " + box.Name
+	case Purges:
+		n := 0
+		for _, m := range box.Messages {
+			if m.Flags.Has(mail.Deleted) {
+				w.promise.deletes(unix(m.Raw), box.Name, a.Server, true)
+				w.Server.Expunge(box.Name, m.UID)
+				n++
+			}
+		}
+		if n == 0 {
+			return ""
+		}
+		return fmt.Sprintf("server: removes the %d messages of %s that are marked", n, box.Name)
+	case Renumbers:
+		for _, m := range box.Messages {
+			w.promise.renumbers(unix(m.Raw))
+		}
+		w.Server.Renumber(box.Name)
+		w.promise.folder()
+		return "server: renumbers " + box.Name
+	case Restores:
+		w.Server.Recreate(box.Name, false)
+		for _, m := range box.Messages {
+			w.promise.renumbers(unix(m.Raw))
+			w.Server.Append(box.Name, m.Raw, m.Flags, m.Date)
+		}
+		w.promise.folder()
+		return fmt.Sprintf("server: %s is another mailbox with the same %d messages", box.Name, len(box.Messages))
 	}
 	if len(all) == 0 {
 		return ""
@@ -137,30 +223,50 @@ func (a Act) onServer(w *World) string {
 	m := all[a.A%len(all)]
 	text := unix(m.Raw)
 	there := slices.DeleteFunc(slices.Clone(all), func(o found) bool { return o.Raw != m.Raw })
-	if len(there) > w.promise.made[text] && a.Verb != Deletes {
-		return "" // the copy of a cut-off move, or the echo of an upload, is no longer known as one when somebody has changed it
+	if extra := len(there) - w.promise.made[text]; extra > 0 && a.Verb != Deletes {
+		// The copy of a cut-off move, or the echo of an upload, is no longer known as one when somebody has changed it.
+		if !w.wide {
+			return ""
+		}
+		w.promise.mayStay(text, extra)
+	}
+	if w.wide && w.promise.cutOff && w.Server.WasSent(m.box, m.Raw) {
+		w.promise.mayStay(text, max(1, w.promise.stays[text])) // nor is what was sent before a run was cut off
 	}
 	switch a.Verb {
 	case Flags:
-		flag, add := someFlags[a.C%len(someFlags)], a.B%2 == 0
+		flag, add := a.flag(w), a.B%2 == 0
 		w.Server.Store(m.box, add, mail.NewFlags(flag), m.UID)
 		w.promise.touches(text, a.Server)
+		w.promise.marks(text, add && flag == deletedFlag)
 		return fmt.Sprintf("server: %s of %s in %s", sign(add)+flag, subjectOf(text), m.box)
 	case Deletes:
 		w.Server.Expunge(m.box, m.UID)
-		w.promise.deletes(text, a.Server, true)
+		w.promise.deletes(text, m.box, a.Server, len(there) <= w.promise.made[text])
 		return fmt.Sprintf("server: deletes %s in %s", subjectOf(text), m.box)
 	case Copies:
-		if to == m.box || w.Server.WasSent(to, m.Raw) || !w.promise.makes(text, a.Server) {
-			// A copy where an upload was sent can't be told from one that arrived twice.
+		echo := w.Server.WasSent(to, m.Raw) // a copy where an upload was sent can't be told from one that arrived twice
+		if to == m.box || echo && !w.wide || !w.promise.makes(text, a.Server) {
 			return ""
+		}
+		if echo {
+			w.promise.mayGo(text)
 		}
 		w.Server.Copy(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
+		w.promise.marks(text, m.Flags.Has(mail.Deleted))
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
-		if to == m.box || w.Server.WasSent(to, m.Raw) && len(there) > 1 || w.Server.UnderWay(m.Raw) {
-			return "" // nor can a copy that is moved there, nor what arrives twice while it is moved
+		// Nor can a copy that is moved there, nor what arrives twice while it is moved.
+		echo, late := w.Server.WasSent(to, m.Raw) && len(there) > 1, w.Server.UnderWay(m.Raw)
+		if to == m.box || (echo || late) && !w.wide {
+			return ""
+		}
+		if echo {
+			w.promise.mayGo(text)
+		}
+		if late {
+			w.promise.mayStay(text, 1)
 		}
 		w.Server.Move(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
@@ -174,16 +280,18 @@ func (a Act) inMaildir(w *World) string {
 		return ""
 	}
 	folder, to := folders[a.B%len(folders)], folders[a.C%len(folders)]
-	name := fmt.Sprintf("L%d", a.C%4)
+	name := a.folderName(w)
 	exists := slices.Contains(folders, name)
 	switch a.Verb {
 	case Makes:
-		text := a.text(w.count())
+		text := a.text(w)
 		if !w.promise.makes(text, a.Server) {
 			return ""
 		}
-		l := someLetters[a.A%len(someLetters)]
-		w.Put(folder, text, l)
+		l := Act{C: a.A}.letters(w)
+		w.Put(folder, a.fileForm(w, text), l)
+		w.promise.form(wire(a.fileForm(w, text)), text)
+		w.promise.marks(text, strings.Contains(l, "T"))
 		return fmt.Sprintf("Maildir: %s is new in %s %s", subjectOf(text), folder, l)
 	case CreatesFolder:
 		if exists {
@@ -193,56 +301,91 @@ func (a Act) inMaildir(w *World) string {
 		w.promise.folder()
 		return "Maildir: creates folder " + name
 	case RenamesFolder:
-		if _, err := w.Disk.Person().Stat(name); folder == "INBOX" || err == nil {
+		if _, err := w.Disk.Person().Stat(name); folder == "INBOX" || err == nil || w.wide && !w.canBecome(folder, name) {
 			return ""
 		}
 		check(w.Disk.Person().Rename(folder, name))
 		w.promise.folder()
 		return fmt.Sprintf("Maildir: renames folder %s to %s", folder, name)
-	case DeletesFolder:
+	case Renumbers, Restores:
+		return ""
+	case DeletesFolder, RemakesFolder:
 		if folder == "INBOX" {
 			return ""
 		}
 		for _, f := range w.messageFiles() {
 			if f.folder == folder {
-				w.promise.deletes(f.text, a.Server, false)
+				w.promise.deletes(f.text, folder, a.Server, false)
 			}
 		}
 		w.removeFolder(folder)
 		w.promise.folder()
+		if a.Verb == RemakesFolder {
+			w.MakeFolder(folder)
+			return "Maildir: deletes folder and makes it again: " + folder
+		}
 		return "Maildir: deletes folder " + folder
 	}
 	all := w.messageFiles()
+	if a.Verb == Purges {
+		n := 0
+		for _, f := range all {
+			if f.folder == folder && strings.Contains(letters(f.path), "T") {
+				w.promise.deletes(f.text, folder, a.Server, true)
+				w.remove(f)
+				n++
+			}
+		}
+		if n == 0 {
+			return ""
+		}
+		return fmt.Sprintf("Maildir: removes the %d messages of %s that are marked", n, folder)
+	}
 	if len(all) == 0 {
 		return ""
 	}
 	f := all[a.A%len(all)]
 	switch a.Verb {
 	case Flags:
-		l := someLetters[a.C%len(someLetters)]
+		l := a.letters(w)
 		w.reflag(f, l)
 		w.promise.touches(f.text, a.Server)
+		w.promise.marks(f.text, strings.Contains(l, "T"))
 		return fmt.Sprintf("Maildir: %s in %s gets the letters %q", subjectOf(f.text), f.folder, l)
 	case Deletes:
 		w.remove(f)
-		w.promise.deletes(f.text, a.Server, true)
+		w.promise.deletes(f.text, f.folder, a.Server, true)
 		return fmt.Sprintf("Maildir: deletes %s in %s", subjectOf(f.text), f.folder)
 	case Copies:
 		if !w.promise.makes(f.text, a.Server) {
 			return ""
 		}
-		w.Put(to, f.text, "S")
+		w.Put(to, f.raw, "S")
+		w.promise.form(wire(f.raw), f.text)
 		w.promise.touches(f.text, a.Server)
 		return fmt.Sprintf("Maildir: copies %s from %s to %s", subjectOf(f.text), f.folder, to)
 	default:
 		if to == f.folder {
 			return ""
 		}
+		if f.folder == trash {
+			w.promise.loose[f.text]++
+		}
+		w.promise.shifted[f.text]++
 		w.moveFile(f, to)
 		w.promise.touches(f.text, a.Server)
 		return fmt.Sprintf("Maildir: moves %s from %s to %s", subjectOf(f.text), f.folder, to)
 	}
 }
+
+// canBecome reports whether a folder can be renamed so.
+func (w *World) canBecome(folder, name string) bool {
+	_, err := w.Disk.Person().Stat(path.Dir(name))
+	return err == nil && !below(name, folder) && !slices.ContainsFunc(w.Folders(), func(f string) bool { return below(f, name) })
+}
+
+// below reports whether a name is that of a folder below another.
+func below(name, above string) bool { return strings.HasPrefix(name, above+"/") }
 
 func sign(add bool) string {
 	if add {

@@ -4,20 +4,29 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // History is what happens, in rounds: people act, then a run may be interrupted, then runs bring everything to rest.
 type History struct {
-	Seed   uint64
-	Server string // a key of Servers
-	Mode   plan.Mode
+	Seed    uint64
+	Server  string // a key of Servers
+	Account Account
+	// Wide: people do all that they can, see wide.go.
+	Wide   bool
 	Rounds []Round
 	Log    *slog.Logger // of the engine, nil for none
+	// FS and Dialer, if set, come between the engine and the two sides: a fault that is planted there must show.
+	FS     func(maildir.FS) maildir.FS
+	Dialer func(remote.Dialer) remote.Dialer
 }
 
 // Round is one of them.
@@ -44,27 +53,34 @@ func equalIDs() model.Options {
 	return o
 }
 
-// newerSeeds have servers that older ones have not, which shall stay what they are.
-const newerSeeds = 2_000_000
+// newerSeeds have servers that older ones have not, and wideSeeds whole lives, see wide.go: the older ones shall stay what they are.
+const (
+	newerSeeds = 2_000_000
+	wideSeeds  = 10_000_000
+)
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
 
 // Random makes up a history.
 func Random(seed uint64) History {
 	r := rand.New(rand.NewPCG(seed, 1))
-	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Mode: plan.TwoWay}
+	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Account: Account{Mode: plan.TwoWay}}
+	often := weights
+	if seed >= wideSeeds {
+		h.Wide, h.Account, often = true, someAccount(seed), wideWeights
+	}
 	if seed >= newerSeeds && h.Server == "full" && seed%2 == 0 {
 		h.Server = "equal-ids"
 	}
 	for range 2 + r.IntN(3) {
 		var round Round
 		for range 1 + r.IntN(9) {
-			round.Acts = append(round.Acts, someAct(r))
+			round.Acts = append(round.Acts, someAct(r, often))
 		}
 		if r.IntN(5) > 0 {
-			round.Fault = someFault(r)
+			round.Fault = someFault(r, often)
 			if r.IntN(4) == 0 {
-				round.Again = someFault(r)
+				round.Again = someFault(r, often)
 			}
 		}
 		h.Rounds = append(h.Rounds, round)
@@ -72,25 +88,29 @@ func Random(seed uint64) History {
 	return h
 }
 
-func someFault(r *rand.Rand) *Fault {
-	return &Fault{Kind: Kind(r.IntN(int(kinds))), At: 1 + r.IntN(90), Odds: disk.Odds(r.IntN(4)), Seed: r.Uint64(), Act: someAct(r), Late: r.IntN(2) == 0}
+func someFault(r *rand.Rand, often [verbs]int) *Fault {
+	return &Fault{Kind: Kind(r.IntN(int(kinds))), At: 1 + r.IntN(90), Odds: disk.Odds(r.IntN(4)), Seed: r.Uint64(), Act: someAct(r, often), Late: r.IntN(2) == 0}
 }
 
 // Outcome is what became of a history.
 type Outcome struct {
 	Story []string // what happened, in words
 	Trace []step   // each step of each run
+	// Server and Maildir are what both sides hold at the end.
+	Server, Maildir Tree
 	// Broken says what of the promise did not hold, empty if all did.
 	Broken string
 }
 
 // Play plays a history. What m holds is forgotten.
 func (h History) Play(m *Memory) (out Outcome) {
-	w := New(m, Servers[h.Server])
-	w.Set.Policy.Mode, w.Log = h.Mode, h.Log
-	w.promise = newPromise()
+	options := Servers[h.Server]
+	w := New(m, options)
+	h.Account.apply(w)
+	w.Log, w.wide, w.fs, w.dialer = h.Log, h.Wide, h.FS, h.Dialer
+	w.promise = newPromise(h.Wide, h.Account)
 	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
-	say("seed %d, server %s, mode %s", h.Seed, h.Server, h.Mode)
+	say("seed %d, server %s, %+v", h.Seed, h.Server, h.Account)
 	for _, name := range []string{"Work", "Work/Old", "Lists"} {
 		w.Server.CreateMailbox(name)
 	}
@@ -100,21 +120,41 @@ func (h History) Play(m *Memory) (out Outcome) {
 		}
 	}()
 	rest := func() bool {
-		if err := w.Settle(); err != nil {
+		held, err := w.settle()
+		if err == nil && held > 0 {
+			say("  the guard holds back %d, and that is %s", held, map[bool]string{true: "allowed", false: "taken back"}[decide(h.Seed)])
+			out.Broken = w.promise.held(w.ServerTree(), w.LocalTree(), decide(h.Seed))
+			held, err = w.decide(decide(h.Seed))
+			if err == nil && held > 0 {
+				err = fmt.Errorf("the guard still holds back %d", held)
+			}
+		}
+		if err != nil {
 			out.Broken = err.Error()
 		}
 		out.Trace = append(out.Trace, w.gate.steps...)
 		server, local := w.ServerTree(), w.LocalTree()
-		if out.Broken == "" && !server.equal(local) {
-			out.Broken = "the sides differ"
+		pending := map[string]int{}
+		if h.Wide && !options.UIDPlus {
+			server, pending = server.withoutPending(local, h.Account)
 		}
 		if out.Broken == "" {
-			out.Broken = w.promise.broken(server)
+			out.Broken = w.promise.broken(server, local, pending)
+		}
+		if w.changed != "" {
+			out.Broken = w.changed
+		}
+		if out.Broken == "" {
+			out.Broken = w.altered()
 		}
 		if out.Broken != "" {
-			say("server holds\n%sMaildir holds\n%s%s", server, local, w.Disk)
+			say("server holds\n%sMaildir holds\n%s%s", w.ServerTree(), local, w.Disk)
 		}
-		w.promise.rest()
+		w.promise.rest(server, local, pending)
+		if h.Wide && out.Broken == "" {
+			out.Broken = w.stir()
+			out.Trace = append(out.Trace, w.gate.steps...)
+		}
 		return out.Broken == ""
 	}
 	if !rest() {
@@ -141,9 +181,10 @@ func (h History) Play(m *Memory) (out Outcome) {
 			if w.gate.hit != "" {
 				say("  sync, %s (fatal: %v; %d errors)", w.gate.hit, res.Fatal, len(res.Errors))
 			}
+			w.promise.cutOff = w.promise.cutOff || w.gate.hit != ""
 			late = f.Late
 			if !late {
-				w.Server.ReleaseGhosts()
+				w.release()
 			}
 		}
 		if late && w.Server.Ghosts() > 0 {
@@ -152,13 +193,37 @@ func (h History) Play(m *Memory) (out Outcome) {
 				return out
 			}
 			say("  ghosts arrive late: %d", w.Server.Ghosts())
-			w.Server.ReleaseGhosts()
+			w.release()
 		}
 		if !rest() {
 			return out
 		}
 	}
+	if out.Broken = w.stir(); out.Broken != "" {
+		say("%s", w.Disk)
+	}
+	out.Trace = append(out.Trace, w.gate.steps...)
+	out.Server, out.Maildir = w.ServerTree(), w.LocalTree()
 	return out
+}
+
+// Same reports whether two outcomes came about by the same steps and are the same.
+func (o Outcome) Same(other Outcome) bool {
+	return o.Broken == other.Broken && slices.Equal(o.Trace, other.Trace) && o.Server.equal(other.Server) && o.Maildir.equal(other.Maildir)
+}
+
+// decide says what the person wants of what the guard holds back in a history: to allow it, or to have it back.
+func decide(seed uint64) (allow bool) { return seed%2 == 0 }
+
+// decide carries out what the person wants.
+func (w *World) decide(allow bool) (held int, err error) {
+	w.Ask = mailsync.Options{AllowDeletes: allow, RestoreHeld: !allow}
+	_, err = w.settle()
+	w.Ask = mailsync.Options{}
+	if err != nil {
+		return 0, err
+	}
+	return w.settle()
 }
 
 func (o Outcome) String() string { return o.Broken + "\n" + strings.Join(o.Story, "\n") }

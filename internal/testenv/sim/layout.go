@@ -8,8 +8,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/maildir"
 )
+
+// usePlusPlus gives an account that nothing was done to yet a Maildir in the layout maildir++.
+func (w *World) usePlusPlus() {
+	w.Set.Layout = maildir.PlusPlus
+	w.Disk = disk.New()
+	w.Disk.SetPeople(func(real maildir.FS) maildir.FS { return plusPlus{real} })
+	w.MakeFolder("INBOX")
+	w.Disk.Settle()
+}
 
 // plusPlus shows people a Maildir in the layout maildir++ as if it were nested: .A.Below is A/Below, and the root INBOX.
 type plusPlus struct{ maildir.FS }
@@ -17,8 +27,17 @@ type plusPlus struct{ maildir.FS }
 // inFolder are what a folder has directly.
 var inFolder = []string{"cur", "new", "tmp", "dovecot-keywords"}
 
+// ours reports whether a name is in the program's own directory.
+func (p plusPlus) ours(name string) bool {
+	top, _, _ := strings.Cut(name, "/")
+	return top == "satchel-undo" || top == ".satchel"
+}
+
 // real is what a name is on the disk.
 func (p plusPlus) real(name string) string {
+	if p.ours(name) {
+		return name
+	}
 	parts := strings.Split(name, "/")
 	n := slices.IndexFunc(parts, func(part string) bool { return slices.Contains(inFolder, part) })
 	if n < 0 {
@@ -84,7 +103,7 @@ func (p plusPlus) below(dir string, each func(string)) error {
 }
 
 func (p plusPlus) List(dir string, each func(string, fs.FileMode) bool) error {
-	if !p.isFolder(dir) {
+	if p.ours(dir) || !p.isFolder(dir) {
 		return p.FS.List(p.real(dir), each)
 	}
 	names := map[string]fs.FileMode{}

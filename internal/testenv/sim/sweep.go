@@ -56,9 +56,7 @@ func NewSweep(s Scenario, m *Memory) (sw *Sweep, err error) {
 		s.Set(&w.Set)
 	}
 	if w.Set.Layout == maildir.PlusPlus {
-		w.Disk = disk.New()
-		w.Disk.SetPeople(func(real maildir.FS) maildir.FS { return plusPlus{real} })
-		w.MakeFolder("INBOX")
+		w.usePlusPlus()
 	}
 	w.Uneasy = s.Uneasy
 	s.Before(w)

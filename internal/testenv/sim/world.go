@@ -8,7 +8,11 @@
 //	memory.go     where the engine keeps its state
 //	gate.go       all steps of a run, and what happens at one of them
 //	acts.go       what people do
-//	history.go    a random history, and its promise
+//	history.go    a random history
+//	wide.go       what the newer ones have more: accounts set up in all ways, clocks, undo, odd bytes
+//	layout.go     the directories of folders in both layouts
+//	promise.go    what must hold when both sides are at rest; oneway.go: in the modes that change one side only; rest.go: of a run that
+//	              finds nothing to do
 //	shrink.go     the shortest history that still fails
 //	scenarios.go  fixed histories
 //	hazards.go    more of them, for what docs/safety.md says of folders, servers, messages, disks, the state, the guard and undo
@@ -29,6 +33,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/disk"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
@@ -45,16 +50,22 @@ type World struct {
 	Ask    mailsync.Options // what runs are asked for
 	Log    *slog.Logger     // of the engine, nil for none
 	// Uneasy: each run complains of something.
-	Uneasy bool
-	counts bool // see gate.counts
-	gate   *gate
-	memory *Memory
-	now    time.Time
-	files  int    // made by people so far
-	rng    uint64 // of the engine's names
-	texts  int    // made up so far
-	// promise is kept in histories.
+	Uneasy  bool
+	counts  bool // see gate.counts
+	running bool
+	gate    *gate
+	memory  *Memory
+	now     time.Time
+	files   int    // made by people so far
+	rng     uint64 // of the engine's names
+	texts   int    // made up so far
+	// promise is kept in histories. wide: people do all that they can, see wide.go.
 	promise *promise
+	wide    bool
+	changed string // what a run did that its mode forbids
+	// fs and dialer come between the engine and the two sides, see History.
+	fs     func(maildir.FS) maildir.FS
+	dialer func(remote.Dialer) remote.Dialer
 }
 
 // New makes an account on a server with such options, of which m knows nothing afterwards.
@@ -79,15 +90,17 @@ func (w *World) count() int {
 
 // Sync is one run of the engine, in a process of its own. fault may be nil.
 func (w *World) Sync(fault *Fault) *mailsync.Result {
+	before := w.givingSide()
 	outside := w.enter(fault)
-	defer w.gate.end(w)
+	defer w.leave(before)
 	return mailsync.Sync(context.Background(), w.Set, outside, w.Ask)
 }
 
 // Undo is `satchel undo` of everything, which is a run, too.
 func (w *World) Undo(fault *Fault) *mailsync.Undone {
+	before := w.givingSide()
 	outside := w.enter(fault)
-	defer w.gate.end(w)
+	defer w.leave(before)
 	return mailsync.Undo(context.Background(), w.Set, outside, mailsync.UndoOptions{})
 }
 
@@ -97,9 +110,32 @@ func (w *World) enter(fault *Fault) mailsync.World {
 	w.Disk.Advance(w.now)
 	w.rng++
 	w.gate = begin(w, fault)
+	w.running = true
+	return w.engine(w.gate.commit)
+}
+
+// leave is the end of the process.
+func (w *World) leave(before Tree) {
+	w.running = false
+	w.gate.end(w)
+	if w.wide && w.changed == "" {
+		w.changed = w.gave(before)
+	}
+}
+
+// engine is what a process of the engine's reaches.
+func (w *World) engine(commit func(func() error) error) mailsync.World {
+	var dialer remote.Dialer = w.Server
+	if w.dialer != nil {
+		dialer = w.dialer(dialer)
+	}
+	fs := w.Disk.FS()
+	if w.fs != nil {
+		fs = w.fs(fs)
+	}
 	return mailsync.World{
-		Dialer: w.Server, Now: func() time.Time { return w.now }, Commit: w.gate.commit, State: w.memory.kept, Serial: true, Log: w.Log,
-		Maildir: maildir.Options{FS: w.Disk.FS(), Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
+		Dialer: dialer, Now: func() time.Time { return w.now }, Commit: commit, State: w.memory.kept, Serial: true, Log: w.Log,
+		Maildir: maildir.Options{FS: fs, Now: func() time.Time { return w.now }, Rand: random{rand.New(rand.NewPCG(w.rng, 7))}, Host: "sim", PID: int(w.rng)},
 	}
 }
 
@@ -115,15 +151,21 @@ func (r random) Read(p []byte) (int, error) {
 
 // Settle syncs until a run finds nothing to do and nothing to complain of, and says why if that never comes.
 func (w *World) Settle() error {
+	_, err := w.settle()
+	return err
+}
+
+// settle is Settle, and says how many deletions the guard holds back then.
+func (w *World) settle() (held int, err error) {
 	const runs = 8
 	var res *mailsync.Result
 	for range runs {
 		res = w.Sync(nil)
 		if res.Fatal == nil && (w.Uneasy || len(res.Errors) == 0) && Idle(res) {
-			return nil
+			return res.HeldBack, nil
 		}
 	}
-	return fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
+	return 0, fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
 		res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
 }
 
@@ -235,7 +277,11 @@ func (w *World) MakeFolder(folder string) {
 }
 
 // file is a message file of the Maildir.
-type file struct{ folder, path, text string }
+type file struct {
+	folder, path string
+	text         string // with the line ends of the Maildir
+	raw          string // as it is
+}
 
 // messageFiles are all of them, in order.
 func (w *World) messageFiles() (all []file) {
@@ -244,7 +290,8 @@ func (w *World) messageFiles() (all []file) {
 			err := w.Disk.Person().List(path.Join(folder, sub), func(name string, mode fs.FileMode) bool {
 				if mode.IsRegular() {
 					p := path.Join(folder, sub, name)
-					all = append(all, file{folder, p, w.read(p)})
+					raw := w.read(p)
+					all = append(all, file{folder, p, unix(raw), raw})
 				}
 				return true
 			})
@@ -395,7 +442,7 @@ func (w *World) LocalTree() Tree {
 				flags = append(flags, name)
 			}
 		}
-		t[f.folder] = append(t[f.folder], fmt.Sprintf("[%s] %s", mail.NewFlags(flags...), strings.ReplaceAll(f.text, "\r\n", "\n")))
+		t[f.folder] = append(t[f.folder], fmt.Sprintf("[%s] %s", mail.NewFlags(flags...), f.text))
 	}
 	for _, messages := range t {
 		slices.Sort(messages)

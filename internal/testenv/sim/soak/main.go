@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +102,7 @@ func (m memory) again(h sim.History, out sim.Outcome) sim.Outcome {
 		where = m.file
 	}
 	second := h.Play(where)
-	if second.Broken == "" && !slices.Equal(out.Trace, second.Trace) {
+	if second.Broken == "" && !out.Same(second) {
 		second.Broken = "it takes other steps when it is played again"
 	}
 	return second
