@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -48,13 +49,13 @@ func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 func (r *run) once(ctx context.Context) {
 	r.started = r.now()
 	defer func() { r.res.Duration = r.now().Sub(r.started) }()
-	if err := r.open(ctx); err != nil {
-		r.res.Fatal = err
+	if err := defect.Contain(func() error { return r.open(ctx) }); err != nil {
+		r.res.Fatal = r.ofAccount(err)
 		return
 	}
 	defer r.close()
-	if err := r.all(ctx); err != nil {
-		r.res.Fatal = err
+	if err := defect.Contain(func() error { return r.all(ctx) }); err != nil {
+		r.res.Fatal = r.ofAccount(err)
 	}
 	r.res.Traffic = r.pool.close()
 	r.record(ctx)
@@ -94,6 +95,8 @@ type run struct {
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
 	again   bool                     // this pass made something that the next one must look at
 
+	broken map[mail.FolderName]error // folders in which the program made a mistake in this run, see failFolder
+
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
@@ -122,7 +125,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }
@@ -437,7 +440,7 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 			continue
 		}
 		g.Go(func() error {
-			err := f(gctx, fo)
+			err := defect.Contain(func() error { return f(gctx, fo) })
 			switch {
 			case err == nil || !r.ofFolder(gctx, err):
 				return err
@@ -453,13 +456,20 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 }
 
 // group makes a group of functions that run side by side, so many at a time.
-func (r *run) group(ctx context.Context, limit int) (*errgroup.Group, context.Context) {
+func (r *run) group(ctx context.Context, limit int) (group, context.Context) {
 	g, ctx := errgroup.WithContext(ctx)
 	if r.w.Serial {
 		limit = 1 // each begins when the one before has ended
 	}
 	g.SetLimit(limit)
-	return g, ctx
+	return group{g}, ctx
+}
+
+// group is an errgroup.Group to which a panic is an error like any other.
+type group struct{ *errgroup.Group }
+
+func (g group) Go(f func() error) {
+	g.Group.Go(func() error { return defect.Contain(f) })
 }
 
 // ofFolder reports whether an error concerns one folder only.
@@ -487,6 +497,12 @@ func (e *stateError) Unwrap() error { return e.err }
 
 // update is one durable commit to the state.
 func (r *run) update(ctx context.Context, f func(*state.Tx) error) error {
+	done := false
+	defer func() {
+		if !done { // also by a panic
+			r.keepLedger()
+		}
+	}()
 	// What was done must be recorded even when the run is being stopped.
 	err := r.db.Update(context.WithoutCancel(ctx), func(tx *state.Tx) error {
 		if err := f(tx); err != nil {
@@ -495,9 +511,9 @@ func (r *run) update(ctx context.Context, f func(*state.Tx) error) error {
 		return r.saveLedger(tx)
 	})
 	if err != nil {
-		r.keepLedger()
 		return &stateError{err}
 	}
+	done = true
 	return nil
 }
 

@@ -358,6 +358,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		}
 		r.judge(f)
 	}
+	r.leaveBroken()
 	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -40,17 +41,34 @@ func (r *run) moves(ctx context.Context, ops []plan.Op) error {
 	// The Maildir's first: what fails there says more about the rest.
 	slices.SortStableFunc(routes, func(a, b route) int { return strings.Compare(string(a.side), string(b.side)) })
 	for _, k := range routes {
-		var err error
-		if k.side == plan.Maildir {
-			err = r.moveLocal(ctx, k, grouped[k])
-		} else {
-			err = r.moveRemote(ctx, k, grouped[k])
+		if r.isBroken(k.from) || r.isBroken(k.to) {
+			continue
+		}
+		err := defect.Contain(func() error {
+			if k.side == plan.Maildir {
+				return r.moveLocal(ctx, k, grouped[k])
+			}
+			return r.moveRemote(ctx, k, grouped[k])
+		})
+		if defect.Of(err) != nil && r.ofFolder(ctx, err) {
+			r.failRoute(k, err)
+			err = nil
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// failRoute takes two folders out of this run, because the program made a mistake between them.
+func (r *run) failRoute(k route, err error) {
+	for _, name := range []mail.FolderName{k.from, k.to} {
+		if f := r.byName[name]; f != nil {
+			r.leaveOut(f, err)
+		}
+	}
+	r.fail(k.from, fmt.Errorf("moving messages to %s: %w", k.to, err))
 }
 
 // newFolder adds a folder that this run knows nothing of: the trash, if it does not exist yet or is left out by the
