@@ -279,6 +279,7 @@ func (r *run) moveRemoteAll(ctx context.Context, from, to *folder, ops []plan.Op
 
 func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selected, ops []plan.Op) error {
 	var uids mail.UIDSet
+	known := map[mail.UID]*state.Message{}
 	byUID := map[mail.UID]*state.Intent{}
 	opOf := map[mail.UID]plan.Op{}
 	nameOf := map[mail.UID]string{}
@@ -302,6 +303,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 				in.Message.Name = "" // the file is gone: the copy in the trash comes down as a new message
 			}
 			uids.Add(op.UID)
+			known[op.UID] = &in.Message
 			byUID[op.UID], opOf[op.UID], nameOf[op.UID] = in, op, row.Name
 			intents = append(intents, in)
 		}
@@ -312,7 +314,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, err := r.unchanged(ctx, s, box, intents)
+		present, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
@@ -373,23 +375,30 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// unchanged returns the messages of intents that are still the ones that were planned with: there, and of
-// the size that is known.
-func (r *run) unchanged(ctx context.Context, s remote.Session, box remote.Box, intents []*state.Intent) (mail.UIDSet, error) {
-	sizes := map[mail.UID]int64{}
-	var uids mail.UIDSet
-	for _, in := range intents {
-		sizes[in.Message.UID] = in.Message.RemoteSize
-		uids.Add(in.Message.UID)
+// stillThere returns those of the messages that are still on the server under their UIDs. A UID should never mean another message, and on
+// some servers does: what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may
+// be others on a server that was moved; then the header decides.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (mail.UIDSet, error) {
+	var uids, present, doubtful mail.UIDSet
+	for uid := range known {
+		uids.Add(uid)
 	}
-	return stillThere(ctx, s, box, uids, sizes)
-}
-
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, sizes map[mail.UID]int64) (mail.UIDSet, error) {
-	var present mail.UIDSet
-	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true})
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
-		if want, ok := sizes[m.UID]; ok && (want < 0 || m.Size == want) {
+		switch row := known[m.UID]; {
+		case row == nil || row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
+			doubtful.Add(m.UID)
+		default:
+			present.Add(m.UID)
+		}
+	}
+	if err != nil || doubtful.IsEmpty() {
+		return present, err
+	}
+	ms, err = s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+	for _, m := range ms {
+		if row := known[m.UID]; row != nil && m.Header != nil && m.Header.Header == row.Header {
 			present.Add(m.UID)
 		}
 	}

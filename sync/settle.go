@@ -341,14 +341,16 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		return err
 	}
 	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
-	left, err := s.Fetch(ctx, box, mail.NewUIDSet(in.Message.UID), remote.FetchItems{Size: true})
+	original := in.Message
+	original.RemoteSize = m.Size // the copy's
+	left, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
 	var pending mail.UIDSet
-	if len(left) == 1 && left[0].Size == m.Size {
+	if !left.IsEmpty() {
 		// Copied but not removed: the second half of the move.
-		if pending, err = s.Expunge(ctx, box, mail.NewUIDSet(in.Message.UID)); err != nil {
+		if pending, err = s.Expunge(ctx, box, left); err != nil {
 			return err
 		}
 	}
