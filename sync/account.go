@@ -34,15 +34,27 @@ const maxCame = 10000
 func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 	r := newRun(set, w, opt)
 	r.once(ctx)
-	if !r.damaged {
-		return r.res
+	if r.damaged {
+		// The state turned out to be damaged on the way and is set aside: once more, without it.
+		again := newRun(set, w, opt)
+		again.blank = opt.DryRun
+		again.once(ctx)
+		again.res.follow(r.res)
+		r = again
 	}
-	// The state turned out to be damaged on the way and is set aside: once more, without it.
-	again := newRun(set, w, opt)
-	again.blank = opt.DryRun
-	again.once(ctx)
-	again.res.follow(r.res)
-	return again.res
+	if w.Serial {
+		r.res.show()
+	}
+	return r.res
+}
+
+// show makes a mistake of the program's own the panic that it was, so that a test does not take it for something that it caused.
+func (r *Result) show() {
+	for _, e := range append([]FolderError{{Err: r.Fatal}}, r.Errors...) {
+		if d := defect.Of(e.Err); d != nil {
+			panic(fmt.Sprintf("%v\n%s", d.What, d.Stack))
+		}
+	}
 }
 
 // once is one run with the state that there is.

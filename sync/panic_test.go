@@ -3,6 +3,7 @@ package sync_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -136,12 +137,13 @@ func TestPanicAnywhere(t *testing.T) {
 		real, err := maildir.OSFS(w.root)
 		w.must(err)
 		w.fs = clumsyFS{real, func() { fail("", "") }}
+		w.clumsy = true
 		res := w.try()
 		reached := calls.Load() >= n
 		if reached && (res.Fatal != nil && defect.Of(res.Fatal) == nil || slices.ContainsFunc(res.Errors, func(e mailsync.FolderError) bool { return defect.Of(e) == nil })) {
 			t.Errorf("call %d: fatal %v, errors %v", n, res.Fatal, res.Errors)
 		}
-		w.dialer, w.fs = w.server, nil
+		w.dialer, w.fs, w.clumsy = w.server, nil, false
 		w.sync()
 		w.want(want)
 		w.quiet()
@@ -167,15 +169,29 @@ func TestPanicOfTheAccount(t *testing.T) {
 				}
 			}}
 		}}, call == "dial"}
+		w.clumsy = true
 		res := w.try()
 		if defect.Of(res.Fatal) == nil || !strings.Contains(res.Fatal.Error(), "account test") {
 			t.Fatalf("%s: %v", call, res.Fatal)
 		}
-		w.dialer = w.server
+		w.dialer, w.clumsy = w.server, false
 		w.sync() // the lock is free, too
 		w.want(map[string][]string{"INBOX": {"m"}})
 		w.quiet()
 	}
+}
+
+// TestPanicOfASerialRun: where a test repeats a run step by step, a mistake of the program's own must not look like one of the failures that the test
+// has made.
+func TestPanicOfASerialRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	defer func() {
+		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "a mistake") {
+			t.Errorf("it ended with %v", p)
+		}
+	}()
+	mailsync.Sync(context.Background(), w.set, mailsync.World{Serial: true, Dialer: clumsyDialer{w.server, true}}, w.opt)
 }
 
 type clumsyDialer struct {
