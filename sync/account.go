@@ -112,6 +112,8 @@ type run struct {
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
+	hadAllFlags bool // a mailbox was asked for all its flags in this run, see wantsAllFlags
+
 	unanswered bool // the planner asked in this pass for a message that could not be read
 
 	started time.Time
@@ -137,7 +139,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, broken, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }
@@ -160,6 +162,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
+	allFlags              bool           // and with all flags there are, see wantsAllFlags
 	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
 
 	pairs     map[int64]*plan.Pair

@@ -139,6 +139,13 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		}
 		box.UIDValidity = st.UIDValidity
 	} else {
+		all, err := r.wantsAllFlags(ctx, f)
+		if err != nil {
+			return err
+		}
+		if all {
+			since.ModSeq = 0
+		}
 		// What the answer is compared with is loaded while the server thinks. What fails here fails again when it is needed.
 		r.early.Go(func() {
 			_ = defect.Contain(func() error { return r.view(ctx, func(tx *state.Tx) error { return tx.Prepare(f.base.ID) }) })
