@@ -23,9 +23,9 @@ import (
 // run says so, takes nothing that it could not read for gone, and the next one makes both sides what they would have been.
 func TestDiskErrorsAnywhere(t *testing.T) {
 	t.Parallel()
-	stride := int64(61)
+	stride := int64(97)
 	if raced {
-		stride = 151
+		stride = 211
 	}
 	for _, tc := range []struct {
 		err  syscall.Errno
