@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/satchel-mail/satchel/internal/defect"
 )
 
 // maxAtOnce bounds how many calls wait for the disk at the same time.
@@ -25,7 +27,7 @@ func (s *Store) atOnce(n int, f func(i int) error) error {
 	var g errgroup.Group
 	g.SetLimit(maxAtOnce)
 	for i := range n {
-		g.Go(func() error { return f(i) })
+		g.Go(func() error { return defect.Contain(func() error { return f(i) }) })
 	}
 	return g.Wait()
 }

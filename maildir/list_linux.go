@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/satchel-mail/satchel/internal/defect"
 )
 
 // The layout of struct linux_dirent64.
@@ -69,7 +71,8 @@ func listAhead(fd int, dir string, first []byte, each func(string, fs.FileMode) 
 			if buf == nil {
 				buf = make([]byte, listBuffer)
 			}
-			n, err := getdents(fd, dir, buf)
+			n := 0
+			err := defect.Contain(func() (err error) { n, err = getdents(fd, dir, buf); return err })
 			full <- filled{buf, n, err}
 			if n == 0 || err != nil {
 				return

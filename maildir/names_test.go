@@ -2,6 +2,8 @@ package maildir
 
 import (
 	"bytes"
+	"crypto/rand"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +119,37 @@ func TestSystemLettersAreTheFormats(t *testing.T) {
 	}
 	if got := lettersOf(systemFlags("TSRPFD")); got != "DFPRST" {
 		t.Errorf("all letters: %s, want them in the order of ASCII", got)
+	}
+}
+
+// TestNamesWhateverTheClock: no name is made twice when the clock is set back between two, nor by two processes, on one host or on two, whose clocks
+// show the same and which have made as many names; not even by a copy of a process in another container, which differs in nothing but its random bytes.
+func TestNamesWhateverTheClock(t *testing.T) {
+	now := time.Unix(1700000000, 123456789)
+	clock := func() time.Time { return now }
+	alike := func() io.Reader { return bytes.NewReader(make([]byte, 1<<16)) }
+	makers := []*namer{
+		{now: clock, random: alike(), pid: 7, host: "a"},
+		{now: clock, random: alike(), pid: 8, host: "a"},
+		{now: clock, random: alike(), pid: 7, host: "b"},
+		{now: clock, random: rand.Reader, pid: 7, host: "a"},
+	}
+	seen := map[string]bool{}
+	for range 300 {
+		for _, n := range makers {
+			base, err := n.base()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen[base] {
+				t.Fatalf("%s was made twice", base)
+			}
+			seen[base] = true
+		}
+		// To the very same moments again and again.
+		if now = now.Add(-time.Millisecond); len(seen)%40 == 0 {
+			now = time.Unix(1700000000, 123456789)
+		}
 	}
 }
 

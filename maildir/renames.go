@@ -1,6 +1,10 @@
 package maildir
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/satchel-mail/satchel/internal/defect"
+)
 
 // On a local file system nearly all of the time of a flag change is the system's, and one directory takes one change at a time. So for
 // many messages a change's names are worked out before its turn, and what follows from it is noted afterwards, both beside the renaming
@@ -44,8 +48,10 @@ func (b *bulk) setFlags(changes []FlagChange) (missing []int) {
 	for range renamesAhead {
 		free <- make([]rename, renamesAtOnce)
 	}
+	var mistakes [2]error // of the two beside
 	go func() {
 		defer close(ready)
+		defer defect.Catch(&mistakes[0])
 		for first := 0; first < len(changes); first += renamesAtOnce {
 			r := renames{first, <-free}
 			r.each = r.each[:min(renamesAtOnce, len(changes)-first)]
@@ -59,10 +65,8 @@ func (b *bulk) setFlags(changes []FlagChange) (missing []int) {
 	go func() {
 		defer close(noted)
 		for r := range done {
-			for i := range r.each {
-				if c := &r.each[i]; c.done {
-					b.out[r.first+i] = Outcome{c.out, c.e, b.s.renamed(b.dir, c.e, b.dir, c.out)}
-				}
+			if mistakes[1] == nil {
+				mistakes[1] = defect.Contain(func() error { b.note(r); return nil })
 			}
 			free <- r.each[:renamesAtOnce]
 		}
@@ -82,7 +86,21 @@ func (b *bulk) setFlags(changes []FlagChange) (missing []int) {
 	}
 	close(done)
 	<-noted
+	for _, err := range mistakes {
+		if err != nil {
+			panic(err) // of those that are left nothing is known
+		}
+	}
 	return missing
+}
+
+// note takes in what became of files.
+func (b *bulk) note(r renames) {
+	for i := range r.each {
+		if c := &r.each[i]; c.done {
+			b.out[r.first+i] = Outcome{c.out, c.e, b.s.renamed(b.dir, c.e, b.dir, c.out)}
+		}
+	}
 }
 
 // foretell works out how a file is called that is where it was, and how it will be called.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -157,11 +158,34 @@ func TestIsOurs(t *testing.T) {
 	}
 }
 
-// FuzzUpgrade overwrites a part of a database of version 1: what comes out of the conversion was in it, or an error does. The
-// copy that was made before is the database as it was.
-func FuzzUpgrade(f *testing.F) {
+// version2 makes a database as version 2 left it, and returns its rows. What version 3 added is taken away again, the rest is
+// the same.
+func version2(tb testing.TB, path string, messages int) map[int64]Message {
+	tb.Helper()
+	db := openAt(tb, path)
+	fill(tb, db, messages, 30)
+	rows := map[int64]Message{}
+	for _, m := range read(tb, db, func(tx *Tx) ([]Message, error) { return tx.InFolder(1) }) {
+		rows[m.ID] = m
+	}
+	must(tb, db.Close())
+	c, err := dial(path, "")
+	must(tb, err)
+	must(tb, c.script("DROP TABLE departed; PRAGMA user_version = 2"))
+	must(tb, c.close())
+	return rows
+}
+
+// FuzzUpgrade overwrites a part of a database of version 1: what comes out of the conversion was in it, or an error does. No half of the
+// copy that is made before stays behind.
+func FuzzUpgrade(f *testing.F) { fuzzUpgrade(f, version1, 1) }
+
+// FuzzUpgradeFrom2 does it with one of version 2.
+func FuzzUpgradeFrom2(f *testing.F) { fuzzUpgrade(f, version2, 2) }
+
+func fuzzUpgrade(f *testing.F, older func(testing.TB, string, int) map[int64]Message, version int) {
 	path := statePath(f)
-	rows := version1(f, path, 100)
+	rows := older(f, path, 100)
 	content, err := os.ReadFile(path)
 	must(f, err)
 	f.Add(uint32(0), []byte("SQLite format 4"))
@@ -179,7 +203,7 @@ func FuzzUpgrade(f *testing.F) {
 		copy(damaged[int(at)%len(damaged):], patch)
 		path := filepath.Join(t.TempDir(), "state.db")
 		tryDamaged(t, path, damaged, rows)
-		if _, err := os.Stat(path + ".v1.tmp"); err == nil {
+		if _, err := os.Stat(fmt.Sprintf("%s.v%d.tmp", path, version)); err == nil {
 			t.Error("half a copy was left")
 		}
 	})

@@ -160,12 +160,19 @@ func (c *conn) view(f func(tx *Tx) error) (err error) {
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
 	}
-	// Nothing was written, so ending it can't fail in a way that matters.
-	defer func() { _, _ = c.exec("ROLLBACK") }()
-	if err := c.catchUp(); err != nil {
-		return err
+	ended := false
+	defer func() {
+		if !ended {
+			c.forget() // a panic may have left half of something in memory
+		}
+		// Nothing was written, so ending it can't fail in a way that matters.
+		_, _ = c.exec("ROLLBACK")
+	}()
+	if err = c.catchUp(); err == nil {
+		err = f(&Tx{c: c, readOnly: true})
 	}
-	return f(&Tx{c: c, readOnly: true})
+	ended = true
+	return err
 }
 
 func (c *conn) update(f func(tx *Tx) error) (err error) {

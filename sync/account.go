@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -33,28 +34,40 @@ const maxCame = 10000
 func Sync(ctx context.Context, set Settings, w World, opt Options) *Result {
 	r := newRun(set, w, opt)
 	r.once(ctx)
-	if !r.damaged {
-		return r.res
+	if r.damaged {
+		// The state turned out to be damaged on the way and is set aside: once more, without it.
+		again := newRun(set, w, opt)
+		again.blank = opt.DryRun
+		again.once(ctx)
+		again.res.follow(r.res)
+		r = again
 	}
-	// The state turned out to be damaged on the way and is set aside: once more, without it.
-	again := newRun(set, w, opt)
-	again.blank = opt.DryRun
-	again.once(ctx)
-	again.res.follow(r.res)
-	return again.res
+	if w.Serial {
+		r.res.show()
+	}
+	return r.res
+}
+
+// show makes a mistake of the program's own the panic that it was, so that a test does not take it for something that it caused.
+func (r *Result) show() {
+	for _, e := range append([]FolderError{{Err: r.Fatal}}, r.Errors...) {
+		if d := defect.Of(e.Err); d != nil {
+			panic(fmt.Sprintf("%v\n%s", d.What, d.Stack))
+		}
+	}
 }
 
 // once is one run with the state that there is.
 func (r *run) once(ctx context.Context) {
 	r.started = r.now()
 	defer func() { r.res.Duration = r.now().Sub(r.started) }()
-	if err := r.open(ctx); err != nil {
-		r.res.Fatal = err
+	if err := defect.Contain(func() error { return r.open(ctx) }); err != nil {
+		r.res.Fatal = r.ofAccount(err)
 		return
 	}
 	defer r.close()
-	if err := r.all(ctx); err != nil {
-		r.res.Fatal = err
+	if err := defect.Contain(func() error { return r.all(ctx) }); err != nil {
+		r.res.Fatal = r.ofAccount(err)
 	}
 	r.res.Traffic = r.pool.close()
 	r.record(ctx)
@@ -94,10 +107,13 @@ type run struct {
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
 	again   bool                     // this pass made something that the next one must look at
 
+	broken map[mail.FolderName]error // folders in which the program made a mistake in this run, see failFolder
+
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 
-	adrift     bool // what a folder had that could not be read is not known, see presumes
+	adrift      bool // what a folder had that could not be read is not known, see presumes
+	hadAllFlags bool // a mailbox was asked for all its flags in this run, see wantsAllFlags
 	unanswered bool // the planner asked in this pass for a message that could not be read
 
 	started time.Time
@@ -123,7 +139,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }
@@ -146,6 +162,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
+	allFlags              bool           // and with all flags there are, see wantsAllFlags
 	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
 
 	pairs     map[int64]*plan.Pair
@@ -438,7 +455,7 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 			continue
 		}
 		g.Go(func() error {
-			err := f(gctx, fo)
+			err := defect.Contain(func() error { return f(gctx, fo) })
 			switch {
 			case err == nil || !r.ofFolder(gctx, err):
 				return err
@@ -454,13 +471,20 @@ func (r *run) workers(ctx context.Context, folders []*folder, f func(context.Con
 }
 
 // group makes a group of functions that run side by side, so many at a time.
-func (r *run) group(ctx context.Context, limit int) (*errgroup.Group, context.Context) {
+func (r *run) group(ctx context.Context, limit int) (group, context.Context) {
 	g, ctx := errgroup.WithContext(ctx)
 	if r.w.Serial {
 		limit = 1 // each begins when the one before has ended
 	}
 	g.SetLimit(limit)
-	return g, ctx
+	return group{g}, ctx
+}
+
+// group is an errgroup.Group to which a panic is an error like any other.
+type group struct{ *errgroup.Group }
+
+func (g group) Go(f func() error) {
+	g.Group.Go(func() error { return defect.Contain(f) })
 }
 
 // ofFolder reports whether an error concerns one folder only.
@@ -488,6 +512,12 @@ func (e *stateError) Unwrap() error { return e.err }
 
 // update is one durable commit to the state.
 func (r *run) update(ctx context.Context, f func(*state.Tx) error) error {
+	done := false
+	defer func() {
+		if !done { // also by a panic
+			r.keepLedger()
+		}
+	}()
 	// What was done must be recorded even when the run is being stopped.
 	err := r.db.Update(context.WithoutCancel(ctx), func(tx *state.Tx) error {
 		if err := f(tx); err != nil {
@@ -496,9 +526,9 @@ func (r *run) update(ctx context.Context, f func(*state.Tx) error) error {
 		return r.saveLedger(tx)
 	})
 	if err != nil {
-		r.keepLedger()
 		return &stateError{err}
 	}
+	done = true
 	return nil
 }
 

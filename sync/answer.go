@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -147,7 +148,12 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 		for _, q := range questions {
 			if q.Side == plan.Maildir {
 				m := locals[key{folder: q.Folder, name: q.Name}]
-				c, info, err := r.md.Survey(ctx, r.byName[q.Folder].local.Name, q.Name)
+				var c mail.Content
+				var info maildir.Info
+				err := defect.Contain(func() (err error) {
+					c, info, err = r.md.Survey(ctx, r.byName[q.Folder].local.Name, q.Name)
+					return err
+				})
 				switch {
 				case errors.Is(err, maildir.ErrNotFound):
 					m.Unknowable, r.unanswered = true, true
@@ -157,7 +163,7 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 						return context.Cause(ctx)
 					}
 					m.Unknowable, r.unanswered = true, true
-					r.fail(q.Folder, fmt.Errorf("reading message file %s: %w", q.Name, err))
+					r.failMessage(r.byName[q.Folder], fmt.Errorf("reading message file %s: %w", q.Name, err))
 				default:
 					m.Content, m.FileSize, m.Inode = &c, info.Size, info.Inode
 				}
@@ -174,18 +180,20 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 			uids := byFolder[a]
 			f := r.byName[a.folder]
 			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-			var err error
 			found := map[mail.UID]mail.Content{}
-			if a.whole {
-				found, err = r.readBodies(ctx, box, *uids)
-			} else {
-				found, err = r.readHeaders(ctx, box, *uids)
-			}
+			err := defect.Contain(func() (err error) {
+				if a.whole {
+					found, err = r.readBodies(ctx, box, *uids)
+				} else {
+					found, err = r.readHeaders(ctx, box, *uids)
+				}
+				return err
+			})
 			if err != nil && !r.ofFolder(ctx, err) {
 				return err
 			}
 			if err != nil {
-				r.fail(f.name, fmt.Errorf("comparing messages: %w", err))
+				r.failMessage(f, fmt.Errorf("comparing messages: %w", err))
 				r.soil(f)
 			}
 			for u := range uids.All() {

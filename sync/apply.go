@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -26,6 +27,7 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 	for piece := range pieces(p.Ops, func(op plan.Op) plan.Kind { return op.Kind }) {
 		byKind[piece[0].Kind] = joined(byKind[piece[0].Kind], piece)
 	}
+	r.dropBroken(byKind)
 	var bytes int64
 	for i := range byKind[plan.Download] {
 		bytes += r.sizeOf(&byKind[plan.Download][i])
@@ -71,8 +73,19 @@ func (r *run) apply(ctx context.Context, p plan.Plan) error {
 		if err := step(ctx); err != nil {
 			return err
 		}
+		r.dropBroken(byKind)
 	}
 	return nil
+}
+
+// dropBroken takes out what else is planned for folders in which the program made a mistake.
+func (r *run) dropBroken(byKind map[plan.Kind][]plan.Op) {
+	if len(r.broken) == 0 {
+		return
+	}
+	for kind, ops := range byKind {
+		byKind[kind] = slices.DeleteFunc(slices.Clone(ops), func(op plan.Op) bool { return r.isBroken(op.Folder) || r.isBroken(op.From) })
+	}
 }
 
 // manyFlags in the Maildir, and nothing else, are recorded while those that follow are set.
@@ -95,7 +108,9 @@ func (r *run) prepareNames(transfers ...[]plan.Op) {
 	for name, n := range n {
 		if f := r.byName[name]; f != nil && f.base.ID != 0 && n >= manyNames {
 			r.early.Go(func() { // what fails here fails again when it is needed
-				_ = r.view(context.Background(), func(tx *state.Tx) error { return tx.PrepareNames(f.base.ID) })
+				_ = defect.Contain(func() error {
+					return r.view(context.Background(), func(tx *state.Tx) error { return tx.PrepareNames(f.base.ID) })
+				})
 			})
 		}
 	}

@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -90,10 +92,10 @@ func (c *committer) work() {
 
 // settle commits batches and says what became of each.
 func (c *committer) settle(together []*parcel) {
-	c.commit(together)
+	mistake := defect.Contain(func() error { c.commit(together); return nil })
 	for _, p := range together {
-		_ = p.batch.Abort() // what was committed stays
-		p.fate <- p.err
+		_ = defect.Contain(p.batch.Abort) // what was committed stays
+		p.fate <- cmp.Or(p.err, mistake)
 	}
 }
 
@@ -103,7 +105,7 @@ func (c *committer) commit(parcels []*parcel) {
 	each := func(step func(*parcel) error) {
 		for _, p := range parcels {
 			if p.err == nil {
-				p.err = step(p)
+				p.err = defect.Contain(func() error { return step(p) })
 			}
 		}
 	}

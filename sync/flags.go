@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -293,7 +294,7 @@ func (b *behind) do(f *folder, do func() error) []failedBehind {
 	b.last = last
 	go func() {
 		defer close(last)
-		if err := do(); err != nil {
+		if err := defect.Contain(do); err != nil {
 			b.failed = append(b.failed, failedBehind{f, fmt.Errorf("changing flags in the Maildir: %w", err)})
 		}
 	}()

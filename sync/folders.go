@@ -368,6 +368,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 			}
 		}
 	}
+	r.leaveBroken()
 	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
 		return err

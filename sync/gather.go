@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -140,9 +141,16 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 		}
 		box.UIDValidity = st.UIDValidity
 	} else {
+		all, err := r.wantsAllFlags(ctx, f)
+		if err != nil {
+			return err
+		}
+		if all {
+			since.ModSeq = 0
+		}
 		// What the answer is compared with is loaded while the server thinks. What fails here fails again when it is needed.
 		r.early.Go(func() {
-			_ = r.view(ctx, func(tx *state.Tx) error { return tx.Prepare(f.base.ID) })
+			_ = defect.Contain(func() error { return r.view(ctx, func(tx *state.Tx) error { return tx.Prepare(f.base.ID) }) })
 		})
 		ask := func(what func(*state.Tx) error) {
 			if err := r.view(ctx, what); err != nil && knownErr == nil {

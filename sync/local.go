@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -98,7 +99,8 @@ func newFilesToCome(load func() (*state.Files, error)) *filesToCome {
 	f := &filesToCome{loaded: make(chan struct{})}
 	go func() {
 		defer close(f.loaded)
-		if f.files, f.err = load(); f.err != nil {
+		f.err = defect.Contain(func() (err error) { f.files, err = load(); return err })
+		if f.err != nil {
 			f.files = &state.Files{} // knows nothing
 		}
 	}()
@@ -166,7 +168,7 @@ func (r *run) beginListing(ctx context.Context, id int64, name mail.FolderName) 
 	list := func() {
 		defer close(c.done)
 		r.listers <- struct{}{}
-		c.l, c.err = r.list(ctx, id, name)
+		c.err = defect.Contain(func() (err error) { c.l, err = r.list(ctx, id, name); return err })
 		<-r.listers
 	}
 	if r.w.Serial {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -40,17 +41,34 @@ func (r *run) moves(ctx context.Context, ops []plan.Op) error {
 	// The Maildir's first: what fails there says more about the rest.
 	slices.SortStableFunc(routes, func(a, b route) int { return strings.Compare(string(a.side), string(b.side)) })
 	for _, k := range routes {
-		var err error
-		if k.side == plan.Maildir {
-			err = r.moveLocal(ctx, k, grouped[k])
-		} else {
-			err = r.moveRemote(ctx, k, grouped[k])
+		if r.isBroken(k.from) || r.isBroken(k.to) {
+			continue
+		}
+		err := defect.Contain(func() error {
+			if k.side == plan.Maildir {
+				return r.moveLocal(ctx, k, grouped[k])
+			}
+			return r.moveRemote(ctx, k, grouped[k])
+		})
+		if defect.Of(err) != nil && r.ofFolder(ctx, err) {
+			r.failRoute(k, err)
+			err = nil
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// failRoute takes two folders out of this run, because the program made a mistake between them.
+func (r *run) failRoute(k route, err error) {
+	for _, name := range []mail.FolderName{k.from, k.to} {
+		if f := r.byName[name]; f != nil {
+			r.leaveOut(f, err)
+		}
+	}
+	r.fail(k.from, fmt.Errorf("moving messages to %s: %w", k.to, err))
 }
 
 // newFolder adds a folder that this run knows nothing of: the trash, if it does not exist yet or is left out by the
@@ -261,6 +279,7 @@ func (r *run) moveRemoteAll(ctx context.Context, from, to *folder, ops []plan.Op
 
 func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selected, ops []plan.Op) error {
 	var uids mail.UIDSet
+	known := map[mail.UID]*state.Message{}
 	byUID := map[mail.UID]*state.Intent{}
 	opOf := map[mail.UID]plan.Op{}
 	nameOf := map[mail.UID]string{}
@@ -284,6 +303,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 				in.Message.Name = "" // the file is gone: the copy in the trash comes down as a new message
 			}
 			uids.Add(op.UID)
+			known[op.UID] = &in.Message
 			byUID[op.UID], opOf[op.UID], nameOf[op.UID] = in, op, row.Name
 			intents = append(intents, in)
 		}
@@ -294,7 +314,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, err := r.unchanged(ctx, s, box, intents)
+		present, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
@@ -355,23 +375,30 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// unchanged returns the messages of intents that are still the ones that were planned with: there, and of
-// the size that is known.
-func (r *run) unchanged(ctx context.Context, s remote.Session, box remote.Box, intents []*state.Intent) (mail.UIDSet, error) {
-	sizes := map[mail.UID]int64{}
-	var uids mail.UIDSet
-	for _, in := range intents {
-		sizes[in.Message.UID] = in.Message.RemoteSize
-		uids.Add(in.Message.UID)
+// stillThere returns those of the messages that are still on the server under their UIDs. A UID should never mean another message, and on
+// some servers does: what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may
+// be others on a server that was moved; then the header decides.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (mail.UIDSet, error) {
+	var uids, present, doubtful mail.UIDSet
+	for uid := range known {
+		uids.Add(uid)
 	}
-	return stillThere(ctx, s, box, uids, sizes)
-}
-
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, sizes map[mail.UID]int64) (mail.UIDSet, error) {
-	var present mail.UIDSet
-	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true})
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
-		if want, ok := sizes[m.UID]; ok && (want < 0 || m.Size == want) {
+		switch row := known[m.UID]; {
+		case row == nil || row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
+			doubtful.Add(m.UID)
+		default:
+			present.Add(m.UID)
+		}
+	}
+	if err != nil || doubtful.IsEmpty() {
+		return present, err
+	}
+	ms, err = s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+	for _, m := range ms {
+		if row := known[m.UID]; row != nil && m.Header != nil && m.Header.Header == row.Header {
 			present.Add(m.UID)
 		}
 	}

@@ -65,10 +65,10 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	if err != nil {
 		return err
 	}
-	sizes := map[mail.UID]int64{}
+	known := map[mail.UID]*state.Message{}
 	var uids, again mail.UIDSet
 	for i, op := range ops {
-		m := rows[i]
+		m := &rows[i]
 		if m.UID == 0 {
 			continue
 		}
@@ -78,14 +78,14 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 			r.doubt(f) // it is in the Maildir after all
 			continue
 		}
-		sizes[m.UID] = m.RemoteSize
+		known[m.UID] = m
 		uids.Add(m.UID)
 	}
 	var pending mail.UIDSet
 	gone := uids
 	err = r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-		present, err := stillThere(ctx, s, box, uids, sizes)
+		present, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
@@ -274,7 +274,10 @@ func (r *run) removeFolders(ctx context.Context, ops []plan.Op) error {
 		}
 		r.log.Info("folder deleted", "folder", f.name, "side", op.Side)
 		r.count(func(res *Result) { res.folders(op.Side).Deleted++ })
-		if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteFolder(f.base.ID) }); err != nil {
+		err = r.update(ctx, func(tx *state.Tx) error {
+			return errors.Join(tx.DeleteFolder(f.base.ID), tx.Set(allFlagsKey(f.base.ID), ""))
+		})
+		if err != nil {
 			return err
 		}
 	}

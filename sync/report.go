@@ -7,22 +7,68 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
-// failFolder takes a folder out of this pass, and reports why.
+// failFolder takes a folder out of this pass, and reports why. After a mistake of the program's own it is out of the whole run: what is
+// in memory of it may be half of something, so the next run looks at it from the beginning, as after a death.
 func (r *run) failFolder(f *folder, err error) {
 	r.leaveOut(f, err)
 	r.fail(f.name, err)
 }
 
+// failMessage reports what failed for some messages of a folder, and concerns the folder only if the program made a mistake.
+func (r *run) failMessage(f *folder, err error) {
+	if defect.Of(err) != nil {
+		r.leaveOut(f, err)
+	}
+	r.fail(f.name, err)
+}
+
+// isBroken reports whether the program made a mistake in a folder in this run.
+func (r *run) isBroken(name mail.FolderName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.broken[name] != nil
+}
+
+// leaveBroken takes the folders in which the program made a mistake in an earlier pass out of this one.
+func (r *run) leaveBroken() {
+	for name, err := range r.broken {
+		if f := r.byName[name]; f != nil {
+			r.leaveOut(f, err)
+		}
+	}
+}
+
+// ofAccount words what stopped an account.
+func (r *run) ofAccount(err error) error {
+	if d := defect.Of(err); d != nil {
+		r.logDefect(d)
+		return fmt.Errorf("account %s: %w", r.set.Account, err)
+	}
+	return err
+}
+
+func (r *run) logDefect(d *defect.Error) {
+	r.log.Debug("the program made a mistake", "what", d.What, "stack", string(d.Stack))
+}
+
 func (r *run) leaveOut(f *folder, err error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	f.failed, f.dirty = err, true
-	r.mu.Unlock()
+	if defect.Of(err) == nil {
+		return
+	}
+	if r.broken == nil {
+		r.broken = map[mail.FolderName]error{}
+	}
+	r.broken[f.name] = err
 }
 
 // overtaken reports whether an operation failed because somebody else removed a message in the middle of it (RFC 5530, EXPUNGEISSUED),
@@ -52,6 +98,9 @@ func (r *run) fail(f mail.FolderName, err error) {
 	}
 	r.said[text] = true
 	r.log.Warn("failed", "folder", f, "error", err)
+	if d := defect.Of(err); d != nil {
+		r.logDefect(d)
+	}
 	r.res.Errors = append(r.res.Errors, e)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
@@ -53,11 +54,19 @@ func (p *sessions) with(ctx context.Context, f func(remote.Session) error) error
 			<-p.slots
 			return err
 		}
-		err = f(s)
+		return p.use(s, f)
+	}
+}
+
+// use runs f with a session and takes that back. One in which f panicked may be anywhere by now.
+func (p *sessions) use(s remote.Session, f func(remote.Session) error) error {
+	err := context.Canceled
+	defer func() {
 		p.put(s, err)
 		<-p.slots
-		return err
-	}
+	}()
+	err = f(s)
+	return err
 }
 
 // start begins to open the first session, so that it is there when it is needed.
@@ -70,7 +79,7 @@ func (p *sessions) start(ctx context.Context) {
 	p.mu.Unlock()
 	go func() {
 		defer close(d.done)
-		d.s, d.err = p.dialer.Dial(ctx)
+		d.s, d.err = p.dial(ctx)
 	}()
 }
 
@@ -105,13 +114,18 @@ func (p *sessions) take(ctx context.Context) (remote.Session, error) {
 	}
 	p.opened++
 	p.mu.Unlock()
-	s, err := p.dialer.Dial(ctx)
+	s, err := p.dial(ctx)
 	if err != nil {
 		p.mu.Lock()
 		p.opened--
 		p.mu.Unlock()
 	}
 	return s, err
+}
+
+func (p *sessions) dial(ctx context.Context) (s remote.Session, err error) {
+	defer defect.Catch(&err)
+	return p.dialer.Dial(ctx)
 }
 
 // fewer reports whether err means that the server takes no further connection while others are open.

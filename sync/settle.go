@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -133,9 +134,17 @@ func claimed(tx *state.Tx, f *folder, uid mail.UID, name string, but int64) (boo
 func (r *run) intents(ctx context.Context, kinds ...state.IntentKind) ([]state.Intent, error) {
 	var out []state.Intent
 	err := r.view(ctx, func(tx *state.Tx) error {
+		broken := map[int64]bool{} // what was begun there is the next run's
+		for name := range r.broken {
+			f, ok, err := tx.FolderByName(name)
+			if err != nil {
+				return err
+			}
+			broken[f.ID] = ok
+		}
 		all, err := tx.Intents()
 		for _, in := range all {
-			if slices.Contains(kinds, in.Kind) {
+			if slices.Contains(kinds, in.Kind) && !broken[in.Message.Folder] && !broken[in.To] {
 				out = append(out, in)
 			}
 		}
@@ -183,7 +192,7 @@ func (r *run) settleRemote(ctx context.Context) error {
 				return nil
 			})
 		} else {
-			err = r.settleFolder(ctx, f, list)
+			err = defect.Contain(func() error { return r.settleFolder(ctx, f, list) })
 		}
 		if err != nil {
 			if !r.ofFolder(ctx, err) {
@@ -332,14 +341,16 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		return err
 	}
 	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
-	left, err := s.Fetch(ctx, box, mail.NewUIDSet(in.Message.UID), remote.FetchItems{Size: true})
+	original := in.Message
+	original.RemoteSize = m.Size // the copy's
+	left, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
 	var pending mail.UIDSet
-	if len(left) == 1 && left[0].Size == m.Size {
+	if !left.IsEmpty() {
 		// Copied but not removed: the second half of the move.
-		if pending, err = s.Expunge(ctx, box, mail.NewUIDSet(in.Message.UID)); err != nil {
+		if pending, err = s.Expunge(ctx, box, left); err != nil {
 			return err
 		}
 	}

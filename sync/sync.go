@@ -69,7 +69,8 @@ type World struct {
 	Keep func(remote.Session)
 	// State, if it is not nil, is the state in place of the file, see state.Options.
 	State *state.Kept
-	// Serial has the engine do one thing after the other, so that a test can repeat a run step by step.
+	// Serial has the engine do one thing after the other, so that a test can repeat a run step by step. A mistake of the program's own is
+	// then a panic in the end, instead of an error.
 	Serial bool
 }
 

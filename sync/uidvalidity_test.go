@@ -1,11 +1,15 @@
 package sync_test
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 )
@@ -155,23 +159,89 @@ func TestRecreatedWithTheSameUIDValidity(t *testing.T) {
 // take another message along.
 func TestUIDsThatMeanOtherMessages(t *testing.T) {
 	t.Parallel()
-	for _, trash := range []string{"", "Trash"} {
-		w := newWorld(t, nameless())
-		w.set.Policy.Trash = mail.FolderName(trash)
-		a, b := w.message("a"), w.message("a longer one")
-		w.arrive("INBOX", a)
-		w.arrive("INBOX", b)
-		w.sync()
-		w.server.Recreate("INBOX", true)
-		w.arrive("INBOX", b)
-		w.arrive("INBOX", a)
-		w.must(os.Remove(w.file("INBOX", a)))
-		for range 3 {
-			w.try()
-			if n := len(w.serverTree()["INBOX"]); n != 2 {
-				t.Fatalf("trash %q: a message is gone\n%s", trash, w)
-			}
-			w.file("INBOX", b)
+	identities := nameless()
+	identities.EmailIDs = true
+	for _, tc := range []struct {
+		name    string
+		options model.Options
+		longer  string        // of the subject of one
+		later   time.Duration // than the other it arrived
+	}{
+		{"another size", nameless(), " longer", 0},
+		{"another date", nameless(), "", time.Second},
+		{"another EMAILID", identities, "", 0},
+	} {
+		for _, trash := range []string{"", "Trash"} {
+			t.Run(tc.name+trash, func(t *testing.T) {
+				w := newWorld(t, tc.options)
+				w.set.Policy.Trash = mail.FolderName(trash)
+				a, b := w.message("a"), w.message("b"+tc.longer)
+				arrive := func(text string) {
+					date := time.Date(2025, 6, 2, 10, 0, 0, 0, time.UTC)
+					if text == b {
+						date = date.Add(tc.later)
+					}
+					w.server.Append("INBOX", wire(text), mail.NewFlags(), date)
+				}
+				arrive(a)
+				arrive(b)
+				w.sync()
+				w.server.Recreate("INBOX", true)
+				arrive(b)
+				arrive(a)
+				w.must(os.Remove(w.file("INBOX", a)))
+				for range 3 {
+					w.try()
+					if n := len(w.serverTree()["INBOX"]); n != 2 {
+						t.Fatalf("a message is gone\n%s", w)
+					}
+					w.file("INBOX", b)
+				}
+			})
 		}
 	}
+}
+
+// TestDatesThatChange: a server that was moved has other dates than it had, or one does not keep those of uploads. A deletion is carried over all the
+// same, because the header is the one that is known; and that it looks costs nothing where nothing changed.
+func TestDatesThatChange(t *testing.T) {
+	t.Parallel()
+	for _, shift := range []time.Duration{0, time.Hour} {
+		w := newWorld(t, nameless())
+		text := w.message("a")
+		w.arrive("INBOX", text)
+		w.sync()
+		w.must(os.Remove(w.file("INBOX", text)))
+		var asked []remote.FetchItems
+		w.dialer = between{w.server, func(s remote.Session) remote.Session { return shiftedDates{s, shift, &asked} }}
+		w.sync()
+		w.want(map[string][]string{"INBOX": {}})
+		want := []remote.FetchItems{{Size: true, Date: true, EmailID: true}}
+		if shift != 0 {
+			want = append(want, remote.FetchItems{Header: true})
+		}
+		if !slices.Equal(asked, want) {
+			t.Errorf("asked for %+v, want %+v", asked, want)
+		}
+		w.dialer = w.server
+		w.quiet()
+	}
+}
+
+// shiftedDates tells other dates than the messages have.
+type shiftedDates struct {
+	remote.Session
+	by    time.Duration
+	asked *[]remote.FetchItems
+}
+
+func (d shiftedDates) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, want remote.FetchItems) ([]remote.Message, error) {
+	*d.asked = append(*d.asked, want)
+	ms, err := d.Session.Fetch(ctx, box, uids, want)
+	for i := range ms {
+		if !ms[i].Date.IsZero() {
+			ms[i].Date = ms[i].Date.Add(d.by)
+		}
+	}
+	return ms, err
 }

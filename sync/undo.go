@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -95,13 +96,13 @@ func Undo(ctx context.Context, set Settings, w World, opt UndoOptions) *Undone {
 		return out
 	}
 	defer r.close()
-	out.Fatal = u.all(ctx)
+	out.Fatal = r.ofAccount(defect.Contain(func() error { return u.all(ctx) }))
 	out.Errors, r.res.Errors = r.res.Errors, nil
 	if out.Fatal != nil || out.Count(BecameBack) == 0 {
 		return out
 	}
 	out.Sync = r.res
-	r.res.Fatal = r.all(ctx)
+	r.res.Fatal = r.ofAccount(defect.Contain(func() error { return r.all(ctx) }))
 	r.res.Traffic = r.pool.close()
 	r.record(ctx)
 	r.res.Duration = r.now().Sub(r.started)

@@ -60,7 +60,8 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	}
 	next := sel.UIDNext // a batch's messages get no lower UIDs
 	batches := make(chan []*sending)
-	g, ctx := errgroup.WithContext(ctx)
+	all, ctx := errgroup.WithContext(ctx)
+	g := group{all}
 	g.Go(func() error {
 		defer close(batches)
 		for len(ops) > 0 {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
@@ -54,8 +55,8 @@ func Verify(ctx context.Context, set Settings, w World, opt VerifyOptions) *Veri
 		return v.out
 	}
 	defer r.close()
-	if err := v.all(ctx); err != nil {
-		v.out.Fatal = err
+	if err := defect.Contain(func() error { return v.all(ctx) }); err != nil {
+		v.out.Fatal = r.ofAccount(err)
 	}
 	v.out.Errors = r.res.Errors
 	v.out.Traffic = r.pool.close()
@@ -84,7 +85,7 @@ func (v *verifier) all(ctx context.Context) error {
 		if f.failed != nil || !f.target {
 			continue
 		}
-		if err := v.folder(ctx, f); err != nil {
+		if err := defect.Contain(func() error { return v.folder(ctx, f) }); err != nil {
 			if !r.ofFolder(ctx, err) {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
@@ -34,6 +35,7 @@ type world struct {
 	opt    mailsync.Options
 	now    time.Time
 	made   int
+	clumsy bool // the test makes the engine panic
 }
 
 func newWorld(t testing.TB, o model.Options) *world {
@@ -56,7 +58,13 @@ func (w *world) try() *mailsync.Result {
 	if testing.Verbose() {
 		out.Log = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return mailsync.Sync(context.Background(), w.set, out, w.opt)
+	res := mailsync.Sync(context.Background(), w.set, out, w.opt)
+	for _, e := range append([]mailsync.FolderError{{Err: res.Fatal}}, res.Errors...) {
+		if d := defect.Of(e.Err); d != nil && !w.clumsy {
+			w.t.Fatalf("panic: %v\n%s", d.What, d.Stack)
+		}
+	}
+	return res
 }
 
 // sync runs one sync that must go well.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/config"
 	"github.com/satchel-mail/satchel/internal/control"
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/newmail"
 	mailsync "github.com/satchel-mail/satchel/sync"
@@ -168,7 +169,7 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 	for i, w := range r.accounts {
 		l, err := r.listen(w)
 		if errors.Is(err, control.ErrWatched) {
-			r.cede(w)
+			r.cede(w, control.ErrWatched)
 			continue
 		}
 		sockets[i] = l
@@ -212,11 +213,14 @@ func (r *round) run(ctx context.Context, sd supervisor) error {
 func (r *round) keep(ctx context.Context, w *watching, l net.Listener) {
 	for {
 		if by := w.current(); by != nil {
-			r.watchOver(ctx, w, by, l)
+			err := r.watchOver(ctx, w, by, l)
 			if ctx.Err() != nil {
 				return
 			}
-			r.cede(w)
+			r.cede(w, err)
+			if defect.Of(err) != nil {
+				return
+			}
 		}
 		for {
 			select {
@@ -234,23 +238,31 @@ func (r *round) keep(ctx context.Context, w *watching, l net.Listener) {
 	}
 }
 
-// watchOver watches an account, until ctx ends or somebody else turns out to do so.
-func (r *round) watchOver(ctx context.Context, w *watching, by *watch.Watcher, l net.Listener) {
+// watchOver watches an account, until ctx ends, or somebody else turns out to do so, or the program makes a mistake that concerns
+// more than one run.
+func (r *round) watchOver(ctx context.Context, w *watching, by *watch.Watcher, l net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
+	why := error(control.ErrWatched)
 	var all sync.WaitGroup
-	all.Go(func() { by.Run(ctx) })
+	all.Go(func() {
+		defer end()
+		if err := defect.Contain(func() error { by.Run(ctx); return nil }); err != nil {
+			why = fmt.Errorf("it is not watched any more until satchel is started again: %w", err)
+		}
+	})
 	all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
 	all.Go(func() {
 		defer end()
 		r.serve(ctx, w, by, l)
 	})
 	all.Wait()
+	return why
 }
 
-// cede leaves an account to somebody else.
-func (r *round) cede(w *watching) {
-	r.a.ui.fail("%s: %v", w.Name, control.ErrWatched)
+// cede leaves an account to somebody else, or to itself.
+func (r *round) cede(w *watching, why error) {
+	r.a.ui.fail("%s: %v", w.Name, why)
 	w.set(nil)
 	w.first.Do(func() { close(w.began) })
 }

@@ -204,7 +204,8 @@ type Changes struct {
 	Selected Selected
 	// Flags holds known messages whose flags may have changed (UID, Flags, ModSeq set).
 	Flags []Message
-	// New holds messages from Since.UIDNext on (UID, Flags, Size, Date, and EmailID if there is one).
+	// New holds messages from Since.UIDNext on (UID, Flags, Size, Date, and EmailID if there is one), and, if the number of messages gave
+	// reason to look, those below that are not known.
 	New []Message
 	// Vanished holds the known messages that are gone.
 	Vanished mail.UIDSet

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
@@ -147,11 +148,14 @@ func (l *listening) keepUp(ctx context.Context, f func(remote.Session) error) {
 	retry := newPace(0)
 	for ctx.Err() == nil {
 		began := time.Now()
-		s, err := l.dialer.Dial(ctx)
-		if err == nil {
-			err = f(s)
-			_ = s.Close() // it is lost or no longer needed
-		}
+		err := defect.Contain(func() error {
+			s, err := l.dialer.Dial(ctx)
+			if err == nil {
+				defer s.Close() // it is lost or no longer needed
+				err = f(s)
+			}
+			return err
+		})
 		if ctx.Err() != nil || errors.Is(err, errDeaf) {
 			return
 		}

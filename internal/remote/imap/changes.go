@@ -72,6 +72,7 @@ type reading struct {
 	earlier uidRanges   // said to be gone when the mailbox was opened
 	later   uidRanges   // gone since
 	gone    mail.UIDSet // the result
+	back    mail.UIDSet // messages below the mark that are there and were not known
 	held    mail.UID    // the first new message that the server does not describe
 	partial bool        // see remote.Changes
 
@@ -309,8 +310,9 @@ func (r *reading) account(ctx context.Context) error {
 		}
 		return nil
 	case r.full && messages == int64(seen+fresh):
-		r.gone = r.known().Minus(r.obs.between(1, r.from-1))
-		return nil
+		old := r.obs.between(1, r.from-1)
+		r.gone = r.known().Minus(old)
+		return r.describe(ctx, old.Minus(r.known()))
 	}
 	return r.list(ctx)
 }
@@ -368,6 +370,9 @@ func (r *reading) list(ctx context.Context) error {
 // compare works out from a complete list what is gone, and fetches new messages that were withheld.
 func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	r.gone = r.known().Minus(present)
+	if err := r.describe(ctx, present.Clamp(1, r.from-1).Minus(r.known())); err != nil {
+		return err
+	}
 	end := lastUID
 	if r.start.UIDNext > 0 {
 		end = r.start.UIDNext - 1
@@ -389,6 +394,16 @@ func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	return nil
 }
 
+// describe reads messages with old UIDs that are not known: they were out of view at the last reading, or a folder of other people's
+// became ours to see. They are new as well.
+func (r *reading) describe(ctx context.Context, uids mail.UIDSet) error {
+	if uids.IsEmpty() || !r.knows() {
+		return nil
+	}
+	r.back = uids
+	return r.s.run(ctx, r.op, r.itemsCommands(uids)...) // what is not told now is asked for again the next time, since it is still unknown
+}
+
 // result puts the reading together.
 func (r *reading) result() remote.Changes {
 	out := remote.Changes{Selected: r.start, Vanished: r.gone, Partial: r.partial}
@@ -396,9 +411,11 @@ func (r *reading) result() remote.Changes {
 	if next == 0 {
 		next = max(r.from, r.last+1)
 	}
-	gone := within(r.gone)
-	out.Flags = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid < r.from && !gone(m.uid) })
-	out.New = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid >= r.from && (m.hasSize || r.wasNew(m.uid)) })
+	gone, back := within(r.gone), within(r.back)
+	out.Flags = r.obs.messages(func(m *observation) bool { return m.hasFlags && m.uid < r.from && !gone(m.uid) && !back(m.uid) })
+	out.New = r.obs.messages(func(m *observation) bool {
+		return m.hasFlags && (m.uid >= r.from && (m.hasSize || r.wasNew(m.uid)) || m.hasSize && back(m.uid))
+	})
 	r.obs = observations{}
 	for _, m := range slices.Backward(out.New) {
 		if m.UID < lastUID {

@@ -89,6 +89,32 @@ func TestVanishedWithCondStore(t *testing.T) {
 	}
 }
 
+// TestOldMessagesThatComeIntoView: a provider that shows only so many messages shows more again. Those that are not known are new, whatever their UIDs.
+func TestOldMessagesThatComeIntoView(t *testing.T) {
+	t.Run("CONDSTORE", func(t *testing.T) {
+		ch := changes(t, condstore, knownUIDs(20, 9, 6, 7, 8), func(p *script) {
+			p.expect(`SELECT "INBOX" (CONDSTORE)`, "UID FETCH 9:*"+newItems, "UID FETCH 1:8 (UID FLAGS) (CHANGEDSINCE 20)")
+			p.say(selected(5, 10, 30)...)
+			p.say("$1 OK open", newLine(9), "$2 OK done", `* 3 FETCH (UID 7 FLAGS (\Seen) MODSEQ (25))`, "$3 OK done")
+			p.expect("UID SEARCH RETURN (ALL) ALL")
+			p.say(`* ESEARCH (TAG "$1") UID ALL 2,4,7:9`, "$1 OK done")
+			p.expect("UID FETCH 2,4" + newItems)
+			p.say(newLine(2), newLine(4), "$1 OK done")
+		})
+		want(t, ch, []mail.UID{7}, []mail.UID{2, 4, 9}, []mail.UID{6})
+	})
+	t.Run("bare", func(t *testing.T) {
+		ch := changes(t, bare, knownUIDs(0, 9, 7, 8), func(p *script) {
+			p.expect(`SELECT "INBOX"`, "UID FETCH 9:*"+newItems, "UID FETCH 1:8 (UID FLAGS)")
+			p.say(selected(3, 9, 0)...)
+			p.say("$1 OK open", newLine(8), "$2 OK done", `* 1 FETCH (UID 2 FLAGS ())`, `* 2 FETCH (UID 7 FLAGS ())`, `* 3 FETCH (UID 8 FLAGS ())`, "$3 OK done")
+			p.expect("UID FETCH 2" + newItems)
+			p.say(newLine(2), "$1 OK done")
+		})
+		want(t, ch, []mail.UID{7, 8}, []mail.UID{2}, nil)
+	})
+}
+
 func TestNothingChangedCostsOneExchange(t *testing.T) {
 	s := preauth(t, condstore, Config{}, func(p *script) {
 		p.expect(`SELECT "INBOX" (CONDSTORE)`, "UID FETCH 5:*"+newItems, "UID FETCH 1:4 (UID FLAGS) (CHANGEDSINCE 30)")

@@ -10,6 +10,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/satchel-mail/satchel/internal/auth"
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
@@ -103,7 +104,8 @@ func (d *Dialer) open(ctx context.Context, nc transport.Conn) (*Session, error) 
 	}
 	defer c.Watch(ctx)()
 	known := d.memory.Load()
-	err := s.signIn(ctx, nc, known)
+	err := defect.Contain(func() error { return s.signIn(ctx, nc, known) })
+	mistaken(&err)
 	if err != nil {
 		if known != nil {
 			d.memory.CompareAndSwap(known, nil) // perhaps it misled us: the next session asks again

@@ -8,6 +8,9 @@ import (
 	"sync"
 
 	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/satchel-mail/satchel/internal/defect"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
 )
 
@@ -115,7 +118,9 @@ func (f *flight) leg(ctx context.Context) error {
 }
 
 // read handles responses until nothing is under way and nothing will be.
-func (f *flight) read() error {
+func (f *flight) read() (err error) {
+	defer mistaken(&err)
+	defer defect.Catch(&err)
 	for f.more() {
 		if err := f.s.receive(); err != nil {
 			return err
@@ -125,6 +130,13 @@ func (f *flight) read() error {
 		}
 	}
 	return f.s.conn.Failure()
+}
+
+// mistaken makes a panic the end of the session: what else the server says would be read out of step.
+func mistaken(err *error) {
+	if d := defect.Of(*err); d != nil {
+		*err = &remote.Error{Class: remote.Protocol, Err: d}
+	}
 }
 
 // more waits until there is an answer to wait for. While there is none the writer is busy, or done.
@@ -139,6 +151,17 @@ func (f *flight) more() bool {
 
 // write sends the commands in order.
 func (f *flight) write() {
+	err := defect.Contain(func() error { f.writeAll(); return nil })
+	if mistaken(&err); err != nil {
+		f.s.conn.Fail(err)
+	}
+	f.mu.Lock()
+	f.written = true
+	f.change.Broadcast()
+	f.mu.Unlock()
+}
+
+func (f *flight) writeAll() {
 	w := flightWriter{f: f}
 	for _, c := range f.queue {
 		if !w.admitted(c) {
@@ -149,10 +172,6 @@ func (f *flight) write() {
 		}
 	}
 	_ = w.flush(true) // a failure is the connection's
-	f.mu.Lock()
-	f.written = true
-	f.change.Broadcast()
-	f.mu.Unlock()
 }
 
 // halt keeps commands that are not under way from being sent.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/auth"
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
@@ -326,6 +328,63 @@ func FuzzResponses(f *testing.F) {
 				}
 			})
 		}
+		sound(t, s.conn.Failure())
 		_ = s.Close()
 	})
 }
+
+// sound fails if an error is a panic that was contained.
+func sound(t *testing.T, err error) {
+	t.Helper()
+	if d := defect.Of(err); d != nil {
+		t.Fatalf("panic: %v\n%s", d.What, d.Stack)
+	}
+}
+
+// FuzzSignIn feeds arbitrary bytes to a connection from the greeting on, to STARTTLS and to each way of signing in: a session comes of it, or
+// an error; nothing panics or hangs, and before TLS nothing is said but that.
+func FuzzSignIn(f *testing.F) {
+	for _, seed := range []string{
+		"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR LITERAL+] hello\r\nS1 OK [CAPABILITY IMAP4rev1 ID ENABLE QRESYNC] in\r\n",
+		"* OK hello\r\n* CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-256 AUTH=XOAUTH2 LOGINDISABLED\r\nS1 OK done\r\n+ \r\n+ eyJzdGF0dXMiOiI0MDEifQ==\r\nS2 NO [AUTHENTICATIONFAILED] no\r\n",
+		"* OK hello\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\nS1 OK done\r\nS2 OK begin\r\n* injected\r\n",
+		"* PREAUTH hello\r\n* CAPABILITY IMAP4rev1\r\nS1 OK done\r\n* NAMESPACE ((\"\" NIL)) NIL NIL\r\nS2 OK done\r\n",
+		"* BYE [UNAVAILABLE] Suggested Backoff Time: 5000 milliseconds\r\n", "\r\n\r\n* OK [ALERT] x\x1b[2J\r\n", "+ go\r\n", "* OK [CAPABILITY {3}\r\nabc] x\r\n",
+		"* OK [CAPABILITY IMAP4rev1 AUTH=OAUTHBEARER COMPRESS=DEFLATE] x\r\n+ {9999999999}\r\nS1 OK x\r\nS2 OK x\r\n",
+		"* OK [CAPABILITY IMAP4rev1] x\r\nS1 NO [REFERRAL imap://other/] x\r\n* BYE x\r\nS1 OK again\r\n",
+	} {
+		for way := range byte(len(auth.Methods()) + 1) {
+			f.Add(way, []byte(seed))
+		}
+	}
+	f.Fuzz(func(t *testing.T, way byte, said []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		nc := &heard{canned: canned{r: bytes.NewReader(said)}}
+		if way %= byte(len(auth.Methods()) + 1); way == 0 {
+			if err := startTLS(ctx, nc); nc.text.String() != "S0 STARTTLS\r\n" && (err == nil || nc.text.Len() > 0) {
+				t.Errorf("before TLS it said %q: %v", nc.text.String(), err)
+			}
+			return
+		}
+		method := auth.Methods()[way-1]
+		s, err := NewDialer(Config{Patience: time.Minute, User: "me", Secret: auth.Literal("s3cret!"), Method: method, Compress: CompressOn,
+			Trace: func(byte, string) {}, Alert: func(string) {}}).open(ctx, transport.Conn{Conn: nc, Secure: true, TLS: true})
+		sound(t, err)
+		if err != nil {
+			return
+		}
+		s.settleNow(ctx)
+		_, _ = s.Mailboxes(ctx)
+		sound(t, s.conn.Failure())
+		_ = s.Close()
+	})
+}
+
+// heard keeps what a canned server was told.
+type heard struct {
+	canned
+	text bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) { return h.text.Write(p) }

@@ -147,6 +147,26 @@ func selfSigned(t *testing.T, change func(*x509.Certificate)) (tls.Certificate, 
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, file
 }
 
+// signedBy makes a certificate for loopback that an authority has signed in that way, and the authority's PEM file.
+func signedBy(t *testing.T, how x509.SignatureAlgorithm) (string, tls.Certificate) {
+	t.Helper()
+	authority, file := selfSigned(t, func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "weak"}, SignatureAlgorithm: how,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}, authority.Leaf, &key.PublicKey, authority.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 func serverConfig(c tls.Certificate) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{c}}
 }
@@ -165,6 +185,8 @@ func TestCertificates(t *testing.T) {
 	})
 	selfExpired, selfExpiredFile := selfSigned(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	nameless, _ := selfSigned(t, func(c *x509.Certificate) { c.IPAddresses = nil })
+	sha1CA, sha1 := signedBy(t, x509.ECDSAWithSHA1)
+	sha256CA, sha256 := signedBy(t, x509.ECDSAWithSHA256)
 	colons := strings.ToUpper(pinOf(self))
 	for i := len(colons) - 2; i > 0; i -= 2 {
 		colons = colons[:i] + ":" + colons[i:]
@@ -185,6 +207,8 @@ func TestCertificates(t *testing.T) {
 		{"wrong name", named.TLS, Config{CAFile: namedCA.File}, []string{"the server's certificate is for another name", "the certificate is for imap.example.org, 10.0.0.1"}},
 		{"no name", nameless, Config{}, []string{"no host name at all"}},
 		{"wrong use", forClients, Config{CAFile: forClientsFile}, []string{"not meant for servers"}},
+		{"signed with SHA-1", sha1, Config{CAFile: sha1CA}, []string{"signed by no authority in ca_file"}},
+		{"the same with SHA-256", sha256, Config{CAFile: sha256CA}, nil},
 		{"self-signed as its own authority", self, Config{CAFile: selfFile}, nil},
 		{"pinned", self, Config{CertSHA256: pinOf(self)}, nil},
 		{"pinned with colons", self, Config{CertSHA256: colons}, nil},
