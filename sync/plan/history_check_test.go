@@ -253,6 +253,8 @@ func (h *history) expected(f *fate) (least, most int) {
 			return 0, 1 // moved to where a folder was renamed to
 		}
 		return 1, 1
+	case l && f.again:
+		return 0, 1 // it lives on, unless the run that saw the deletion came first
 	case h.foldersMoved || h.lost || h.blind:
 		return 0, 1
 	default:

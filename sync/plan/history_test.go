@@ -70,6 +70,7 @@ type fate struct {
 	place          map[Side]mail.FolderName // where they left it
 	flagged        map[Side]mail.Flags      // its flags as they left them
 	fresh          map[Side]bool            // new on this side
+	again          bool                     // put on the server again where it was
 }
 
 type history struct {
@@ -510,6 +511,7 @@ func (h *history) touch(side Side) {
 	h.w.note("%s: t%d/%d has a new name in %s", side, r.tag, l.tag, folder)
 	if side == Server {
 		h.w.mailbox(folder).store(r.content, r.tag, r.flags)
+		h.fates[r.tag].again = true
 		return
 	}
 	l.name = fmt.Sprintf("n%d", h.w.number())
