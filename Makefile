@@ -21,9 +21,9 @@ test: servers programs toolchain format vet staticcheck vulncheck cross allocati
 servers:
 	@internal/testenv/servers/fetch.sh || [ "$${CI:-}" != true ]
 
-# One test works with mutt in a terminal multiplexer. Without them it is skipped; with CI=true that is a failure.
+# Tests have mutt, in a terminal multiplexer, and notmuch read what Satchel writes. Without them they are skipped; with CI=true that is a failure.
 programs:
-	@{ command -v mutt && command -v tmux; } >/dev/null || tools/apt-install mutt tmux || [ "$${CI:-}" != true ]
+	@{ command -v mutt && command -v tmux && command -v notmuch; } >/dev/null || tools/apt-install mutt tmux notmuch || [ "$${CI:-}" != true ]
 
 # The race detector needs a C compiler.
 toolchain:
