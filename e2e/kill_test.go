@@ -12,9 +12,6 @@ import (
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
 )
 
-// lingering relays everything and leaves the server to end by itself, so that Proxy.Idle tells when it has.
-func lingering(int) proxy.Script { return proxy.Script{Linger: true} }
-
 // TestKill: the process is killed at random moments of a large two-way sync, on each kind of server; the next run begins at
 // once, and nothing is lost and nothing doubled.
 func TestKill(t *testing.T) {
@@ -43,8 +40,7 @@ func TestKill(t *testing.T) {
 func kill(t *testing.T, r *rounds, n int) {
 	var relay *proxy.Proxy
 	if r.server.Port != 0 {
-		relay = proxy.New(t, r.server.Addr(), lingering)
-		r.plainly(relay.Port())
+		relay = r.relayed()
 	}
 	r.fill(200, 6)
 	if code, out := r.satchel("sync"); code != 0 {

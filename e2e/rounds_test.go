@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/proxy"
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
 )
 
@@ -65,10 +67,16 @@ func newRounds(t *testing.T, seed uint64, s *servers.Server) *rounds {
 	return r
 }
 
-// plainly has the program reach the server without TLS on a port of a proxy, which reads lines.
-func (r *rounds) plainly(port int) {
+// relayed has the program reach the server through a proxy, which reads lines.
+func (r *rounds) relayed() *proxy.Proxy {
 	r.t.Helper()
-	r.write(fmt.Sprintf("host = \"localhost\"\nport = %d\ntls = \"off\"\nuser = %q\npassword = %q\n", port, r.server.User, r.server.Password))
+	relay, through := newRelay(r.t, r.server, lingering)
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(through)) {
+		fmt.Fprintf(&b, "%s = %s\n", key, through[key])
+	}
+	r.write(b.String())
+	return relay
 }
 
 // configure has the program reach the server by TLS on a port.

@@ -262,8 +262,8 @@ func TestWatchedTogether(t *testing.T) {
 	t.Parallel()
 	server := servers.Dovecot(t, servers.Options{Alone: t.Name()})
 	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
-	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", server.Port), nil)
-	r.plainly(relay.Port())
+	relay := r.relayed()
+	relay.SetScript(nil)
 	r.systemOnly = !sweepAll()
 	r.fill(60, 5)
 	none := func() error { return nil }
