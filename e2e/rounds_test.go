@@ -33,8 +33,6 @@ type rounds struct {
 	side string
 	// movesHere and movesThere: people move messages in the Maildir, on the server.
 	movesHere, movesThere bool
-	// systemOnly: nobody on the server sets keywords.
-	systemOnly bool
 
 	n    int
 	made map[string]int
@@ -192,15 +190,26 @@ func (r *rounds) fill(messages, folders int) {
 	}
 }
 
+// nameKeywords has the first sync give the keywords letters in all folders, unless SATCHEL_SWEEP=all.
+func (r *rounds) nameKeywords() {
+	if sweepAll() {
+		return
+	}
+	c := r.server.Client(r.t)
+	defer c.Close()
+	for _, folder := range c.Folders() {
+		text := r.text("server")
+		c.Append(folder, crlf(text), mail.NewFlags("Todo", "Later"), r.date())
+		r.made[text]++
+	}
+}
+
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 func lf(b []byte) string   { return strings.ReplaceAll(string(b), "\r\n", "\n") }
 
 // flags are some, of the sets from one on.
 func (r *rounds) flags(from int) mail.Flags {
 	sets := flagSets[from:]
-	if r.systemOnly {
-		sets = flagSets[from:4]
-	}
 	return mail.NewFlags(sets[r.rng.IntN(len(sets))]...)
 }
 

@@ -264,8 +264,8 @@ func TestWatchedTogether(t *testing.T) {
 	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
 	relay := r.relayed()
 	relay.SetScript(nil)
-	r.systemOnly = !sweepAll()
 	r.fill(60, 5)
+	r.nameKeywords()
 	none := func() error { return nil }
 	r.settle("the start", none)
 	r.movesThere = sweepAll()
