@@ -20,9 +20,9 @@ func TestCut(t *testing.T) {
 		o     servers.Options
 		cuts  int
 	}{
-		{"Dovecot", servers.Dovecot, servers.Options{}, 6},
+		{"Dovecot", servers.Dovecot, servers.Options{}, 4},
 		{"Dovecot without MOVE", servers.Dovecot, servers.Options{Without: []string{"MOVE"}}, 3},
-		{"Cyrus", servers.Cyrus, servers.Options{}, 4},
+		{"Cyrus", servers.Cyrus, servers.Options{}, 3},
 		{"Courier", servers.Courier, servers.Options{}, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

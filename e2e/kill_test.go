@@ -57,7 +57,7 @@ func TestNoRoom(t *testing.T) {
 			if r.program, err = quickProgram(); err != nil {
 				t.Fatal(err)
 			}
-			noRoom(t, r, amount(t, "SATCHEL_KILLS", 3))
+			noRoom(t, r, amount(t, "SATCHEL_KILLS", 2))
 		})
 	}
 }
