@@ -2,9 +2,9 @@ package e2e
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/testenv/proxy"
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
@@ -17,21 +17,23 @@ func TestCut(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		start func(testing.TB, servers.Options) *servers.Server
+		o     servers.Options
 		cuts  int
 	}{
-		{"Dovecot", servers.Dovecot, 6},
-		{"Cyrus", servers.Cyrus, 4},
+		{"Dovecot", servers.Dovecot, servers.Options{}, 4},
+		{"Dovecot without MOVE", servers.Dovecot, servers.Options{Without: []string{"MOVE"}}, 3},
+		{"Cyrus", servers.Cyrus, servers.Options{}, 3},
+		{"Courier", servers.Courier, servers.Options{}, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cut(t, newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{})), amount(t, "SATCHEL_CUTS", tt.cuts))
+			cut(t, newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, tt.o)), amount(t, "SATCHEL_CUTS", tt.cuts))
 		})
 	}
 }
 
 func cut(t *testing.T, r *rounds, n int) {
-	relay := proxy.New(t, r.server.Addr(), lingering)
-	r.plainly(relay.Port())
+	relay := r.relayed()
 	r.fill(200, 6)
 	if code, out := r.satchel("sync"); code != 0 {
 		r.fatalf("the first sync: exit %d\n%s", code, out)
@@ -86,6 +88,7 @@ func TestCutUpload(t *testing.T) {
 		{"Dovecot without LITERAL+", servers.Dovecot, servers.Options{Without: []string{"LITERAL+", "LITERAL-", "MULTIAPPEND"}}},
 		{"Dovecot without UIDPLUS", servers.Dovecot, servers.Options{Without: []string{"UIDPLUS"}}},
 		{"Cyrus", servers.Cyrus, servers.Options{}},
+		{"Courier", servers.Courier, servers.Options{}},
 	}
 	for _, server := range servers {
 		for _, late := range []bool{false, true} {
@@ -93,10 +96,7 @@ func TestCutUpload(t *testing.T) {
 				t.Parallel()
 				for _, nth := range everyNth(t, here) {
 					a := newAccount(t, server.start(t, server.o))
-					relay := proxy.New(t, a.Server.Addr(), nil)
-					a.imap = map[string]string{"host": `"localhost"`, "port": strconv.Itoa(relay.Port()), "tls": `"off"`,
-						"user": quote(a.Server.User), "password": quote(a.Server.Password)}
-					a.write()
+					relay := a.relayed()
 					var want, wantBox []string
 					for i := range here {
 						want = append(want, fmt.Sprintf("m%02d", i))
@@ -117,6 +117,50 @@ func TestCutUpload(t *testing.T) {
 	}
 }
 
+// TestLateCopy: where the server can't move, a run's connection breaks at its COPY, which reaches the server when the next run has
+// copied the same messages, and lost its connection before it could remove the originals.
+func TestLateCopy(t *testing.T) {
+	t.Parallel()
+	for _, server := range []struct {
+		name  string
+		start func(testing.TB, servers.Options) *servers.Server
+		o     servers.Options
+	}{
+		{"Courier", servers.Courier, servers.Options{}},
+		{"Courier without UIDPLUS", servers.Courier, servers.Options{Without: []string{"UIDPLUS"}}},
+		{"Cyrus without MOVE", servers.Cyrus, servers.Options{Without: []string{"MOVE"}}},
+	} {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t, server.start(t, server.o))
+			a.client().Create(a.mailbox("Box"))
+			a.send("INBOX", flags(`\Seen`), "stays", "m0", "m1", "m2", "twin")
+			a.send("Box", flags(), "there")
+			relay := a.relayed()
+			a.sync(0)
+			for _, subject := range []string{"m0", "m1", "m2", "twin"} {
+				a.move("INBOX", "Box", subject)
+			}
+			a.send("INBOX", flags(`\Seen`), "twin")
+			copied, expunged := make(chan struct{}), make(chan struct{})
+			a.cutAt(relay, proxy.Script{CutAfterCommand: "UID COPY", Late: copied})
+			a.cutAt(relay, proxy.Script{CutAfterCommand: "EXPUNGE", Late: expunged})
+			close(copied)
+			for deadline := time.Now().Add(20 * time.Second); a.client().Count(a.mailbox("Box")) < 9; {
+				if time.Now().After(deadline) {
+					t.Fatal("the second copies do not arrive: the test proves nothing")
+				}
+			}
+			close(expunged)
+			relay.Idle()
+			a.recover()
+			a.holds("INBOX", "stays", "twin")
+			a.holds("Box", "there", "m0", "m1", "m2", "twin")
+			a.verify()
+		})
+	}
+}
+
 // everyNth are the messages after which uploads are cut off: some, or all with SATCHEL_SWEEP=all.
 func everyNth(t *testing.T, n int) []int {
 	if sweepAll() {
@@ -129,26 +173,49 @@ func everyNth(t *testing.T, n int) []int {
 	return []int{1, n/2 + amount(t, "SATCHEL_SEED", 1)%4}
 }
 
-// cutUpload has a run lose each of its connections at the nth message that it sends there, and others clean up.
+// relayed has the program reach the server through a proxy.
+func (a *account) relayed() *proxy.Proxy {
+	a.t.Helper()
+	relay, through := newRelay(a.t, a.Server, lingering)
+	a.imap = through
+	a.write()
+	return relay
+}
+
+// cutUpload has a run lose each of its connections at the nth message that it sends there, and others clean up. If it is late, what
+// was sent arrives when the first of these is through.
 func (a *account) cutUpload(relay *proxy.Proxy, nth int, late bool) {
 	a.t.Helper()
-	script := proxy.Script{CutAfterLiteral: nth, Linger: true}
+	script := proxy.Script{CutAfterLiteral: nth}
 	arrive := make(chan struct{})
 	if late {
 		script.Late = arrive
 	}
-	relay.SetScript(func(int) proxy.Script { return script })
-	if o := a.run("sync"); o.Code != 0 && o.Code != 1 && o.Code != 5 {
-		a.t.Fatalf("a run that was cut off at message %d: %v", nth, o)
-	}
-	relay.SetScript(lingering)
+	a.cutAt(relay, script)
 	a.sync(0)
 	close(arrive)
 	relay.Idle()
+	a.recover()
+}
+
+// cutAt has a run lose each of its connections as the script says.
+func (a *account) cutAt(relay *proxy.Proxy, script proxy.Script) {
+	a.t.Helper()
+	script.Linger = true
+	relay.SetScript(func(int) proxy.Script { return script })
+	defer relay.SetScript(lingering)
+	if o := a.run("sync"); o.Code != 0 && o.Code != 1 && o.Code != 5 {
+		a.t.Fatalf("a run that was cut off, %+v: %v", script, o)
+	}
+}
+
+// recover runs the program until it finds nothing to do.
+func (a *account) recover() {
+	a.t.Helper()
 	for i := range recoveries {
 		o := a.run("sync", "--json")
 		if o.Code != 0 || i == recoveries-1 && !idle(o) {
-			a.t.Fatalf("cut off at message %d: run %d afterwards: %v", nth, i+2, o)
+			a.t.Fatalf("run %d after the line was cut: %v", i+1, o)
 		}
 		if idle(o) {
 			return

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -10,10 +11,8 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/testenv/proxy"
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
+	"github.com/satchel-mail/satchel/internal/testenv/tracer"
 )
-
-// lingering relays everything and leaves the server to end by itself, so that Proxy.Idle tells when it has.
-func lingering(int) proxy.Script { return proxy.Script{Linger: true} }
 
 // TestKill: the process is killed at random moments of a large two-way sync, on each kind of server; the next run begins at
 // once, and nothing is lost and nothing doubled.
@@ -40,11 +39,72 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestNoRoom: the disk refuses what needs room at random moments of a large two-way sync, once or from then on. (On Dovecot TestSweep has it
+// do so at every moment.) The run says so; the next one, with room, begins at once, and nothing is lost and nothing doubled.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		start func(testing.TB, servers.Options) *servers.Server
+	}{
+		{"Cyrus", servers.Cyrus},
+		{"Courier", servers.Courier},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{}))
+			var err error
+			if r.program, err = quickProgram(); err != nil {
+				t.Fatal(err)
+			}
+			noRoom(t, r, amount(t, "SATCHEL_KILLS", 2))
+		})
+	}
+}
+
+func noRoom(t *testing.T, r *rounds, n int) {
+	r.fill(100, 4)
+	if code, out := r.satchel("sync"); code != 0 {
+		r.fatalf("the first sync: exit %d\n%s", code, out)
+	}
+	struck := 0
+	calls := 300 // that change files, learnt on the way
+	for i := range n {
+		r.note("no room %d", i)
+		r.remoteActs(30)
+		r.localActs(30)
+		fault := tracer.Fault{At: 1 + r.rng.IntN(calls), Errno: syscall.ENOSPC, Lasting: r.rng.IntN(2) == 0}
+		r.note("%+v", fault)
+		o, said, gone, err := traced(r.command("sync"), fault)
+		if skipUntraced(t, err) {
+			return
+		}
+		if err != nil {
+			r.fatalf("%v", err)
+		}
+		calls = max(calls/2, o.Count(tracer.Files))
+		if o.Struck != nil {
+			struck++
+			r.note("struck %s", o.Struck)
+			err = honest(fault, o.Code, said)
+		} else if o.Code != 0 {
+			err = errors.New("it was not struck")
+		}
+		if err != nil {
+			r.fatalf("a run without room, exit %d: %v\n%s", o.Code, err, said)
+		}
+		r.settle("a run without room", gone)
+	}
+	t.Logf("%d of %d runs had no room", struck, n)
+	if struck == 0 {
+		t.Error("no run was struck: the test proves nothing")
+	}
+}
+
 func kill(t *testing.T, r *rounds, n int) {
 	var relay *proxy.Proxy
 	if r.server.Port != 0 {
-		relay = proxy.New(t, r.server.Addr(), lingering)
-		r.plainly(relay.Port())
+		relay = r.relayed()
 	}
 	r.fill(200, 6)
 	if code, out := r.satchel("sync"); code != 0 {

@@ -95,7 +95,7 @@ func startMutt(t *testing.T, a *account, dirs ...string) *terminal {
 	t.Helper()
 	rc := filepath.Join(a.Dir, "muttrc")
 	a.check(os.WriteFile(rc, fmt.Appendf(nil, muttrc, a.Maildir), 0o600))
-	m := &terminal{t: t, home: a.Dir}
+	m := &terminal{t: t, home: t.TempDir()}
 	command := "mutt -n -F " + rc
 	if len(dirs) > 0 {
 		var all strings.Builder
@@ -111,10 +111,10 @@ func startMutt(t *testing.T, a *account, dirs ...string) *terminal {
 	return m
 }
 
-// needMutt skips the test where there is no mutt.
-func needMutt(t *testing.T) {
+// needPrograms skips the test where one of these is missing.
+func needPrograms(t *testing.T, names ...string) {
 	t.Helper()
-	for _, program := range []string{"mutt", "tmux"} {
+	for _, program := range names {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("CI") == "true" {
 				t.Fatal(err)
@@ -127,7 +127,7 @@ func needMutt(t *testing.T) {
 // TestMutt: somebody works with mutt in the Maildir while syncs run, and all of it arrives on the server as
 // what it was.
 func TestMutt(t *testing.T) {
-	needMutt(t)
+	needPrograms(t, "mutt", "tmux")
 	t.Parallel()
 	a := dovecot(t)
 	a.client().Create("Archive")

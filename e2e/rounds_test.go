@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/proxy"
 	"github.com/satchel-mail/satchel/internal/testenv/servers"
 )
 
@@ -31,8 +33,6 @@ type rounds struct {
 	side string
 	// movesHere and movesThere: people move messages in the Maildir, on the server.
 	movesHere, movesThere bool
-	// systemOnly: nobody on the server sets keywords.
-	systemOnly bool
 
 	n    int
 	made map[string]int
@@ -65,10 +65,16 @@ func newRounds(t *testing.T, seed uint64, s *servers.Server) *rounds {
 	return r
 }
 
-// plainly has the program reach the server without TLS on a port of a proxy, which reads lines.
-func (r *rounds) plainly(port int) {
+// relayed has the program reach the server through a proxy, which reads lines.
+func (r *rounds) relayed() *proxy.Proxy {
 	r.t.Helper()
-	r.write(fmt.Sprintf("host = \"localhost\"\nport = %d\ntls = \"off\"\nuser = %q\npassword = %q\n", port, r.server.User, r.server.Password))
+	relay, through := newRelay(r.t, r.server, lingering)
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(through)) {
+		fmt.Fprintf(&b, "%s = %s\n", key, through[key])
+	}
+	r.write(b.String())
+	return relay
 }
 
 // configure has the program reach the server by TLS on a port.
@@ -184,15 +190,26 @@ func (r *rounds) fill(messages, folders int) {
 	}
 }
 
+// nameKeywords has the first sync give the keywords letters in all folders, unless SATCHEL_SWEEP=all.
+func (r *rounds) nameKeywords() {
+	if sweepAll() {
+		return
+	}
+	c := r.server.Client(r.t)
+	defer c.Close()
+	for _, folder := range c.Folders() {
+		text := r.text("server")
+		c.Append(folder, crlf(text), mail.NewFlags("Todo", "Later"), r.date())
+		r.made[text]++
+	}
+}
+
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 func lf(b []byte) string   { return strings.ReplaceAll(string(b), "\r\n", "\n") }
 
 // flags are some, of the sets from one on.
 func (r *rounds) flags(from int) mail.Flags {
 	sets := flagSets[from:]
-	if r.systemOnly {
-		sets = flagSets[from:4]
-	}
 	return mail.NewFlags(sets[r.rng.IntN(len(sets))]...)
 }
 

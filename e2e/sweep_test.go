@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,11 +44,8 @@ func TestSweep(t *testing.T) {
 			s := newStage(t)
 			s.restore()
 			o, _, err := s.strike(tracer.Fault{})
-			if errors.Is(err, tracer.ErrUnsupported) {
-				if os.Getenv("CI") == "true" {
-					t.Fatal(err)
-				}
-				t.Skip(err)
+			if skipUntraced(t, err) {
+				return
 			}
 			s.check(err)
 			calls := o.Count(sweep.fault.Kind)
@@ -83,52 +81,65 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// strike runs a sync with a fault. gone returns when the server's process has ended too.
-func (s *stage) strike(f tracer.Fault) (o tracer.Outcome, said string, err error) {
-	d, err := newDeparture()
-	if err != nil {
-		return o, "", err
+// skipUntraced skips the test where programs can't be traced, or fails it with CI=true.
+func skipUntraced(t testing.TB, err error) bool {
+	t.Helper()
+	if !errors.Is(err, tracer.ErrUnsupported) {
+		return false
 	}
-	o, said, err = s.strikeUnder(f, d)
-	return o, said, errors.Join(err, d.gone())
+	if os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+	return true
 }
 
-// strikeUnder leaves it to the caller to wait for the server's process.
-func (s *stage) strikeUnder(f tracer.Fault, d *departure) (o tracer.Outcome, said string, err error) {
+// strike runs a sync with a fault, and returns when the server's process has ended too.
+func (s *stage) strike(f tracer.Fault) (o tracer.Outcome, said string, err error) {
+	o, said, gone, err := s.strikeUnder(f)
+	return o, said, errors.Join(err, gone())
+}
+
+// strikeUnder leaves it to the caller to wait for the server's process, with gone.
+func (s *stage) strikeUnder(f tracer.Fault) (o tracer.Outcome, said string, gone func() error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runPatience)
 	defer cancel()
-	cmd := s.command(ctx, "sync")
+	o, said, gone, err = traced(s.command(ctx, "sync"), f)
+	if ctx.Err() != nil {
+		err = fmt.Errorf("the run hung:\n%s", said)
+	}
+	return o, said, gone, err
+}
+
+// traced runs the program with a fault. gone waits for what it had started, a tunnel, which may outlive it.
+func traced(cmd *exec.Cmd, f tracer.Fault) (o tracer.Outcome, said string, gone func() error, err error) {
+	d, err := newDeparture()
+	if err != nil {
+		return o, "", func() error { return nil }, err
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.ExtraFiles = []*os.File{d.w}
 	o, err = tracer.Run(cmd, f)
 	said = out.String()
-	switch {
-	case err != nil:
-	case ctx.Err() != nil:
-		err = fmt.Errorf("the run hung:\n%s", said)
-	case strings.Contains(said, "goroutine "):
+	if err == nil && strings.Contains(said, "goroutine ") {
 		err = fmt.Errorf("the program broke:\n%s", said)
 	}
-	return o, said, err
+	return o, said, d.gone, err
 }
 
 // trial does it once: what was struck, what the run's exit code was, and what is wrong.
 func (s *stage) trial(f tracer.Fault) (hit string, code int, err error) {
 	s.restore()
-	d, err := newDeparture()
-	if err != nil {
-		return "", 0, err
-	}
-	defer d.gone() // before anything is put back; its error is seen by mend
-	o, said, err := s.strikeUnder(f, d)
+	o, said, gone, err := s.strikeUnder(f)
+	defer gone() // before anything is put back; its error is seen by mend
 	if o.Struck != nil {
 		hit = o.Struck.String()
 	}
 	if err == nil && f.Errno != 0 && hit != "" {
-		err = s.honest(f, o.Code, said)
+		err = honest(f, o.Code, said)
 		if err == nil && o.Code == 0 {
-			if err = d.gone(); err == nil {
+			if err = gone(); err == nil {
 				err = s.right()
 			}
 		}
@@ -136,11 +147,11 @@ func (s *stage) trial(f tracer.Fault) (hit string, code int, err error) {
 			err = fmt.Errorf("the run that was struck ended with exit code %d: %w\n%s", o.Code, err, said)
 		}
 	}
-	return hit, o.Code, errors.Join(err, s.mend(d.gone))
+	return hit, o.Code, errors.Join(err, s.mend(gone))
 }
 
 // honest reports whether a run that could not do something said so, and why.
-func (s *stage) honest(f tracer.Fault, code int, said string) error {
+func honest(f tracer.Fault, code int, said string) error {
 	switch {
 	case code < 0:
 		return errors.New("it was killed")

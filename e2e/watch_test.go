@@ -262,10 +262,10 @@ func TestWatchedTogether(t *testing.T) {
 	t.Parallel()
 	server := servers.Dovecot(t, servers.Options{Alone: t.Name()})
 	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
-	relay := proxy.New(t, fmt.Sprintf("127.0.0.1:%d", server.Port), nil)
-	r.plainly(relay.Port())
-	r.systemOnly = !sweepAll()
+	relay := r.relayed()
+	relay.SetScript(nil)
 	r.fill(60, 5)
+	r.nameKeywords()
 	none := func() error { return nil }
 	r.settle("the start", none)
 	r.movesThere = sweepAll()

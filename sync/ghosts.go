@@ -20,7 +20,7 @@ func (f *folder) mayBeGhost(m remote.Message) bool {
 	})
 }
 
-// removeGhosts removes further copies of an upload that was sent more than once: the same bytes, INTERNALDATE and
+// removeGhosts removes further copies of an upload, or of a move by COPY, that was sent more than once: the same bytes, INTERNALDATE and
 // flags as were sent, from the recorded UIDNEXT on, no more than there were sends without an answer.
 func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box remote.Box, cand *candidates, in *state.Intent) error {
 	var spared []remote.Message
@@ -52,7 +52,7 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 			}
 			continue
 		}
-		r.log.Info("removing the ghost of an upload that was sent twice", "folder", f.name, "uid", m.UID)
+		r.log.Info("removing the ghost of what was sent twice", "folder", f.name, "uid", m.UID)
 		pending, err := s.Expunge(ctx, box, mail.NewUIDSet(m.UID))
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 	case lost:
 		return missing, nil
 	}
-	boxes[in.Message.Folder] = box
+	boxes[destination(in)] = box
 	for _, id := range slices.Sorted(maps.Keys(places)) {
 		uids := places[id]
 		there, err := s.Fetch(ctx, boxes[id], uids, remote.FetchItems{})

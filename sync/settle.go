@@ -169,11 +169,7 @@ func (r *run) settleRemote(ctx context.Context) error {
 	byFolder := map[int64][]*state.Intent{}
 	for i := range intents {
 		in := &intents[i]
-		at := in.Message.Folder
-		if in.Kind == state.MoveRemote {
-			at = in.To
-		}
-		byFolder[at] = append(byFolder[at], in)
+		byFolder[destination(in)] = append(byFolder[destination(in)], in)
 	}
 	for _, f := range r.folders {
 		list := byFolder[f.base.ID]
@@ -202,6 +198,14 @@ func (r *run) settleRemote(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// destination is the folder whose mailbox an upload or a move puts the message into.
+func destination(in *state.Intent) int64 {
+	if in.Kind == state.MoveRemote {
+		return in.To
+	}
+	return in.Message.Folder
 }
 
 func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent) error {
@@ -333,6 +337,12 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *state.Intent, m remote.Message, found bool) error {
 	var from state.Folder
 	err := r.view(ctx, func(tx *state.Tx) (err error) { from, err = tx.Folder(in.Message.Folder); return err })
+	if err == nil && !found && !r.caps.Move {
+		// Not copied (yet). The comparison that follows sees what is where, and copies it again; what the dead connection had sent may
+		// still arrive, as long as the original is there.
+		in.Settled, in.Sends = true, 2
+		return r.update(ctx, func(tx *state.Tx) error { return tx.PutIntent(in) })
+	}
 	if errors.Is(err, state.ErrNotFound) || !found {
 		// Never moved, or there is nothing to compare with: the comparison that follows sees what is where.
 		return r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) })
@@ -454,11 +464,11 @@ func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
 	return m, true
 }
 
-// takeTwin finds a ghost, which is as it was sent. What shares the EMAILID is somebody's copy: what we sent twice has two of them (RFC
+// takeTwin finds a ghost, which is as it was sent. What shares an upload's EMAILID is somebody's copy: what we sent twice has two of them (RFC
 // 8474, section 5.1).
 func (c *candidates) takeTwin(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	return c.find(ctx, in, func(m remote.Message) bool {
-		copied := m.EmailID != "" && m.EmailID == in.Message.EmailID && !c.r.caps.EqualEmailIDs
+		copied := in.Kind == state.Upload && m.EmailID != "" && m.EmailID == in.Message.EmailID && !c.r.caps.EqualEmailIDs
 		return asSent(in, m) && !copied
 	})
 }

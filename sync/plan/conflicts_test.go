@@ -55,6 +55,38 @@ func deletedAndMoved(t *testing.T, one, other Side) {
 	s.sync().wantBoth(`A: a[\Seen Work]`)
 }
 
+// TestDeletedAndThereAgain: a message that is new and equal to one which both sides have lost is not that one: it may be its twin.
+func TestDeletedAndThereAgain(t *testing.T) {
+	t.Run("moved to the folder of a twin that was deleted on both sides", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			s := newScene(t, TwoWay, "A")
+			s.agreed("a", "INBOX", `\Seen`)
+			s.delete(one, "a")
+			s.delete(other, "a")
+			s.agreed("a", "A", `\Flagged`)
+			s.move(one, "a", "INBOX")
+			s.sync().wantBoth(`INBOX: a[\Flagged]`)
+		})
+	})
+	t.Run("copied, and the original deleted on both sides", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			s := newScene(t, TwoWay)
+			s.agreed("a", "INBOX", `\Seen`)
+			s.delete(one, "a")
+			s.delete(other, "a")
+			s.add(one, "a", "INBOX", `\Flagged`)
+			s.sync().wantBoth(`INBOX: a[\Flagged]`)
+		})
+	})
+	t.Run("a file that got another name is the same one", func(t *testing.T) {
+		s := newScene(t, TwoWay)
+		s.agreed("a", "INBOX")
+		s.delete(Server, "a")
+		s.w.dir("INBOX").files[0].name = "renamed"
+		s.sync().wantBoth("")
+	})
+}
+
 func movedApart(t *testing.T, one, other Side) {
 	s := newScene(t, TwoWay, "A", "B", "C")
 	s.agreed("a", "INBOX")

@@ -94,6 +94,9 @@ func (k *known) reason() string {
 
 func (f *folderMatch) newRenamer() *renamer {
 	r := &renamer{folders: f.folders, others: map[Side][]mail.FolderName{}, carried: map[folderOn]bool{}}
+	n := len(f.folders)
+	r.server, r.maildir, r.state = make([]mail.FolderName, 0, n), make([]mail.FolderName, 0, n), make([]mail.FolderName, 0, n)
+	r.mailbox = make([]string, 0, n)
 	for i := range f.folders {
 		k := &f.folders[i]
 		r.server = append(r.server, k.remoteName())

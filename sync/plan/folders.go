@@ -77,10 +77,12 @@ type folderMatch struct {
 }
 
 func matchFolders(in FolderInput) *folderMatch {
-	f := &folderMatch{FolderInput: in, usedRemote: map[mail.FolderName]bool{}, usedLocal: map[mail.FolderName]bool{}}
+	f := &folderMatch{FolderInput: in, usedRemote: make(map[mail.FolderName]bool, len(in.Remote)),
+		usedLocal: make(map[mail.FolderName]bool, len(in.Local))}
 	f.Remote, f.Local = slices.Clone(in.Remote), slices.Clone(in.Local)
 	slices.SortFunc(f.Remote, func(a, b RemoteFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	slices.SortFunc(f.Local, func(a, b LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	f.folders = make([]known, 0, len(in.Base))
 	for _, b := range in.Base {
 		f.folders = append(f.folders, known{BaseFolder: b})
 	}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+
+	"github.com/satchel-mail/satchel/internal/mail"
 )
 
 // runOptions say how a run of the model goes wrong.
@@ -31,11 +34,12 @@ func (w *world) run(o runOptions) (int, error) {
 		return count, err
 	}
 	plan := Make(in)
+	w.unname()
 	ops := plan.Ops
 	if o.shuffle != nil {
 		ops = shuffled(ops, o.shuffle)
 	}
-	w.note("%s", showOps(ops))
+	w.noteText(func() string { return showOps(ops) })
 	for _, op := range ops {
 		if count == o.stop {
 			return count, nil
@@ -49,6 +53,25 @@ func (w *world) run(o runOptions) (int, error) {
 	}
 	w.commitFolders()
 	return count, w.checkState()
+}
+
+// unname is what the engine does before it carries out anything: the state learns which mailboxes it looked at, and takes the UIDs from the
+// rows of those that were replaced, or a run that stops on the way would leave them to mean others.
+func (w *world) unname() {
+	for _, f := range w.server {
+		b := w.base(f.name)
+		if b == nil || b.Mailbox == "" {
+			continue
+		}
+		if b.UIDValidity != f.validity {
+			for i := range w.rows {
+				if w.rows[i].Folder == f.name {
+					w.rows[i].UID = 0
+				}
+			}
+		}
+		b.Mailbox, b.MailboxID, b.UIDValidity = string(f.name), f.id, f.validity
+	}
 }
 
 // shuffled changes the order of operations of one kind and side; those on one row keep theirs.
@@ -133,20 +156,25 @@ func (w *world) settle(rnd *rand.Rand) error {
 	return fmt.Errorf("five runs were not enough")
 }
 
+// inWords spells a message, so that lists of them can be compared and read.
+func inWords(folder mail.FolderName, content int, flags mail.Flags) string {
+	return string(folder) + " " + strconv.Itoa(content) + " " + flags.String()
+}
+
 // equalSides compares both sides message by message, but for flags that a side can't keep.
 func (w *world) equalSides() error {
 	drops := w.serverDrops.Plus(w.maildirDrops)
 	var remote, local []string
 	for _, f := range w.server {
-		remote = append(remote, fmt.Sprintf("%s/", f.name))
+		remote = append(remote, string(f.name))
 		for _, m := range f.messages {
-			remote = append(remote, fmt.Sprintf("%s/%d %v", f.name, m.content, m.flags.Minus(drops)))
+			remote = append(remote, inWords(f.name, m.content, m.flags.Minus(drops)))
 		}
 	}
 	for _, d := range w.maildir {
-		local = append(local, fmt.Sprintf("%s/", d.name))
+		local = append(local, string(d.name))
 		for _, m := range d.files {
-			local = append(local, fmt.Sprintf("%s/%d %v", d.name, m.content, m.flags.Minus(drops)))
+			local = append(local, inWords(d.name, m.content, m.flags.Minus(drops)))
 		}
 	}
 	slices.Sort(remote)

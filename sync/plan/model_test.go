@@ -72,11 +72,22 @@ type world struct {
 	download, upload Budget
 	down, up         []int64
 	closed           bool
-	trail            []string
+	// trail tells what happened. silent: it is not kept, which makes many histories quick.
+	trail  []string
+	silent bool
 }
 
 func (w *world) note(format string, args ...any) {
-	w.trail = append(w.trail, fmt.Sprintf(format, args...))
+	if !w.silent {
+		w.trail = append(w.trail, fmt.Sprintf(format, args...))
+	}
+}
+
+// noteText is note for what is long to spell.
+func (w *world) noteText(show func() string) {
+	if !w.silent {
+		w.trail = append(w.trail, show())
+	}
 }
 
 func (w *world) number() uint64 {
@@ -246,7 +257,8 @@ func (w *world) ensureBase(name mail.FolderName) {
 // --- What the planner sees ---
 
 func (w *world) folderInput() FolderInput {
-	in := FolderInput{Policy: w.policy, RemoteSame: map[FolderQuestion]float64{}, LocalSame: map[FolderQuestion]float64{}}
+	in := FolderInput{Policy: w.policy, RemoteSame: map[FolderQuestion]float64{}, LocalSame: map[FolderQuestion]float64{},
+		Base: make([]BaseFolder, 0, len(w.folders)), Remote: make([]RemoteFolder, 0, len(w.server)), Local: make([]LocalFolder, 0, len(w.maildir))}
 	for _, b := range w.folders {
 		for i := range w.rows {
 			if w.rows[i].Folder == b.Name {
@@ -311,8 +323,8 @@ func (w *world) answerFolders(in FolderInput) FolderInput {
 }
 
 func (w *world) input() Input {
-	in := Input{Policy: w.policy, Download: w.download, Upload: w.upload}
-	var names []mail.FolderName
+	in := Input{Policy: w.policy, Download: w.download, Upload: w.upload, Pairs: make([]*Pair, 0, len(w.rows))}
+	names := make([]mail.FolderName, 0, len(w.server)+len(w.maildir)+len(w.folders)+len(w.rows))
 	for _, f := range w.server {
 		names = append(names, f.name)
 	}
@@ -326,7 +338,9 @@ func (w *world) input() Input {
 		names = append(names, x.Folder)
 	}
 	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
+	names = slices.Compact(names)
+	in.Folders = make([]Folder, 0, len(names))
+	for _, n := range names {
 		f := Folder{Name: n, Target: true, CanCreate: true, OnServer: w.mailbox(n) != nil, InMaildir: w.dir(n) != nil,
 			RemoteReadOnly: n == w.readOnly}
 		if b := w.base(n); b != nil {

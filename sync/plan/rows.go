@@ -37,6 +37,8 @@ func (m *maker) planAgreed(x *row) {
 			m.download(x, "missing in the Maildir, but nobody deleted it")
 		case r.folder != x.Folder:
 			m.download(x, "deleted in the Maildir, but moved on the server: it lives on")
+		case x.Remote == Gone && r.msg >= 0: // it may as well be another one that is alike
+			m.download(x, "deleted in the Maildir, but put there again on the server: it lives on")
 		default:
 			m.remove(x, Server, "deleted in the Maildir")
 		}
@@ -46,6 +48,8 @@ func (m *maker) planAgreed(x *row) {
 			m.upload(x, "missing on the server, but nobody deleted it")
 		case l.folder != x.Folder:
 			m.upload(x, "deleted on the server, but moved in the Maildir: it lives on")
+		case x.Local == Gone && l.msg >= 0 && m.local[l.msg].Inode != x.Inode: // not its file under another name
+			m.upload(x, "deleted on the server, but put there again in the Maildir: it lives on")
 		default:
 			m.remove(x, Maildir, "deleted on the server")
 		}

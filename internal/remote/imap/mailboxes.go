@@ -12,8 +12,11 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 )
 
-// maxMailboxes bounds what is kept of a LIST.
-const maxMailboxes = 100_000
+// maxMailboxes and maxNames, in bytes, bound what is kept of a LIST.
+const (
+	maxMailboxes = 100_000
+	maxNames     = 16 << 20
+)
 
 const opList = "listing the mailboxes"
 
@@ -34,7 +37,7 @@ func (s *Session) mailboxes(ctx context.Context, also string) ([]remote.Mailbox,
 		return nil, nil, err
 	}
 	if len(l.found) >= maxMailboxes || l.overflow {
-		return nil, nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes", maxMailboxes)}
+		return nil, nil, &remote.Error{Class: remote.Protocol, Op: opList, Err: fmt.Errorf("the server has more than %d mailboxes, or names of more than %d MB", maxMailboxes, maxNames>>20)}
 	}
 	if err := l.askStatus(ctx); err != nil {
 		return nil, nil, err
@@ -60,6 +63,7 @@ type lister struct {
 
 	// What came before it was known which mailboxes are ours.
 	held     []func()
+	names    int // bytes
 	overflow bool
 
 	also string          // a mailbox that is to be read along, empty once it was tried
@@ -103,6 +107,7 @@ func (l *lister) list(ctx context.Context) error {
 		withStatus := s.caps.has(goimap.CapListStatus) && s.caps.has(goimap.CapListExtended)
 		clear(l.found)
 		clear(l.subscribed)
+		l.names = 0
 		guid, prefix := s.xguid, s.prefix
 		cmds := l.commands(withStatus)
 		along := l.along(withStatus)
@@ -206,7 +211,13 @@ func (l *lister) commands(withStatus bool) []*command {
 }
 
 // add takes one LIST or LSUB response.
-func (l *lister) add(d listed) { l.once(func() { l.place(d) }) }
+func (l *lister) add(d listed) {
+	if l.names += len(d.name); l.names > maxNames {
+		l.overflow = true
+		return
+	}
+	l.once(func() { l.place(d) })
+}
 
 func (l *lister) place(d listed) {
 	s := l.s

@@ -48,7 +48,9 @@ func heap() (stop func() uint64) {
 // TestFloods: whatever comes without end, or is announced larger than anything can be, the run ends soon, holds no more
 // memory than a bound, and says why.
 func TestFloods(t *testing.T) {
-	const modest, large = 48 << 20, 256 << 20
+	// What numbers, sets and names are kept of a mailbox or an account is bounded by what people may have; the rest by less. Five
+	// million messages, which a mailbox may hold, are the most that is ever kept track of (imap: maxMessages), and take more than that.
+	const modest, large, mailbox = 48 << 20, 96 << 20, 208 << 20
 	kilobyte := strings.Repeat("x", 1000)
 	for _, tt := range []struct {
 		name string
@@ -66,12 +68,12 @@ func TestFloods(t *testing.T) {
 		{"alerts without an end", hostile.Endless("", hostile.Numbered("* OK [ALERT] number %d\r\n")), []string{"LIST"}, modest},
 		{"EXISTS without an end", hostile.Endless("", hostile.Numbered("* %d EXISTS\r\n")), []string{"SELECT", "UID FETCH"}, modest},
 		{"EXPUNGE without an end", hostile.Endless("", hostile.Repeated("* 1 EXPUNGE\r\n")), []string{"UID FETCH"}, modest},
-		{"FETCH without an end", hostile.Endless("", hostile.Numbered("* 1 FETCH (UID %d FLAGS (\\Seen) RFC822.SIZE 1)\r\n")), []string{"UID FETCH"}, large},
+		{"FETCH without an end", hostile.Endless("", hostile.Numbered("* 1 FETCH (UID %d FLAGS (\\Seen) RFC822.SIZE 1)\r\n")), []string{"UID FETCH"}, mailbox},
 		{"one FETCH without an end", hostile.Endless("", hostile.Repeated("* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n")), []string{"UID FETCH"}, modest},
 		{"FETCH with other keywords each time", hostile.Endless("", hostile.Numbered("* 1 FETCH (UID 1 FLAGS ("+kilobyte+"%d))\r\n")), []string{"UID FETCH"}, modest},
-		{"VANISHED without an end", hostile.Endless("", hostile.Numbered("* VANISHED %d0\r\n")), []string{"SELECT", "UID FETCH"}, large},
-		{"SEARCH without an end", hostile.Endless("", hostile.Numbered("* SEARCH %d0\r\n")), []string{"UID FETCH"}, large},
-		{"LIST without an end", hostile.Endless("", hostile.Numbered("* LIST () \"/\" box%d\r\n")), []string{"LIST"}, large},
+		{"VANISHED without an end", hostile.Endless("", hostile.Numbered("* VANISHED %d0\r\n")), []string{"SELECT", "UID FETCH"}, modest},
+		{"SEARCH without an end", hostile.Endless("", hostile.Numbered("* SEARCH %d0\r\n")), []string{"UID FETCH"}, modest},
+		{"LIST without an end", hostile.Endless("", hostile.Numbered("* LIST () \"/\" box%d\r\n")), []string{"LIST"}, modest},
 		{"LIST of long names without an end", hostile.Endless("", hostile.Numbered("* LIST () \"/\" \""+kilobyte+"%d\"\r\n")), []string{"LIST"}, large},
 		{"STATUS without an end", hostile.Endless("", hostile.Numbered("* STATUS box%d (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3)\r\n")), []string{"LIST"}, modest},
 		{"namespaces without an end", hostile.Endless("", hostile.Repeated("* NAMESPACE ((\"\" \"/\")) ((\""+kilobyte+"\" \"/\")) NIL\r\n")), []string{"NAMESPACE"}, modest},

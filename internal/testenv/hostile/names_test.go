@@ -154,7 +154,7 @@ func TestLocalNamesComeToTheServer(t *testing.T) {
 // TestManyFolders: very many of them, and then all but a few gone from one listing. SATCHEL_FOLDERS=10000 makes it ten thousand,
 // which takes a minute or two.
 func TestManyFolders(t *testing.T) {
-	n := 500
+	n := 2000
 	if text := os.Getenv("SATCHEL_FOLDERS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {

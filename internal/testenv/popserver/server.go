@@ -8,6 +8,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -51,9 +52,31 @@ type Quirks struct {
 	Lose func(command string) bool
 	// DeletesRead has QUIT delete all that was asked for with RETR.
 	DeletesRead bool
+	// Act, if set, sees each answer before it is sent, and may change it. It is called by one session at a time.
+	Act func(x *Exchange)
 	// Stamp is the timestamp of the greeting, for APOP; Capabilities are more of them.
 	Stamp        string
 	Capabilities []string
+}
+
+// Exchange is a command, and the answer that is about to be given.
+type Exchange struct {
+	N       int    // the number of exchanges before it, over all sessions, since Set
+	Command string // "RETR 1"; empty for the greeting
+	Answer  []byte
+	// HangUp closes the connection after the answer; Silence says nothing any more until the client closes it.
+	HangUp, Silence bool
+
+	c net.Conn
+}
+
+// Write sends bytes before the answer. It fails once the client has had enough.
+func (x *Exchange) Write(p []byte) (int, error) { return x.c.Write(p) }
+
+// Is reports whether the command is one of these; "" is the greeting.
+func (x *Exchange) Is(verbs ...string) bool {
+	verb, _, _ := strings.Cut(x.Command, " ")
+	return slices.Contains(verbs, strings.ToUpper(verb))
 }
 
 // Server is a running server with one mailbox, whose user is "u" and whose password is "secret".
@@ -66,6 +89,11 @@ type Server struct {
 	sessions int
 	retrs    int // messages that were asked for
 	commands []string
+	acted    int // exchanges since Set
+	conns    map[net.Conn]bool
+	ended    bool
+
+	acting sync.Mutex // held while Quirks.Act is called
 }
 
 // New starts a server, which ends with the test.
@@ -75,7 +103,7 @@ func New(t testing.TB, mail ...Message) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{l: l, mail: slices.Clone(mail)}
+	s := &Server{l: l, mail: slices.Clone(mail), conns: map[net.Conn]bool{}}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -84,13 +112,38 @@ func New(t testing.TB, mail ...Message) *Server {
 				return
 			}
 			running.Go(func() {
-				defer c.Close()
-				s.serve(c)
+				defer s.dismiss(c)
+				if s.admit(c) {
+					s.serve(c)
+				}
 			})
 		}
 	})
-	t.Cleanup(func() { _ = l.Close(); running.Wait() })
+	t.Cleanup(func() {
+		_ = l.Close()
+		s.mu.Lock()
+		s.ended = true
+		for c := range s.conns {
+			_ = c.Close()
+		}
+		s.mu.Unlock()
+		running.Wait()
+	})
 	return s
+}
+
+func (s *Server) admit(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = true
+	return !s.ended
+}
+
+func (s *Server) dismiss(c net.Conn) {
+	_ = c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
 }
 
 // Port is where it listens, on 127.0.0.1.
@@ -100,7 +153,7 @@ func (s *Server) Port() int { return s.l.Addr().(*net.TCPAddr).Port }
 func (s *Server) Set(q Quirks) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.quirks = q
+	s.quirks, s.acted = q, 0
 }
 
 // Put replaces the mailbox.
@@ -153,8 +206,10 @@ func (s *Server) serve(c net.Conn) {
 	x := &session{Server: s, w: bufio.NewWriter(c), q: s.quirks, mail: append([]Message(nil), s.mail...), deleted: map[int]bool{}}
 	s.sessions++
 	s.mu.Unlock()
-	x.say("+OK ready " + x.q.Stamp)
 	r := bufio.NewReader(c)
+	if !x.turn(c, r, "", func() bool { x.say("+OK ready " + x.q.Stamp); return true }) {
+		return
+	}
 	for {
 		if r.Buffered() == 0 && x.w.Flush() != nil {
 			return
@@ -167,11 +222,42 @@ func (s *Server) serve(c net.Conn) {
 		s.mu.Lock()
 		s.commands = append(s.commands, line)
 		s.mu.Unlock()
-		if !x.do(line) {
+		if !x.turn(c, r, line, func() bool { return x.do(line) }) {
 			_ = x.w.Flush()
 			return
 		}
 	}
+}
+
+// turn has a command obeyed, and its answer changed if somebody wants to. It reports whether the session goes on.
+func (x *session) turn(c net.Conn, r *bufio.Reader, command string, obey func() bool) bool {
+	if x.q.Act == nil {
+		return obey()
+	}
+	if x.w.Flush() != nil { // what was said before
+		return false
+	}
+	var answer bytes.Buffer
+	w := x.w
+	x.w = bufio.NewWriter(&answer)
+	goesOn := obey()
+	_ = x.w.Flush()
+	x.w = w
+	x.mu.Lock()
+	e := &Exchange{N: x.acted, Command: command, Answer: answer.Bytes(), c: c}
+	x.acted++
+	x.mu.Unlock()
+	x.acting.Lock()
+	x.q.Act(e)
+	x.acting.Unlock()
+	if _, err := c.Write(e.Answer); err != nil || e.HangUp {
+		return false
+	}
+	if e.Silence {
+		_, _ = io.Copy(io.Discard, r)
+		return false
+	}
+	return goesOn
 }
 
 func (x *session) say(lines ...string) {

@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,9 @@ type Script struct {
 	// CutAfterLiteral closes the connection to the client once its nth literal has come whole: the server has a message, and
 	// the client never hears. From that literal's first byte on nothing that the server says is passed on. 0 never.
 	CutAfterLiteral int
-	// Late, with CutAfterLiteral, keeps what the client sends from that literal on until Late is closed: the server gets it
+	// CutAfterCommand does so once the client has sent a line that holds this text. Empty never.
+	CutAfterCommand string
+	// Late, with one of these two, keeps what the client sends from that literal or line on until Late is closed: the server gets it
 	// when the client has long lost the connection.
 	Late <-chan struct{}
 	// Linger leaves the server alone when the client's side ends or is cut: the server gets all that the client had sent, then the
@@ -228,7 +231,7 @@ func (r *relay) up() {
 	out := r.delayed(r.server)
 	defer out.Close()
 	left := r.script.CutAfterUp
-	said := literals{until: r.script.CutAfterLiteral}
+	said := literals{until: r.script.CutAfterLiteral, command: r.script.CutAfterCommand}
 	var late []byte
 	buf := make([]byte, 64<<10)
 	for {
@@ -264,22 +267,24 @@ func (r *relay) up() {
 	}
 }
 
-// literals finds the literals in what a client says.
+// literals finds the literals and the lines in what a client says.
 type literals struct {
-	until   int  // the one that matters, 0 none
-	n       int  // were announced
-	left    int  // bytes of the last one that are to come
-	fresh   bool // none of it came
-	isBegun bool // the one that matters has
+	until   int    // the one that matters, 0 none
+	command string // the line that holds this text is what matters, empty for none
+	n       int    // were announced
+	left    int    // bytes of the last one that are to come
+	fresh   bool   // none of it came
+	isBegun bool   // the one that matters has
 	line    []byte
 }
 
 // see looks at more of what is said: where in it the literal that matters begins, -1 if it does not, and whether it ends.
 func (l *literals) see(b []byte) (begins int, ends bool) {
 	begins = -1
-	if l.until == 0 {
+	if l.until == 0 && l.command == "" {
 		return begins, false
 	}
+	start := 0 // of the line
 	for at := 0; at < len(b); {
 		if l.left > 0 {
 			if l.fresh && l.n == l.until {
@@ -304,7 +309,11 @@ func (l *literals) see(b []byte) (begins int, ends bool) {
 			l.n++
 			l.fresh = true
 		}
-		l.line = l.line[:0]
+		if l.command != "" && bytes.Contains(l.line, []byte(l.command)) {
+			l.isBegun = true
+			return start, true
+		}
+		l.line, start = l.line[:0], at
 	}
 	return begins, ends
 }

@@ -162,19 +162,27 @@ func TestLinger(t *testing.T) {
 
 // TestLate: the server hears it when the client is long gone.
 func TestLate(t *testing.T) {
-	addr, heard := listener(t)
-	late := make(chan struct{})
-	p := New(t, addr, func(int) Script { return Script{CutAfterLiteral: 1, Late: late, Linger: true} })
-	const text = "a APPEND x {3}\r\none\r\n"
-	talk(t, p, text, 2)
-	if got := p.Count().Up; got != int64(strings.Index(text, "one")) {
-		t.Errorf("%d bytes went on at once", got)
+	for _, tt := range []struct {
+		script     Script
+		text, from string
+	}{
+		{Script{CutAfterLiteral: 1}, "a APPEND x {3}\r\none\r\n", "one"},
+		{Script{CutAfterCommand: "UID COPY"}, "a UID FETCH 1\r\nb UID COPY 1 x\r\nc NOOP\r\n", "b UID COPY"},
+	} {
+		addr, heard := listener(t)
+		late := make(chan struct{})
+		tt.script.Late, tt.script.Linger = late, true
+		p := New(t, addr, func(int) Script { return tt.script })
+		talk(t, p, tt.text, 2)
+		if got := p.Count().Up; got != int64(strings.Index(tt.text, tt.from)) {
+			t.Errorf("%d bytes went on at once", got)
+		}
+		close(late)
+		if got := <-heard; got != tt.text {
+			t.Errorf("the server heard %q", got)
+		}
+		p.Idle()
 	}
-	close(late)
-	if got := <-heard; got != text {
-		t.Errorf("the server heard %q", got)
-	}
-	p.Idle()
 }
 
 func TestCount(t *testing.T) {

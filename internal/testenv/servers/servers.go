@@ -15,6 +15,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -143,6 +144,53 @@ func (s *Server) pipe(ctx context.Context) (*tunnel, error) {
 		return nil, err
 	}
 	return &tunnel{ReadCloser: out, in: in, cmd: cmd}, nil
+}
+
+// Listen has the tunnel's command serve a loopback port, so that a proxy can stand in front of it; each connection is a process. It
+// returns the address, and ends with the test.
+func (s *Server) Listen(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listening for %s: %v", s.Name, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			serving.Go(func() { s.serve(ctx, c) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = l.Close()
+		serving.Wait()
+	})
+	return l.Addr().String()
+}
+
+// serve is one connection. The server hears all that came before its end, and says all that it has to say.
+func (s *Server) serve(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	p, err := s.pipe(ctx)
+	if err != nil {
+		return // the client sees that nobody is there
+	}
+	var up sync.WaitGroup
+	up.Go(func() {
+		_, _ = io.Copy(p.in, c)
+		_ = p.in.Close()
+	})
+	_, _ = io.Copy(c, p) // to the end of the process, or of a client that hears no more
+	_ = c.Close()
+	up.Wait()
+	_ = p.Close()
 }
 
 // TLSConfig trusts the server's authority, for the name of its certificate.
