@@ -114,7 +114,7 @@ type run struct {
 
 	adrift      bool // what a folder had that could not be read is not known, see presumes
 	hadAllFlags bool // a mailbox was asked for all its flags in this run, see wantsAllFlags
-	unanswered bool // the planner asked in this pass for a message that could not be read
+	unanswered  bool // the planner asked in this pass for a message that could not be read
 
 	started time.Time
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
