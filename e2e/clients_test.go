@@ -69,19 +69,16 @@ const togetherRounds = 8
 // to two places in the same instant may end in both. Likewise all folders have the same letters for the keywords then: a file that somebody
 // moves to a folder where its letter means nothing, in the instant in which a sync works on it, may keep the letter and lose the keyword.
 
-// together are the kinds of servers on which people work during syncs: Dovecot, with SATCHEL_TOGETHER Cyrus too, and with SATCHEL_SWEEP=all
-// Courier, which tells two who store a message in one folder at the same moment the same UID (docs/safety.md, Known limits).
+// together are the kinds of servers on which people work during syncs: Dovecot, with SATCHEL_TOGETHER all of them. Courier tells two who
+// store a message in one folder at the same moment the same UID.
 func together(t *testing.T, test func(t *testing.T, s *servers.Server)) {
 	t.Parallel()
 	kinds := []struct {
 		name  string
 		start func(testing.TB, servers.Options) *servers.Server
 	}{{"Dovecot", servers.Dovecot}, {"Cyrus", servers.Cyrus}, {"Courier", servers.Courier}}
-	switch {
-	case os.Getenv("SATCHEL_TOGETHER") == "":
+	if os.Getenv("SATCHEL_TOGETHER") == "" {
 		kinds = kinds[:1]
-	case !sweepAll():
-		kinds = kinds[:2]
 	}
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {

@@ -314,7 +314,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, err := stillThere(ctx, s, box, known)
+		present, _, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
@@ -375,18 +375,20 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// stillThere returns those of the messages that are still on the server under their UIDs. A UID should never mean another message, and on
-// some servers does: what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may
-// be others on a server that was moved; then the header decides.
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (mail.UIDSet, error) {
-	var uids, present, doubtful mail.UIDSet
+// stillThere looks which messages are on the server under their UIDs. A UID should never mean another message, and on some servers does:
+// what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may be others on a
+// server that was moved; then the header decides. others are UIDs of which the server has another message.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (present, others mail.UIDSet, err error) {
+	var uids, doubtful mail.UIDSet
 	for uid := range known {
 		uids.Add(uid)
 	}
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
 		switch row := known[m.UID]; {
-		case row == nil || row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+		case row == nil:
+		case row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+			others.Add(m.UID)
 		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
 			doubtful.Add(m.UID)
 		default:
@@ -394,15 +396,19 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		}
 	}
 	if err != nil || doubtful.IsEmpty() {
-		return present, err
+		return present, others, err
 	}
 	ms, err = s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
 	for _, m := range ms {
-		if row := known[m.UID]; row != nil && m.Header != nil && m.Header.Header == row.Header {
+		switch row := known[m.UID]; {
+		case row == nil || m.Header == nil:
+		case m.Header.Header == row.Header:
 			present.Add(m.UID)
+		default:
+			others.Add(m.UID)
 		}
 	}
-	return present, err
+	return present, others, err
 }
 
 // recordMoves finds the copies, removes the originals where the server did not, and commits.
@@ -419,8 +425,28 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 			now[in.ID] = uid
 		}
 	}
+	destination := remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}
+	if !r.caps.Move && len(now) > 0 {
+		// Courier tells two who store in one mailbox at the same moment the same UID: the copy must be known before the original goes.
+		copies := map[mail.UID]*state.Message{}
+		for _, in := range intents {
+			if uid := now[in.ID]; uid != 0 {
+				copies[uid] = &in.Message
+			}
+		}
+		_, others, err := stillThere(ctx, s, destination, copies)
+		if err != nil {
+			return err
+		}
+		for _, in := range intents {
+			if uid := now[in.ID]; others.Contains(uid) {
+				delete(now, in.ID)
+				unnamed = append(unnamed, in)
+			}
+		}
+	}
 	if len(unnamed) > 0 {
-		cand, err := r.candidates(ctx, s, to, remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}, max(dest.UIDNext, 1))
+		cand, err := r.candidates(ctx, s, to, destination, max(dest.UIDNext, 1))
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -43,33 +44,83 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 		m, ok := seen[b.result.UID]
 		if !ok && uids.Contains(b.result.UID) {
 			// Another client has moved or deleted it in between: that is for the next pass to see.
-			arrived(b.intent, remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags})
+			seen[b.result.UID] = remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags}
 			r.soil(f)
 			r.lookAgain()
 		}
-		if !ok || b.result.UID == 0 {
-			continue
-		}
-		arrived(b.intent, m)
-		switch {
-		case m.Size != b.upload.Size || b.content.NUL:
-			odd.Add(m.UID)
-		case b.content.RawHeader: // Cyrus puts an X for every such byte
+		if ok && b.result.UID != 0 && (!b.asSent(m) || b.content.RawHeader) { // Cyrus puts an X for every byte of a raw header
 			doubtful.Add(m.UID)
 		}
 	}
-	if !doubtful.IsEmpty() {
-		headers, err := s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
-		if err != nil {
-			return err
-		}
-		for _, m := range headers {
-			if i := slices.IndexFunc(batch, func(b *sending) bool { return b.result.UID == m.UID }); i >= 0 && m.Header != nil && m.Header.Header != batch[i].content.Header {
+	changed, err := r.mistaken(ctx, s, f, box, batch, doubtful, seen)
+	if err != nil {
+		return err
+	}
+	odd = odd.Union(changed)
+	for _, b := range batch {
+		if m, ok := seen[b.result.UID]; ok && b.result.UID != 0 {
+			arrived(b.intent, m)
+			if m.Size != b.upload.Size || b.content.NUL {
 				odd.Add(m.UID)
 			}
 		}
 	}
 	return r.learnRewritten(ctx, s, box, odd, batch)
+}
+
+// asSent reports whether a message is what was sent, as far as can be told without reading it.
+func (b *sending) asSent(m remote.Message) bool {
+	return m.Size == b.upload.Size && m.Flags.Equal(b.upload.Flags) && (m.Date.IsZero() || m.Date.Equal(b.upload.Date.Truncate(time.Second)))
+}
+
+// mistaken finds uploads of which the server told a wrong UID, as Courier does if somebody else stores a message at the same moment: the
+// message there has another header, and another message has the bytes that were sent. It corrects them, and returns the UIDs whose
+// header is another although they are the uploads'.
+func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending, doubtful mail.UIDSet, seen map[mail.UID]remote.Message) (changed mail.UIDSet, err error) {
+	if doubtful.IsEmpty() {
+		return changed, nil
+	}
+	headers, err := s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+	if err != nil {
+		return changed, err
+	}
+	header := map[mail.UID]*mail.Content{}
+	for _, m := range headers {
+		header[m.UID] = m.Header
+	}
+	var others []*sending
+	from := ^mail.UID(0)
+	for _, b := range batch {
+		if h := header[b.result.UID]; b.result.UID != 0 && h != nil && h.Header != b.content.Header {
+			others = append(others, b)
+			from = min(from, max(b.intent.UIDNext, 1))
+		}
+	}
+	if len(others) == 0 {
+		return changed, nil
+	}
+	found, err := r.candidates(ctx, s, f, box, from)
+	if err != nil {
+		return changed, err
+	}
+	for _, b := range batch {
+		if !slices.Contains(others, b) {
+			delete(found.free, b.result.UID)
+		}
+	}
+	for _, b := range others {
+		m, ok, err := found.take(ctx, b.intent)
+		if err != nil {
+			return changed, err
+		}
+		if ok {
+			r.log.Info("the server told another message's UID for an upload", "folder", f.name, "told", b.result.UID, "uid", m.UID)
+			b.result.UID, seen[m.UID] = m.UID, m
+		} else {
+			changed.Add(b.result.UID)
+		}
+	}
+	return changed, nil
 }
 
 // lookAt returns what is known of messages, of which some were seen already.
@@ -86,7 +137,7 @@ func lookAt(ctx context.Context, s remote.Session, box remote.Box, uids mail.UID
 	if missing.IsEmpty() {
 		return seen, nil
 	}
-	ms, err := s.Fetch(ctx, box, missing, remote.FetchItems{Size: true, EmailID: true})
+	ms, err := s.Fetch(ctx, box, missing, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
 		seen[m.UID] = m
 	}

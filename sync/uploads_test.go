@@ -51,6 +51,34 @@ func TestWrongAppendUID(t *testing.T) {
 	}
 }
 
+// TestAppendUIDOfAnother: somebody else stores a message at the same moment, and the server tells both the same UID, as Courier does. The
+// other message has the same size; what tells them apart are flags and dates, or only dates.
+func TestAppendUIDOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, flag := range []string{`\Draft`, `\Seen`} {
+		t.Run(flag, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.sync()
+			mine, other := w.message("mine"), w.message("same")
+			w.put("INBOX", mine, "S")
+			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action {
+				w.arrive("INBOX", other, flag)
+				return model.Action{}
+			}))
+			w.dialer = between{w.server, func(s remote.Session) remote.Session {
+				return appendLiar{s, func(r remote.Appended) remote.Appended { r.UID--; return r }}
+			}}
+			w.sync()
+			w.sync()
+			w.want(map[string][]string{"INBOX": {`mine \Seen`, "same " + flag}})
+			w.quiet()
+			w.must(os.Remove(w.file("INBOX", mine)))
+			w.sync()
+			w.want(map[string][]string{"INBOX": {"same " + flag}})
+		})
+	}
+}
+
 // TestHalfAMessageIsStored: the connection breaks during an upload, and the server keeps what it had got.
 func TestHalfAMessageIsStored(t *testing.T) {
 	t.Parallel()
@@ -122,4 +150,35 @@ func TestSeenAlongWithUploads(t *testing.T) {
 			w.quiet()
 		})
 	}
+}
+
+// copyLiar tells other UIDs of copies than they have.
+type copyLiar struct{ remote.Session }
+
+func (l copyLiar) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to string) (remote.Moved, error) {
+	moved, err := l.Session.Move(ctx, box, uids, to)
+	for from := range moved.UIDs {
+		moved.UIDs[from]--
+	}
+	return moved, err
+}
+
+// TestCopyUIDOfAnother is TestAppendUIDOfAnother for moves on a server without MOVE.
+func TestCopyUIDOfAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	mine, other := w.message("mine"), w.message("same")
+	w.server.CreateMailbox("Lists")
+	w.arrive("INBOX", mine)
+	w.sync()
+	w.move(w.file("INBOX", mine), "Lists")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && !s.After }, func() model.Action {
+		w.server.Append("Lists", wire(other), mail.Flags{}, w.now)
+		return model.Action{}
+	}))
+	w.dialer = between{w.server, func(s remote.Session) remote.Session { return copyLiar{s} }}
+	w.sync()
+	w.sync()
+	w.want(map[string][]string{"INBOX": nil, "Lists": {"mine", "same"}})
+	w.quiet()
 }

@@ -73,7 +73,7 @@ type Session interface {
 	// sent was called for them, and were not sent otherwise.
 	// The two are never called at the same time, but not all from the caller's goroutine.
 	//
-	// If the same exchange can tell what the box then holds from the UID from on, seen is that (UID, Flags, Size, and EmailID if
+	// If the same exchange can tell what the box then holds from the UID from on, seen is that (UID, Flags, Size, Date, and EmailID if
 	// there is one), in ascending order. It is for finding what was just stored: what is missing from it may be there all the
 	// same. from 0 asks for nothing.
 	Append(ctx context.Context, box Box, from mail.UID, uploads []Upload, sent func(i int), done func(i int, r Appended)) (seen []Message, err error)

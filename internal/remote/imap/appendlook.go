@@ -19,7 +19,7 @@ type look struct {
 // time, not for a mailbox that somebody else is filling.
 const strangers = 100
 
-var lookItems = remote.FetchItems{Size: true, EmailID: true}
+var lookItems = remote.FetchItems{Size: true, Date: true, EmailID: true}
 
 // commands returns those that look at n uploads, none if there is nothing to look from. The mailbox is opened afresh, also if it is open:
 // between commands that arrive together Dovecot notices nothing, and would not find the last of what it has just stored.

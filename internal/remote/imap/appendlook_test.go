@@ -54,7 +54,7 @@ func TestLookGoesWithTheUploads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := preauth(t, plus, Config{}, func(p *script) {
-				p.expectUploads(texts, `SELECT "INBOX"`, "UID FETCH 5:111 (UID FLAGS RFC822.SIZE)")
+				p.expectUploads(texts, `SELECT "INBOX"`, "UID FETCH 5:111 (UID FLAGS RFC822.SIZE INTERNALDATE)")
 				p.say(tc.answer...)
 			})
 			var f fates
@@ -82,7 +82,7 @@ func TestLookGoesWithTheUploads(t *testing.T) {
 func TestLookOpensTheMailboxAfresh(t *testing.T) {
 	s := preauth(t, plus+" UNSELECT", Config{}, func(p *script) {
 		p.openBox(1, 5)
-		p.expectUploads([]string{"one"}, "UNSELECT", `SELECT "INBOX"`, "UID FETCH 5:107 (UID FLAGS RFC822.SIZE)")
+		p.expectUploads([]string{"one"}, "UNSELECT", `SELECT "INBOX"`, "UID FETCH 5:107 (UID FLAGS RFC822.SIZE INTERNALDATE)")
 		p.say("* 2 EXISTS", "$1 OK [APPENDUID 7 5] done", "$2 OK closed")
 		p.say(strings.Split(strings.ReplaceAll(strings.Join(selected(2, 6, 0), "\n"), "$1", "$3"), "\n")...)
 		p.say("$3 OK [READ-WRITE] open", `* 2 FETCH (UID 5 FLAGS () RFC822.SIZE 3)`, "$4 OK done")
@@ -122,7 +122,7 @@ func TestLookThatWouldHaveToWait(t *testing.T) {
 }
 
 func TestLookAgainWhenAGroupWasRefused(t *testing.T) {
-	ask := "UID FETCH 5:109 (UID FLAGS RFC822.SIZE)"
+	ask := "UID FETCH 5:109 (UID FLAGS RFC822.SIZE INTERNALDATE)"
 	s := preauthBy(t, "Cyrus IMAP ready", multi, Config{}, func(p *script) {
 		p.expectGroup("one", "bad")
 		tags := p.tags

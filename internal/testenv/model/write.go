@@ -21,7 +21,7 @@ func (c *session) Append(ctx context.Context, box remote.Box, from mail.UID, upl
 	}
 	var set mail.UIDSet
 	set.AddRange(from, ^mail.UID(0))
-	seen, err := c.Fetch(ctx, box, set, remote.FetchItems{Size: true, EmailID: true})
+	seen, err := c.Fetch(ctx, box, set, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	if remote.Dead(err) {
 		return nil, err
 	}
