@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -314,7 +315,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, _, err := stillThere(ctx, s, box, known)
+		present, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
@@ -375,20 +376,18 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// stillThere looks which messages are on the server under their UIDs. A UID should never mean another message, and on some servers does:
-// what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may be others on a
-// server that was moved; then the header decides. others are UIDs of which the server has another message.
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (present, others mail.UIDSet, err error) {
-	var uids, doubtful mail.UIDSet
+// stillThere returns those of the messages that are still on the server under their UIDs. A UID should never mean another message, and on
+// some servers does: what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may
+// be others on a server that was moved; then the header decides.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (mail.UIDSet, error) {
+	var uids, present, doubtful mail.UIDSet
 	for uid := range known {
 		uids.Add(uid)
 	}
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
 		switch row := known[m.UID]; {
-		case row == nil:
-		case row.RemoteSize >= 0 && m.Size != row.RemoteSize:
-			others.Add(m.UID)
+		case row == nil || row.RemoteSize >= 0 && m.Size != row.RemoteSize:
 		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
 			doubtful.Add(m.UID)
 		default:
@@ -396,19 +395,27 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		}
 	}
 	if err != nil || doubtful.IsEmpty() {
-		return present, others, err
+		return present, err
 	}
-	ms, err = s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
-	for _, m := range ms {
-		switch row := known[m.UID]; {
-		case row == nil || m.Header == nil:
-		case m.Header.Header == row.Header:
-			present.Add(m.UID)
-		default:
-			others.Add(m.UID)
+	headers, err := headersOf(ctx, s, box, doubtful)
+	for uid, h := range headers {
+		if row := known[uid]; row != nil && h.Header == row.Header {
+			present.Add(uid)
 		}
 	}
-	return present, others, err
+	return present, err
+}
+
+// headersOf reads headers. Messages that are gone are left out.
+func headersOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]*mail.Content, error) {
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Header: true})
+	headers := make(map[mail.UID]*mail.Content, len(ms))
+	for _, m := range ms {
+		if m.Header != nil {
+			headers[m.UID] = m.Header
+		}
+	}
+	return headers, err
 }
 
 // recordMoves finds the copies, removes the originals where the server did not, and commits.
@@ -427,22 +434,13 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 	}
 	destination := remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}
 	if !r.caps.Move && len(now) > 0 {
-		// Courier tells two who store in one mailbox at the same moment the same UID: the copy must be known before the original goes.
-		copies := map[mail.UID]*state.Message{}
-		for _, in := range intents {
-			if uid := now[in.ID]; uid != 0 {
-				copies[uid] = &in.Message
-			}
-		}
-		_, others, err := stillThere(ctx, s, destination, copies)
+		wrong, err := wronglyTold(ctx, s, destination, max(dest.UIDNext, 1), intents, now)
 		if err != nil {
 			return err
 		}
-		for _, in := range intents {
-			if uid := now[in.ID]; others.Contains(uid) {
-				delete(now, in.ID)
-				unnamed = append(unnamed, in)
-			}
+		for _, in := range wrong {
+			delete(now, in.ID)
+			unnamed = append(unnamed, in)
 		}
 	}
 	if len(unnamed) > 0 {
@@ -509,6 +507,21 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 	r.count(func(res *Result) { res.ToServer.Moved += done; res.ToServer.Deleted += deleted })
 	r.removed(plan.Server, from.name, deleted)
 	return err
+}
+
+// wronglyTold returns the moves of which the server told another message's UID for the copy, as Courier does if somebody else stores
+// something in the mailbox at the same moment. The copies have the UIDs now, by intent, and from is the lowest that they can have.
+func wronglyTold(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, intents []*state.Intent, now map[int64]mail.UID) ([]*state.Intent, error) {
+	told := mail.NewUIDSet(slices.Sorted(maps.Values(now))...)
+	ms, err := s.Fetch(ctx, box, around(from, told), remote.FetchItems{})
+	if err != nil || !strangerIn(ms, told) {
+		return nil, err
+	}
+	bodies, err := bodiesOf(ctx, s, box, told)
+	return slices.DeleteFunc(slices.Clone(intents), func(in *state.Intent) bool {
+		c, ok := bodies[now[in.ID]]
+		return !ok || c.Digest == in.Message.Digest || c.Digest == in.Message.RemoteDigest
+	}), err
 }
 
 // finishMove gives a row its new place.

@@ -11,8 +11,8 @@ import (
 )
 
 // observe looks at what the server made of what it took: the flags that it kept and the size, and, where
-// it told no UID, which message it is. What was seen along with the uploads is not asked for again.
-func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, batch []*sending, along []remote.Message) error {
+// it told no UID, which message it is. No upload has a UID below next. What was seen along with the uploads is not asked for again.
+func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remote.Selected, next mail.UID, batch []*sending, along []remote.Message) error {
 	var uids mail.UIDSet
 	unnamed := false
 	for _, b := range batch {
@@ -36,7 +36,7 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 	if uids.IsEmpty() {
 		return r.learnRewritten(ctx, s, box, odd, batch)
 	}
-	seen, err := lookAt(ctx, s, box, uids, along)
+	seen, stranger, err := lookAt(ctx, s, box, next, uids, along)
 	if err != nil {
 		return err
 	}
@@ -48,11 +48,11 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 			r.soil(f)
 			r.lookAgain()
 		}
-		if ok && b.result.UID != 0 && (!b.asSent(m) || b.content.RawHeader) { // Cyrus puts an X for every byte of a raw header
+		if ok && b.result.UID != 0 && (stranger || !b.asSent(m) || b.content.RawHeader) { // Cyrus puts an X for every byte of a raw header
 			doubtful.Add(m.UID)
 		}
 	}
-	changed, err := r.mistaken(ctx, s, f, box, batch, doubtful, seen)
+	changed, err := r.mistaken(ctx, s, f, box, batch, doubtful, stranger, seen)
 	if err != nil {
 		return err
 	}
@@ -74,24 +74,21 @@ func (b *sending) asSent(m remote.Message) bool {
 }
 
 // mistaken finds uploads of which the server told a wrong UID, as Courier does if somebody else stores a message at the same moment: the
-// message there has another header, and another message has the bytes that were sent. It corrects them, and returns the UIDs whose
-// header is another although they are the uploads'.
-func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending, doubtful mail.UIDSet, seen map[mail.UID]remote.Message) (changed mail.UIDSet, err error) {
+// message there has another header, or one that says little, and another message has the bytes that were sent. It corrects them, and returns
+// the UIDs whose message is another although they are the uploads'.
+func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending, doubtful mail.UIDSet, stranger bool, seen map[mail.UID]remote.Message) (changed mail.UIDSet, err error) {
 	if doubtful.IsEmpty() {
 		return changed, nil
 	}
-	headers, err := s.Fetch(ctx, box, doubtful, remote.FetchItems{Header: true})
+	header, err := headersOf(ctx, s, box, doubtful)
 	if err != nil {
 		return changed, err
-	}
-	header := map[mail.UID]*mail.Content{}
-	for _, m := range headers {
-		header[m.UID] = m.Header
 	}
 	var others []*sending
 	from := ^mail.UID(0)
 	for _, b := range batch {
-		if h := header[b.result.UID]; b.result.UID != 0 && h != nil && h.Header != b.content.Header {
+		h := header[b.result.UID]
+		if b.result.UID != 0 && h != nil && (h.Header != b.content.Header || stranger && !b.content.HasMessageID) {
 			others = append(others, b)
 			from = min(from, max(b.intent.UIDNext, 1))
 		}
@@ -113,35 +110,54 @@ func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box rem
 		if err != nil {
 			return changed, err
 		}
-		if ok {
-			r.log.Info("the server told another message's UID for an upload", "folder", f.name, "told", b.result.UID, "uid", m.UID)
-			b.result.UID, seen[m.UID] = m.UID, m
-		} else {
+		switch {
+		case !ok:
 			changed.Add(b.result.UID)
+		case m.UID != b.result.UID:
+			r.log.Info("the server told another message's UID for an upload", "folder", f.name, "told", b.result.UID, "uid", m.UID)
+			fallthrough
+		default:
+			b.result.UID, seen[m.UID] = m.UID, m
 		}
 	}
 	return changed, nil
 }
 
-// lookAt returns what is known of messages, of which some were seen already.
-func lookAt(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet, along []remote.Message) (map[mail.UID]remote.Message, error) {
+// lookAt returns what is known of messages, of which some were seen already, and whether others came at the same time. None of them has a
+// UID below from.
+func lookAt(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, uids mail.UIDSet, along []remote.Message) (map[mail.UID]remote.Message, bool, error) {
 	seen := make(map[mail.UID]remote.Message, uids.Len())
-	var known mail.UIDSet
-	for _, m := range along {
-		if uids.Contains(m.UID) {
-			seen[m.UID] = m
-			known.Add(m.UID)
+	stranger := strangerIn(along, uids)
+	take := func(ms []remote.Message) {
+		for _, m := range ms {
+			if uids.Contains(m.UID) {
+				seen[m.UID] = m
+			}
 		}
 	}
-	missing := uids.Minus(known)
-	if missing.IsEmpty() {
-		return seen, nil
+	take(along)
+	if int64(len(seen)) == uids.Len() {
+		return seen, stranger, nil
 	}
-	ms, err := s.Fetch(ctx, box, missing, remote.FetchItems{Size: true, Date: true, EmailID: true})
-	for _, m := range ms {
-		seen[m.UID] = m
+	ms, err := s.Fetch(ctx, box, around(from, uids), remote.FetchItems{Size: true, Date: true, EmailID: true})
+	take(ms)
+	return seen, stranger || strangerIn(ms, uids), err
+}
+
+// around are the UIDs that what was just stored may have, if some of those that were told are somebody else's: from is the lowest.
+func around(from mail.UID, told mail.UIDSet) (set mail.UIDSet) {
+	const strangers = 100
+	first, last := told.Ranges()[0].First, told.Ranges()[len(told.Ranges())-1].Last
+	if from > 0 {
+		first = min(from, first)
 	}
-	return seen, err
+	set.AddRange(first, last+min(strangers, ^mail.UID(0)-last))
+	return set
+}
+
+// strangerIn reports whether any of the messages is none of those.
+func strangerIn(ms []remote.Message, uids mail.UIDSet) bool {
+	return slices.ContainsFunc(ms, func(m remote.Message) bool { return !uids.Contains(m.UID) })
 }
 
 // learnRewritten remembers what a server made of messages that it did not keep as they were sent. The

@@ -85,7 +85,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	gone := uids
 	err = r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-		present, _, err := stillThere(ctx, s, box, known)
+		present, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}

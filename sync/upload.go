@@ -125,7 +125,7 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, n
 		if err != nil {
 			return err
 		}
-		return r.observe(ctx, s, f, sel, batch, seen)
+		return r.observe(ctx, s, f, sel, next, batch, seen)
 	})
 	if err := r.recordUploads(ctx, f, batch); err != nil {
 		return err

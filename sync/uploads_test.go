@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -52,17 +53,22 @@ func TestWrongAppendUID(t *testing.T) {
 }
 
 // TestAppendUIDOfAnother: somebody else stores a message at the same moment, and the server tells both the same UID, as Courier does. The
-// other message has the same size; what tells them apart are flags and dates, or only dates.
+// other message has the same size, and perhaps all else that can be seen at a glance.
 func TestAppendUIDOfAnother(t *testing.T) {
 	t.Parallel()
-	for _, flag := range []string{`\Draft`, `\Seen`} {
-		t.Run(flag, func(t *testing.T) {
+	for name, flag := range map[string]string{"other flags": `\Draft`, "another date": `\Seen`, "nothing else": `\Seen`} {
+		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, model.Full())
 			w.sync()
 			mine, other := w.message("mine"), w.message("same")
-			w.put("INBOX", mine, "S")
+			info, err := os.Stat(w.put("INBOX", mine, "S"))
+			w.must(err)
 			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action {
-				w.arrive("INBOX", other, flag)
+				date := info.ModTime().Truncate(time.Second)
+				if name == "another date" {
+					date = date.Add(-time.Second)
+				}
+				w.server.Append("INBOX", wire(other), mail.NewFlags(flag), date)
 				return model.Action{}
 			}))
 			w.dialer = between{w.server, func(s remote.Session) remote.Session {
@@ -110,16 +116,17 @@ func (s appendSeer) Append(ctx context.Context, box remote.Box, from mail.UID, u
 	return s.show(seen), err
 }
 
-// TestSeenAlongWithUploads: what was seen is not asked for again, what is missing is, and what others stored is nothing to it.
+// TestSeenAlongWithUploads: what was seen is not asked for again, and what is missing is. Because of what others stored at the same time the
+// headers are read, too.
 func TestSeenAlongWithUploads(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		show    func([]remote.Message) []remote.Message
 		fetches int // besides the one that goes along
 	}{
-		"all":     {func(ms []remote.Message) []remote.Message { return ms }, 0},
-		"none":    {func([]remote.Message) []remote.Message { return nil }, 1},
-		"the end": {func(ms []remote.Message) []remote.Message { return ms[2:] }, 1},
+		"all":     {func(ms []remote.Message) []remote.Message { return ms }, 1},
+		"none":    {func([]remote.Message) []remote.Message { return nil }, 2},
+		"the end": {func(ms []remote.Message) []remote.Message { return ms[2:] }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, model.Full())

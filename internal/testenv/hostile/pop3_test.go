@@ -254,10 +254,11 @@ func TestPOP3Floods(t *testing.T) {
 
 // flood writes for as long as anybody listens, or up to a bound that no client should reach.
 func flood(x *popserver.Exchange, begin string, piece func(int) string) {
-	const most, block = 4 << 30, 64 << 10
+	const block = 64 << 10
+	const most int64 = 4 << 30
 	_, err := x.Write([]byte(begin))
 	var b []byte
-	for n, sent := 1, 0; err == nil && sent < most; sent += len(b) {
+	for n, sent := 1, int64(0); err == nil && sent < most; sent += int64(len(b)) {
 		for b = b[:0]; len(b) < block; n++ {
 			b = append(b, piece(n)...)
 		}
