@@ -225,7 +225,7 @@ func (a *account) try(args ...string) (outcome, error) {
 		return outcome{}, fmt.Errorf("running the program: %w", err)
 	}
 	o := outcome{Args: args, Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
-	if strings.Contains(o.Stderr, "DATA RACE") || strings.Contains(o.Stderr, "goroutine ") || o.Code == -1 {
+	if strings.Contains(o.Stderr, "DATA RACE") || strings.Contains(o.Stderr, "goroutine ") || strings.Contains(o.Stderr, "Satchel itself made a mistake") || o.Code == -1 {
 		return o, fmt.Errorf("the program broke: %v", o)
 	}
 	return o, nil

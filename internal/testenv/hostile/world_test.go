@@ -17,6 +17,7 @@ import (
 	"unicode"
 
 	"github.com/satchel-mail/satchel/internal/auth"
+	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/remote/imap"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
 	"github.com/satchel-mail/satchel/internal/testenv/hostile"
@@ -135,6 +136,15 @@ func (w *world) sync(most time.Duration) *mailsync.Result {
 	res := mailsync.Sync(ctx, w.set, world, mailsync.Options{})
 	if ctx.Err() != nil {
 		w.t.Fatalf("it went on for %v: %v", time.Since(start), res.Fatal)
+	}
+	mistakes := []*defect.Error{defect.Of(res.Fatal)}
+	for _, e := range res.Errors {
+		mistakes = append(mistakes, defect.Of(e.Err))
+	}
+	for _, d := range mistakes {
+		if d != nil {
+			w.t.Fatalf("%v\n%s", d, d.Stack)
+		}
 	}
 	return res
 }
