@@ -310,7 +310,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		if t.isHidden(b.Name) {
 			r.hidden = b.Name
 			i := slices.IndexFunc(t.boxes, func(m remote.Mailbox) bool { return m.Name == b.Mailbox })
-			r.adrift = r.adrift || i < 0 || t.boxes[i].Status == nil || replaced(b, *t.boxes[i].Status)
+			r.adrift = r.adrift || b.Mailbox != "" && (i < 0 || t.boxes[i].Status == nil || replaced(b, *t.boxes[i].Status))
 		}
 	}
 	get := func(name mail.FolderName) *folder {

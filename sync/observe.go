@@ -111,6 +111,8 @@ func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box rem
 			return changed, err
 		}
 		switch {
+		case !ok && stranger && (header[b.result.UID].HasMessageID != b.content.HasMessageID || !header[b.result.UID].Date.Equal(b.content.Date)):
+			b.result.UID = 0 // somebody else's: the next pass looks for it
 		case !ok:
 			changed.Add(b.result.UID)
 		case m.UID != b.result.UID:
@@ -241,7 +243,7 @@ func (c *candidates) passedOn(ctx context.Context, in *state.Intent) (remote.Mes
 		}
 	}
 	st, err := c.s.Status(ctx, c.box.Name) // before the look, or what arrives in between would count as gone
-	if err != nil || st.UIDNext <= in.UIDNext || st.UIDValidity != in.UIDValidity {
+	if err != nil || in.UIDNext == 0 || st.UIDNext <= in.UIDNext || st.UIDValidity != in.UIDValidity {
 		return remote.Message{}, false, err
 	}
 	var given, used mail.UIDSet

@@ -356,6 +356,12 @@ func (r *run) dropUndurable(p *plan.Plan) {
 		}
 	}
 	if len(failed) > 0 {
-		p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool { return settlesPlaces(op) || failed[op.Folder] || failed[op.From] })
+		p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
+			drop := settlesPlaces(op) || failed[op.Folder] || failed[op.From]
+			if f := r.byName[op.Folder]; drop && f != nil {
+				r.soil(f)
+			}
+			return drop
+		})
 	}
 }

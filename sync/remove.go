@@ -33,7 +33,10 @@ func (r *run) removals(ctx context.Context, ops []plan.Op) error {
 	if err := r.perFolder(ctx, first, r.remove); err != nil {
 		return err
 	}
-	last = slices.DeleteFunc(last, func(op plan.Op) bool { return r.byName[onServer[op.Row]].failed != nil })
+	last = slices.DeleteFunc(last, func(op plan.Op) bool {
+		f := r.byName[onServer[op.Row]]
+		return f == nil || f.failed != nil
+	})
 	return r.perFolder(ctx, last, r.remove)
 }
 

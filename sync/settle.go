@@ -269,12 +269,12 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 			return err
 		}
 	}
-	m, found := cand.named(in)
-	var err error
-	if !found {
+	m, found, err := cand.named(ctx, in)
+	if err == nil && !found {
 		m, found, err = cand.take(ctx, in)
 	}
-	if err == nil && !found && in.Kind == state.Upload && taken(*in) {
+	// A gap among the UIDs tells of this message only right after it was stored: later it may be anybody's.
+	if err == nil && !found && in.Kind == state.Upload && in.Sends == takenMark+1 && !in.Started.Before(r.started.Truncate(time.Second)) {
 		m, found, err = cand.passedOn(ctx, in)
 	}
 	if err != nil {
@@ -450,18 +450,27 @@ func asSent(in *state.Intent, m remote.Message) bool {
 	return m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)
 }
 
-// named is the message of an upload of which the server has told the UID, whatever became of it since.
-func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
+// named is the message of an upload of which the server has told the UID, whatever became of it since. Where another message has that UID,
+// which the server then told by mistake, the bytes decide; they need not be the same, as the server may have changed them.
+func (c *candidates) named(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	uid := in.Message.UID
 	if in.Kind != state.Upload || uid == 0 {
-		return remote.Message{}, false
+		return remote.Message{}, false, nil
 	}
-	m, ok := c.free[uid]
-	if !ok {
-		m = remote.Message{UID: uid, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags, EmailID: in.Message.EmailID}
+	m, there := c.free[uid]
+	switch {
+	case !there:
+		return remote.Message{UID: uid, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags, EmailID: in.Message.EmailID}, true, nil
+	case m.Header != nil && (m.Header.Header != in.Message.Header || !in.Message.HasMessageID):
+		if found, ok, err := c.take(ctx, in); ok || err != nil {
+			return found, ok, err
+		}
+		if m.Header.HasMessageID != in.Message.HasMessageID || !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
+			return remote.Message{}, false, nil
+		}
 	}
 	delete(c.free, uid)
-	return m, true
+	return m, true, nil
 }
 
 // takeTwin finds a ghost, which is as it was sent. What shares an upload's EMAILID is somebody's copy: what we sent twice has two of them (RFC

@@ -279,7 +279,7 @@ func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) er
 				}
 				n++
 			case b.answered && b.result.Err == nil:
-				// Taken, but not looked at yet: the intent is settled by the next pass. The UID counts if it was told.
+				// Taken, but not looked at yet: the intent is settled by the next pass, which goes by the UID if one was told.
 				in := b.intent
 				if b.result.UID >= in.UIDNext && b.result.UIDValidity == in.UIDValidity {
 					in.Message.UID = b.result.UID

@@ -56,21 +56,29 @@ func TestWrongAppendUID(t *testing.T) {
 // other message has the same size, and perhaps all else that can be seen at a glance.
 func TestAppendUIDOfAnother(t *testing.T) {
 	t.Parallel()
-	for name, flag := range map[string]string{"other flags": `\Draft`, "another date": `\Seen`, "nothing else": `\Seen`} {
+	for name, flag := range map[string]string{"other flags": `\Draft`, "another date": `\Seen`, "nothing else": `\Seen`, "a look that breaks": `\Seen`} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, model.Full())
 			w.sync()
 			mine, other := w.message("mine"), w.message("same")
 			info, err := os.Stat(w.put("INBOX", mine, "S"))
 			w.must(err)
-			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action {
+			others := once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action {
 				date := info.ModTime().Truncate(time.Second)
 				if name == "another date" {
 					date = date.Add(-time.Second)
 				}
 				w.server.Append("INBOX", wire(other), mail.NewFlags(flag), date)
 				return model.Action{}
-			}))
+			})
+			stored := false
+			breaks := once(func(s model.Step) bool { return name == "a look that breaks" && stored && s.Op == "fetch" },
+				func() model.Action { return model.Action{Kind: model.Drop} })
+			w.server.SetFault(func(s model.Step) model.Action {
+				others(s)
+				stored = stored || s.Op == "append" && s.After
+				return breaks(s)
+			})
 			w.dialer = between{w.server, func(s remote.Session) remote.Session {
 				return appendLiar{s, func(r remote.Appended) remote.Appended { r.UID--; return r }}
 			}}
