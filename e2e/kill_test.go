@@ -29,11 +29,7 @@ func TestKill(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{}))
-			var err error
-			if r.program, err = quickProgram(); err != nil {
-				t.Fatal(err)
-			}
+			r := quickRounds(t, tt.start(t, servers.Options{}))
 			kill(t, r, amount(t, "SATCHEL_KILLS", tt.kills))
 		})
 	}
@@ -52,14 +48,21 @@ func TestNoRoom(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), tt.start(t, servers.Options{}))
-			var err error
-			if r.program, err = quickProgram(); err != nil {
-				t.Fatal(err)
-			}
+			r := quickRounds(t, tt.start(t, servers.Options{}))
 			noRoom(t, r, amount(t, "SATCHEL_KILLS", 2))
 		})
 	}
+}
+
+// quickRounds are rounds of the program without the race detector, which is many times as slow.
+func quickRounds(t *testing.T, server *servers.Server) *rounds {
+	t.Helper()
+	r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
+	var err error
+	if r.program, err = quickProgram(); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func noRoom(t *testing.T, r *rounds, n int) {

@@ -163,6 +163,7 @@ type folder struct {
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
 	allFlags              bool           // and with all flags there are, see wantsAllFlags
+	stored                mail.UID       // the highest UID that this pass gave a message there, as far as is known
 	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
 
 	pairs     map[int64]*plan.Pair

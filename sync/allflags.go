@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -41,10 +42,16 @@ func (r *run) wantsAllFlags(ctx context.Context, f *folder) (bool, error) {
 	return true, nil
 }
 
-// noteAllFlags records when all flags were read.
+// noteAllFlags records when all flags were read, also if not all that was found could be dealt with: a folder in which something always fails
+// would read them in each run, and no other could.
 func (r *run) noteAllFlags(tx *state.Tx, f *folder) error {
-	if !f.allFlags {
+	if !f.allFlags || !f.readRemote {
 		return nil
 	}
 	return tx.Set(allFlagsKey(f.base.ID), strconv.FormatInt(r.now().Unix(), 10))
+}
+
+// forgetFolder takes a folder out of the state, and when its flags were read: another one may get its number.
+func forgetFolder(tx *state.Tx, id int64) error {
+	return errors.Join(tx.DeleteFolder(id), tx.Set(allFlagsKey(id), ""))
 }

@@ -138,9 +138,9 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 	return r.makeFolders(ctx, t)
 }
 
-// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about, but in pull mode
-// that is taken back. Whoever
-// made a new one, it is durable before anybody can take it for agreed: that it is missing would look like a deletion later.
+// completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about, but in
+// pull mode that is taken back. Whoever made a new one, it is durable before anybody can take it for agreed: that it is missing would
+// look like a deletion later.
 func (r *run) completeFolders() {
 	if r.opt.DryRun {
 		return
@@ -364,7 +364,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	if r.hidden != "" && slices.ContainsFunc(t.base, func(b state.Folder) bool { return b.Name == r.hidden }) {
 		for _, f := range r.folders {
 			if f.lostRemote || f.lostLocal {
-				r.failFolder(f, fmt.Errorf("folder %s can't be read, and may have what is missing here since it was replaced: left alone until that can be read", r.hidden))
+				r.failFolder(f, fmt.Errorf("folder %s can't be read, and may hold what is missing here: left alone until it can be read; look after its permissions", r.hidden))
 			}
 		}
 	}

@@ -89,12 +89,15 @@ func (r *run) markFolders(ctx context.Context) error {
 			if f.local == nil && f.remote == nil && !f.dirty && f.target {
 				rows, err := tx.InFolder(base.ID)
 				if err == nil && len(rows) == 0 {
-					err = errors.Join(tx.DeleteFolder(base.ID), tx.Set(allFlagsKey(base.ID), "")) // gone on both sides
+					err = forgetFolder(tx, base.ID) // gone on both sides
 				}
 				if err != nil {
 					return err
 				}
 				continue
+			}
+			if err := r.noteAllFlags(tx, f); err != nil {
+				return err
 			}
 			was := base
 			if f.local != nil {
@@ -113,9 +116,6 @@ func (r *run) markFolders(ctx context.Context) error {
 				if f.readRemote {
 					s := f.selected
 					base.UIDValidity, base.UIDNext, base.HighestModSeq, base.Exists = s.UIDValidity, s.UIDNext, s.HighestModSeq, s.Messages
-					if err := r.noteAllFlags(tx, f); err != nil {
-						return err
-					}
 				}
 				if s := f.selected; s != nil {
 					base.ReadOnly, base.Permanent, base.AnyKeyword, base.PermanentKnown = s.ReadOnly, s.Permanent, s.AnyKeyword, s.PermanentKnown

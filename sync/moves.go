@@ -432,9 +432,9 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 			now[in.ID] = uid
 		}
 	}
-	destination := remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}
+	toBox := remote.Box{Name: to.mailbox, UIDValidity: dest.UIDValidity}
 	if !r.caps.Move && len(now) > 0 {
-		wrong, err := wronglyTold(ctx, s, destination, max(dest.UIDNext, 1), intents, now)
+		wrong, err := wronglyTold(ctx, s, toBox, to.nextUID(dest), intents, now)
 		if err != nil {
 			return err
 		}
@@ -444,7 +444,7 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 		}
 	}
 	if len(unnamed) > 0 {
-		cand, err := r.candidates(ctx, s, to, destination, max(dest.UIDNext, 1))
+		cand, err := r.candidates(ctx, s, to, toBox, max(dest.UIDNext, 1))
 		if err != nil {
 			return err
 		}
@@ -463,8 +463,9 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 	}
 	var originals, pending mail.UIDSet
 	for _, in := range intents {
-		if now[in.ID] != 0 {
+		if uid := now[in.ID]; uid != 0 {
 			originals.Add(in.Message.UID)
+			to.stored = max(to.stored, uid)
 		}
 	}
 	if !r.caps.Move && !originals.IsEmpty() {
@@ -513,8 +514,8 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 // something in the mailbox at the same moment. The copies have the UIDs now, by intent, and from is the lowest that they can have.
 func wronglyTold(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, intents []*state.Intent, now map[int64]mail.UID) ([]*state.Intent, error) {
 	told := mail.NewUIDSet(slices.Sorted(maps.Values(now))...)
-	ms, err := s.Fetch(ctx, box, around(from, told), remote.FetchItems{})
-	if err != nil || !strangerIn(ms, told) {
+	ms, err := s.Fetch(ctx, box, onwards(from, told), remote.FetchItems{Once: true})
+	if err != nil && remote.ClassOf(err) != remote.Refused || !strangerIn(ms, told) {
 		return nil, err
 	}
 	bodies, err := bodiesOf(ctx, s, box, told)

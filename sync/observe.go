@@ -36,29 +36,29 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 	if uids.IsEmpty() {
 		return r.learnRewritten(ctx, s, box, odd, batch)
 	}
-	seen, stranger, err := lookAt(ctx, s, box, next, uids, along)
+	seen, err := lookAt(ctx, s, box, next, uids, along)
 	if err != nil {
 		return err
 	}
 	for _, b := range batch {
-		m, ok := seen[b.result.UID]
+		m, ok := seen.of[b.result.UID]
 		if !ok && uids.Contains(b.result.UID) {
 			// Another client has moved or deleted it in between: that is for the next pass to see.
-			seen[b.result.UID] = remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags}
+			seen.of[b.result.UID] = remote.Message{UID: b.result.UID, Size: b.upload.Size, Flags: b.upload.Flags}
 			r.soil(f)
 			r.lookAgain()
 		}
-		if ok && b.result.UID != 0 && (stranger || !b.asSent(m) || b.content.RawHeader) { // Cyrus puts an X for every byte of a raw header
+		if ok && b.result.UID != 0 && (seen.stranger || !b.asSent(m) || b.content.RawHeader) { // Cyrus puts an X for every byte of a raw header
 			doubtful.Add(m.UID)
 		}
 	}
-	changed, err := r.mistaken(ctx, s, f, box, batch, doubtful, stranger, seen)
+	changed, err := r.mistaken(ctx, s, f, box, batch, doubtful, seen)
 	if err != nil {
 		return err
 	}
 	odd = odd.Union(changed)
 	for _, b := range batch {
-		if m, ok := seen[b.result.UID]; ok && b.result.UID != 0 {
+		if m, ok := seen.of[b.result.UID]; ok && b.result.UID != 0 {
 			arrived(b.intent, m)
 			if m.Size != b.upload.Size || b.content.NUL {
 				odd.Add(m.UID)
@@ -70,13 +70,16 @@ func (r *run) observe(ctx context.Context, s remote.Session, f *folder, sel remo
 
 // asSent reports whether a message is what was sent, as far as can be told without reading it.
 func (b *sending) asSent(m remote.Message) bool {
-	return m.Size == b.upload.Size && m.Flags.Equal(b.upload.Flags) && (m.Date.IsZero() || m.Date.Equal(b.upload.Date.Truncate(time.Second)))
+	if m.Date.IsZero() { // the server does not say
+		m.Date = b.upload.Date.Truncate(time.Second)
+	}
+	return m.Size == b.upload.Size && asSent(b.intent, m)
 }
 
 // mistaken finds uploads of which the server told a wrong UID, as Courier does if somebody else stores a message at the same moment: the
 // message there has another header, or one that says little, and another message has the bytes that were sent. It corrects them, and returns
 // the UIDs whose message is another although they are the uploads'.
-func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending, doubtful mail.UIDSet, stranger bool, seen map[mail.UID]remote.Message) (changed mail.UIDSet, err error) {
+func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box remote.Box, batch []*sending, doubtful mail.UIDSet, seen sight) (changed mail.UIDSet, err error) {
 	if doubtful.IsEmpty() {
 		return changed, nil
 	}
@@ -88,7 +91,7 @@ func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box rem
 	from := ^mail.UID(0)
 	for _, b := range batch {
 		h := header[b.result.UID]
-		if b.result.UID != 0 && h != nil && (h.Header != b.content.Header || stranger && !b.content.HasMessageID) {
+		if b.result.UID != 0 && h != nil && (h.Header != b.content.Header || seen.stranger && !b.content.HasMessageID) {
 			others = append(others, b)
 			from = min(from, max(b.intent.UIDNext, 1))
 		}
@@ -111,7 +114,7 @@ func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box rem
 			return changed, err
 		}
 		switch {
-		case !ok && stranger && (header[b.result.UID].HasMessageID != b.content.HasMessageID || !header[b.result.UID].Date.Equal(b.content.Date)):
+		case !ok && seen.stranger && (header[b.result.UID].HasMessageID != b.content.HasMessageID || !header[b.result.UID].Date.Equal(b.content.Date)):
 			b.result.UID = 0 // somebody else's: the next pass looks for it
 		case !ok:
 			changed.Add(b.result.UID)
@@ -119,42 +122,66 @@ func (r *run) mistaken(ctx context.Context, s remote.Session, f *folder, box rem
 			r.log.Info("the server told another message's UID for an upload", "folder", f.name, "told", b.result.UID, "uid", m.UID)
 			fallthrough
 		default:
-			b.result.UID, seen[m.UID] = m.UID, m
+			b.result.UID, seen.of[m.UID] = m.UID, m
 		}
 	}
 	return changed, nil
 }
 
-// lookAt returns what is known of messages, of which some were seen already, and whether others came at the same time. None of them has a
-// UID below from.
-func lookAt(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, uids mail.UIDSet, along []remote.Message) (map[mail.UID]remote.Message, bool, error) {
-	seen := make(map[mail.UID]remote.Message, uids.Len())
-	stranger := strangerIn(along, uids)
+// sight is what was seen of what was just stored.
+type sight struct {
+	of       map[mail.UID]remote.Message
+	stranger bool // somebody else stored something at the same time
+}
+
+// lookAt looks at messages, of which some were seen already. None of them has a UID below from.
+func lookAt(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, uids mail.UIDSet, along []remote.Message) (sight, error) {
+	seen := sight{of: make(map[mail.UID]remote.Message, uids.Len())}
+	missing := uids
 	take := func(ms []remote.Message) {
+		seen.stranger = seen.stranger || strangerIn(ms, uids)
 		for _, m := range ms {
 			if uids.Contains(m.UID) {
-				seen[m.UID] = m
+				seen.of[m.UID] = m
+				missing = missing.Minus(mail.NewUIDSet(m.UID))
 			}
 		}
 	}
-	take(along)
-	if int64(len(seen)) == uids.Len() {
-		return seen, stranger, nil
+	if take(along); missing.IsEmpty() {
+		return seen, nil
 	}
-	ms, err := s.Fetch(ctx, box, around(from, uids), remote.FetchItems{Size: true, Date: true, EmailID: true})
+	items := remote.FetchItems{Size: true, Date: true, EmailID: true}
+	around := items
+	around.Once = true
+	ms, err := s.Fetch(ctx, box, onwards(from, uids), around)
+	if err != nil && remote.ClassOf(err) != remote.Refused {
+		return seen, err
+	}
+	if take(ms); missing.IsEmpty() {
+		return seen, nil
+	}
+	ms, err = s.Fetch(ctx, box, missing, items)
 	take(ms)
-	return seen, stranger || strangerIn(ms, uids), err
+	return seen, err
 }
 
-// around are the UIDs that what was just stored may have, if some of those that were told are somebody else's: from is the lowest.
-func around(from mail.UID, told mail.UIDSet) (set mail.UIDSet) {
-	const strangers = 100
-	first, last := told.Ranges()[0].First, told.Ranges()[len(told.Ranges())-1].Last
+// onwards are the UIDs that what was just stored may have, and all behind them, if some of those that were told are somebody else's. from is
+// the lowest, 0 if it is not known.
+func onwards(from mail.UID, told mail.UIDSet) (set mail.UIDSet) {
+	first := told.Ranges()[0].First
 	if from > 0 {
 		first = min(from, first)
 	}
-	set.AddRange(first, last+min(strangers, ^mail.UID(0)-last))
+	set.AddRange(first, ^mail.UID(0))
 	return set
+}
+
+// nextUID is the lowest UID that what is stored in the folder's mailbox from now on can get, 0 if it is not known.
+func (f *folder) nextUID(sel remote.Selected) mail.UID {
+	if f.stored == 0 {
+		return sel.UIDNext
+	}
+	return max(sel.UIDNext, f.stored+1)
 }
 
 // strangerIn reports whether any of the messages is none of those.

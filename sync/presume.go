@@ -210,8 +210,9 @@ func (r *run) anyAgreed() bool {
 }
 
 // dropUnsure leaves new messages out of a plan when a folder or a message can't be read: it may be what one of the new ones was
-// before, which would then be there twice. So it may be one whose place was lost with its folder. What can't be read is not set apart yet either, because that forgets what both sides had agreed
-// on. Often it can be read a moment later; what can't be then either is waited for no more.
+// before, which would then be there twice. So it may be one whose place was lost with its folder. What can't be read is not set apart
+// yet either, because that forgets what both sides had agreed on. Often it can be read a moment later; what can't be then either is
+// waited for no more.
 func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 	isUnreadable := func(op plan.Op) bool {
 		return op.Kind == plan.Park && op.Why.Retried() && (op.Row == 0 || r.isAgreed(op.Row))

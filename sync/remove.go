@@ -277,10 +277,7 @@ func (r *run) removeFolders(ctx context.Context, ops []plan.Op) error {
 		}
 		r.log.Info("folder deleted", "folder", f.name, "side", op.Side)
 		r.count(func(res *Result) { res.folders(op.Side).Deleted++ })
-		err = r.update(ctx, func(tx *state.Tx) error {
-			return errors.Join(tx.DeleteFolder(f.base.ID), tx.Set(allFlagsKey(f.base.ID), ""))
-		})
-		if err != nil {
+		if err := r.update(ctx, func(tx *state.Tx) error { return forgetFolder(tx, f.base.ID) }); err != nil {
 			return err
 		}
 	}

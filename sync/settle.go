@@ -269,9 +269,13 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 			return err
 		}
 	}
-	m, found, err := cand.named(ctx, in)
-	if err == nil && !found {
+	m, found := cand.named(in)
+	var err error
+	if !found {
 		m, found, err = cand.take(ctx, in)
+	}
+	if err == nil && !found {
+		m, found = cand.changed(in)
 	}
 	// A gap among the UIDs tells of this message only right after it was stored: later it may be anybody's.
 	if err == nil && !found && in.Kind == state.Upload && in.Sends == takenMark+1 && !in.Started.Before(r.started.Truncate(time.Second)) {
@@ -450,27 +454,33 @@ func asSent(in *state.Intent, m remote.Message) bool {
 	return m.Date.Equal(in.Message.Date.Truncate(time.Second)) && sameButDeleted(m.Flags, in.Message.RemoteFlags)
 }
 
-// named is the message of an upload of which the server has told the UID, whatever became of it since. Where another message has that UID,
-// which the server then told by mistake, the bytes decide; they need not be the same, as the server may have changed them.
-func (c *candidates) named(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
+// named is the message of an upload of which the server has told the UID, whatever became of it since, unless the one that has that UID
+// looks like another: then the UID was told by mistake, or the server has changed it.
+func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
 	uid := in.Message.UID
 	if in.Kind != state.Upload || uid == 0 {
-		return remote.Message{}, false, nil
+		return remote.Message{}, false
 	}
 	m, there := c.free[uid]
 	switch {
 	case !there:
-		return remote.Message{UID: uid, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags, EmailID: in.Message.EmailID}, true, nil
+		m = remote.Message{UID: uid, Size: in.Message.RemoteSize, Flags: in.Message.RemoteFlags, EmailID: in.Message.EmailID}
 	case m.Header != nil && (m.Header.Header != in.Message.Header || !in.Message.HasMessageID):
-		if found, ok, err := c.take(ctx, in); ok || err != nil {
-			return found, ok, err
-		}
-		if m.Header.HasMessageID != in.Message.HasMessageID || !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
-			return remote.Message{}, false, nil
-		}
+		return remote.Message{}, false
 	}
 	delete(c.free, uid)
-	return m, true, nil
+	return m, true
+}
+
+// changed is the message that has the UID which the server told for an upload, if nothing else has the upload's bytes and it may be what the
+// server made of them.
+func (c *candidates) changed(in *state.Intent) (remote.Message, bool) {
+	m, there := c.free[in.Message.UID]
+	if in.Kind != state.Upload || !there || m.Header.HasMessageID != in.Message.HasMessageID || !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
+		return remote.Message{}, false
+	}
+	delete(c.free, m.UID)
+	return m, true
 }
 
 // takeTwin finds a ghost, which is as it was sent. What shares an upload's EMAILID is somebody's copy: what we sent twice has two of them (RFC

@@ -58,7 +58,7 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	if err != nil {
 		return err
 	}
-	next := sel.UIDNext // a batch's messages get no lower UIDs
+	next := f.nextUID(sel) // a batch's messages get no lower UIDs
 	batches := make(chan []*sending)
 	all, ctx := errgroup.WithContext(ctx)
 	g := group{all}
@@ -87,8 +87,9 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 				return fmt.Errorf("uploading: %w", err)
 			}
 			for _, b := range batch {
-				next = max(next, b.intent.Message.UID+1)
+				f.stored = max(f.stored, b.intent.Message.UID)
 			}
+			next = f.nextUID(sel)
 		}
 		return nil
 	})

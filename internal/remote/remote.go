@@ -222,6 +222,9 @@ type FetchItems struct {
 	// Listed asks also for messages that the server lists, and does not tell about when it is asked: of these only the UID
 	// comes. It is for when what is missing counts as gone: if the server does not list either, the call fails.
 	Listed bool
+	// Once asks no second time for what does not come at once: it is for looking at what there may be, where nothing follows from
+	// what is missing.
+	Once bool
 }
 
 // Message is one message on the server.

@@ -29,8 +29,10 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 	if err := q.ask(ctx, uids.Chunks(maxCommand, 0)); err != nil {
 		return nil, err
 	}
-	if err := q.askAgain(ctx, uids.Minus(q.complete(uids))); err != nil {
-		return nil, err
+	if !want.Once {
+		if err := q.askAgain(ctx, uids.Minus(q.complete(uids))); err != nil {
+			return nil, err
+		}
 	}
 	gone, err := q.unavailable(ctx, uids)
 	if err != nil {

@@ -1,6 +1,9 @@
 package hostile
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+)
 
 // On is an act that only touches the answers to some commands.
 func On(do Act, verbs ...string) Act {
@@ -13,17 +16,23 @@ func On(do Act, verbs ...string) Act {
 
 // Endless says something for as long as anybody listens, or up to a bound that no client should reach.
 func Endless(begin string, piece func(n int) string) Act {
-	const most, block = 4 << 30, 64 << 10
 	return func(x *Exchange) {
-		_, err := x.Write([]byte(begin))
-		var b []byte
-		for n, sent := 1, int64(0); err == nil && sent < most; sent += int64(len(b)) {
-			for b = b[:0]; len(b) < block; n++ {
-				b = append(b, piece(n)...)
-			}
-			_, err = x.Write(b)
-		}
+		Flood(x, begin, piece)
 		x.Untagged, x.Result, x.End = nil, "", HangUp
+	}
+}
+
+// Flood writes what Endless says.
+func Flood(w io.Writer, begin string, piece func(n int) string) {
+	const block = 64 << 10
+	const most int64 = 4 << 30
+	_, err := w.Write([]byte(begin))
+	var b []byte
+	for n, sent := 1, int64(0); err == nil && sent < most; sent += int64(len(b)) {
+		for b = b[:0]; len(b) < block; n++ {
+			b = append(b, piece(n)...)
+		}
+		_, err = w.Write(b)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/auth"
 	"github.com/satchel-mail/satchel/internal/remote/pop3"
 	"github.com/satchel-mail/satchel/internal/remote/transport"
+	"github.com/satchel-mail/satchel/internal/testenv/hostile"
 	"github.com/satchel-mail/satchel/internal/testenv/popserver"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
@@ -229,7 +230,7 @@ func TestPOP3Floods(t *testing.T) {
 				w.server.Set(popserver.Quirks{Act: func(x *popserver.Exchange) {
 					if x.Is(at) && flooded == 0 {
 						flooded++
-						flood(x, tt.begin, tt.piece)
+						hostile.Flood(x, tt.begin, tt.piece)
 						x.Answer, x.HangUp = nil, true
 					}
 				}})
@@ -249,19 +250,5 @@ func TestPOP3Floods(t *testing.T) {
 				w.recovers(putOff)
 			})
 		}
-	}
-}
-
-// flood writes for as long as anybody listens, or up to a bound that no client should reach.
-func flood(x *popserver.Exchange, begin string, piece func(int) string) {
-	const block = 64 << 10
-	const most int64 = 4 << 30
-	_, err := x.Write([]byte(begin))
-	var b []byte
-	for n, sent := 1, int64(0); err == nil && sent < most; sent += int64(len(b)) {
-		for b = b[:0]; len(b) < block; n++ {
-			b = append(b, piece(n)...)
-		}
-		_, err = x.Write(b)
 	}
 }
