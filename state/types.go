@@ -89,7 +89,8 @@ type Intent struct {
 	Kind IntentKind
 	// Message is the row as it will be when the deed is done; Message.ID is 0 if it makes a new row.
 	Message Message
-	// To is the destination folder of a move; Message.Folder the source.
+	// To is the destination folder of a move, and Message.Folder the source; of an upload of a known message it is the folder that this
+	// was known in, and Message.Folder the destination.
 	To int64
 	// UIDValidity and UIDNext are the destination mailbox's before the deed.
 	UIDValidity uint64

@@ -438,6 +438,11 @@ func (r *run) judge(f *folder) {
 				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity, "mailboxid", st.MailboxID)
 		}
 	}
+	if r.strange[f.name] && f.remote != nil {
+		delete(r.strange, f.name)
+		f.lostRemote = true
+		r.note("on the server UIDs of %s mean other messages than before: they are paired again by content, and nothing is deleted because of it", f.name)
+	}
 	if f.local != nil && f.base.Inode != 0 && f.local.Inode != f.base.Inode {
 		f.lostLocal = true
 		r.note("the directory of folder %s was replaced: it is compared, and nothing is deleted because of it", f.name)

@@ -315,13 +315,16 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, err := stillThere(ctx, s, box, known)
+		present, others, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
 		if !uids.Minus(present).IsEmpty() {
 			r.doubt(from)
 			r.lookAgain() // somebody was quicker: while it is known what came in this run
+		}
+		if !others.IsEmpty() {
+			r.renumbered(from)
 		}
 		if uids = present; uids.IsEmpty() {
 			return nil
@@ -376,18 +379,20 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// stillThere returns those of the messages that are still on the server under their UIDs. A UID should never mean another message, and on
-// some servers does: what tells messages apart, and comes with one question, must be as the state has it. Dates and identities may
-// be others on a server that was moved; then the header decides.
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (mail.UIDSet, error) {
-	var uids, present, doubtful mail.UIDSet
+// stillThere returns those of the messages that are still on the server under their UIDs, and the UIDs under which others are. A UID should
+// never mean another message, and on some servers does: what tells messages apart, and comes with one question, must be as the state has it.
+// Dates and identities may be others on a server that was moved; then the header decides.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (present, others mail.UIDSet, err error) {
+	var uids, doubtful mail.UIDSet
 	for uid := range known {
 		uids.Add(uid)
 	}
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
 	for _, m := range ms {
 		switch row := known[m.UID]; {
-		case row == nil || row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+		case row == nil:
+		case row.RemoteSize >= 0 && m.Size != row.RemoteSize:
+			others.Add(m.UID)
 		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
 			doubtful.Add(m.UID)
 		default:
@@ -395,15 +400,30 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		}
 	}
 	if err != nil || doubtful.IsEmpty() {
-		return present, err
+		return present, others, err
 	}
 	headers, err := headersOf(ctx, s, box, doubtful)
 	for uid, h := range headers {
-		if row := known[uid]; row != nil && h.Header == row.Header {
+		switch row := known[uid]; {
+		case row == nil:
+		case h.Header == row.Header:
 			present.Add(uid)
+		default:
+			others.Add(uid)
 		}
 	}
-	return present, err
+	return present, others, err
+}
+
+// renumbered has the next pass pair all messages of a mailbox anew by content, as if its UIDVALIDITY had changed: if one of its UIDs means
+// another message, any may.
+func (r *run) renumbered(f *folder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.strange == nil {
+		r.strange = map[mail.FolderName]bool{}
+	}
+	r.strange[f.name] = true
 }
 
 // headersOf reads headers. Messages that are gone are left out.

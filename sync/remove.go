@@ -88,9 +88,13 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	gone := uids
 	err = r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-		present, err := stillThere(ctx, s, box, known)
+		present, others, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
+		}
+		if !others.IsEmpty() {
+			r.renumbered(f)
+			r.lookAgain()
 		}
 		if !uids.Minus(present).IsEmpty() {
 			r.doubt(f) // gone already, or another message under this UID: looked at again
@@ -255,7 +259,8 @@ func (r *run) removeFolders(ctx context.Context, ops []plan.Op) error {
 			continue
 		}
 		var err error
-		if f.dirty {
+		// What it had may not have come to where it lives on: it is known by this folder's rows.
+		if f.dirty || slices.ContainsFunc(f.linked, func(l *folder) bool { return l.dirty }) {
 			r.lookAgain()
 			continue
 		}

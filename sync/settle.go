@@ -219,6 +219,13 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 			}
 			continue
 		}
+		mayBe, err := r.copiedToNew(ctx, f, in)
+		if err != nil {
+			return err
+		}
+		if mayBe {
+			in.UIDValidity, in.UIDNext = f.validity(), 1
+		}
 		if in.UIDValidity != f.validity() {
 			// Another mailbox by now: what the comparison finds in it is paired by content.
 			if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) }); err != nil {
@@ -260,6 +267,17 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		}
 		return nil
 	})
+}
+
+// copiedToNew reports whether a mailbox that was replaced may have the copy of a move without MOVE: what of that content is in it can be
+// nothing else, because the old one had nothing like it.
+func (r *run) copiedToNew(ctx context.Context, f *folder, in *state.Intent) (bool, error) {
+	if in.Kind != state.MoveRemote || r.caps.Move || in.Settled || in.UIDValidity == f.validity() {
+		return false, nil
+	}
+	var twins []state.Message
+	err := r.view(ctx, func(tx *state.Tx) (err error) { twins, err = tx.ByDigest(f.base.ID, in.Message.Digest); return err })
+	return len(twins) == 0, err
 }
 
 // settleOne looks for the message of one unanswered intent.
@@ -312,12 +330,21 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	return r.update(ctx, func(tx *state.Tx) error { return r.adopt(tx, f, in) })
 }
 
-// pairedMeanwhile settles an upload whose message was found on the server by comparing new messages: then
-// only ghosts of it can still come.
+// pairedMeanwhile settles an upload whose message was found on the server by comparing new messages, there or, if it was known before,
+// in another mailbox: then only ghosts of it can still come.
 func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, error) {
 	var row state.Message
 	err := r.view(ctx, func(tx *state.Tx) (err error) {
-		row, _, err = tx.ByName(in.Message.Folder, in.Message.Name)
+		if row, _, err = tx.ByName(in.Message.Folder, in.Message.Name); err != nil || row.UID != 0 || in.Message.ID == 0 {
+			return err
+		}
+		m, err := tx.Message(in.Message.ID)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil
+		}
+		if m.Name != "" && m.Folder != in.To && m.Folder != in.Message.Folder {
+			row = m
+		}
 		return err
 	})
 	// The row that is uploaded once more still has the UID that it had before.
@@ -326,7 +353,7 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 		return false, err
 	}
 	in.Settled, in.Message.ID, in.Message.UID, in.Sends = true, row.ID, row.UID, in.Sends%takenMark
-	if row.UID < in.UIDNext {
+	if row.UID < in.UIDNext || row.Folder != in.Message.Folder {
 		in.Sends++ // it is none of them: all may still come
 	}
 	return true, r.update(ctx, func(tx *state.Tx) error {
@@ -357,7 +384,7 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
 	original := in.Message
 	original.RemoteSize = m.Size // the copy's
-	left, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
+	left, _, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
@@ -369,8 +396,12 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		}
 	}
 	r.log.Info("a move without an answer had happened", "folder", f.name, "uid", m.UID)
+	uid := m.UID
+	if f.lostRemote {
+		uid = 0 // a row of the mailbox that was replaced may have that number: the comparison finds it by content
+	}
 	return r.update(ctx, func(tx *state.Tx) error {
-		if err := finishMove(tx, in, m.UID); err != nil {
+		if err := finishMove(tx, in, uid); err != nil {
 			return err
 		}
 		if err := parkPending(tx, from.ID, pending); err != nil { // once the row has left the folder: the original gets one of its own
@@ -406,6 +437,10 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 	}
 	known := map[mail.UID]bool{}
 	err = r.view(ctx, func(tx *state.Tx) error {
+		now, err := tx.Folder(f.base.ID)
+		if err != nil || now.UIDValidity != box.UIDValidity {
+			return err // the rows are of the mailbox that it replaced
+		}
 		rows, err := tx.ByUIDs(f.base.ID, uids)
 		for _, row := range rows {
 			known[row.UID] = true

@@ -156,7 +156,7 @@ func TestRecreatedWithTheSameUIDValidity(t *testing.T) {
 }
 
 // TestUIDsThatMeanOtherMessages: the server numbers its messages anew and says nothing of it. What a person deletes must not
-// take another message along.
+// take another message along, and is deleted under its new number.
 func TestUIDsThatMeanOtherMessages(t *testing.T) {
 	t.Parallel()
 	identities := nameless()
@@ -171,10 +171,9 @@ func TestUIDsThatMeanOtherMessages(t *testing.T) {
 		{"another date", nameless(), "", time.Second},
 		{"another EMAILID", identities, "", 0},
 	} {
-		for _, trash := range []string{"", "Trash"} {
-			t.Run(tc.name+trash, func(t *testing.T) {
+		for _, deed := range []string{"deleted", "to the trash", "moved"} {
+			t.Run(tc.name+", "+deed, func(t *testing.T) {
 				w := newWorld(t, tc.options)
-				w.set.Policy.Trash = mail.FolderName(trash)
 				a, b := w.message("a"), w.message("b"+tc.longer)
 				arrive := func(text string) {
 					date := time.Date(2025, 6, 2, 10, 0, 0, 0, time.UTC)
@@ -183,20 +182,28 @@ func TestUIDsThatMeanOtherMessages(t *testing.T) {
 					}
 					w.server.Append("INBOX", wire(text), mail.NewFlags(), date)
 				}
+				w.server.CreateMailbox("Lists")
 				arrive(a)
 				arrive(b)
 				w.sync()
 				w.server.Recreate("INBOX", true)
 				arrive(b)
 				arrive(a)
-				w.must(os.Remove(w.file("INBOX", a)))
-				for range 3 {
-					w.try()
-					if n := len(w.serverTree()["INBOX"]); n != 2 {
-						t.Fatalf("a message is gone\n%s", w)
-					}
-					w.file("INBOX", b)
+				want := map[string][]string{"INBOX": {"b" + tc.longer}, "Lists": {}}
+				switch deed {
+				case "moved":
+					w.move(w.file("INBOX", a), "Lists")
+					want["Lists"] = []string{"a"}
+				case "to the trash":
+					w.set.Policy.Trash = "Trash"
+					want["Trash"] = []string{"a"}
+					fallthrough
+				default:
+					w.must(os.Remove(w.file("INBOX", a)))
 				}
+				w.sync()
+				w.want(want)
+				w.quiet()
 			})
 		}
 	}

@@ -248,7 +248,7 @@ func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, ea
 	if in.ID != 0 && in.UIDValidity != sel.UIDValidity {
 		in.UIDNext = 0 // of another mailbox
 	}
-	in.Kind, in.Started, in.UIDValidity = state.Upload, r.now(), sel.UIDValidity
+	in.Kind, in.To, in.Started, in.UIDValidity = state.Upload, row.Folder, r.now(), sel.UIDValidity
 	if in.ID == 0 || in.UIDNext == 0 {
 		in.UIDNext = sel.UIDNext
 	}
