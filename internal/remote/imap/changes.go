@@ -304,7 +304,7 @@ func (r *reading) account(ctx context.Context) error {
 		known = int64(r.since.KnownCount())
 	}
 	switch {
-	case messages == known-goneEarlier+int64(fresh):
+	case messages == known-goneEarlier+int64(fresh) && !r.sawStrangers():
 		if len(r.earlier)+len(r.later) > 0 {
 			r.gone = intersect(r.known(), r.earlier.set().Union(r.later.set()))
 		}
@@ -315,6 +315,13 @@ func (r *reading) account(ctx context.Context) error {
 		return r.describe(ctx, old.Minus(r.known()))
 	}
 	return r.list(ctx)
+}
+
+// sawStrangers reports whether a full reading showed old messages that are not known: as many as before need not be the same ones. If UIDNEXT
+// went back UIDs mean nothing, which the engine must see.
+func (r *reading) sawStrangers() bool {
+	wentBack := r.start.UIDNext != 0 && r.start.UIDNext < r.from
+	return r.full && r.knows() && !wentBack && !r.obs.between(1, r.from-1).Minus(r.known()).IsEmpty()
 }
 
 func intersect(a, b mail.UIDSet) mail.UIDSet { return a.Minus(a.Minus(b)) }

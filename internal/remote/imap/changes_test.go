@@ -115,6 +115,18 @@ func TestOldMessagesThatComeIntoView(t *testing.T) {
 	})
 }
 
+// TestAsManyButOthers: one that was hidden comes into view in the moment in which another goes: the number is the same, the messages are not.
+func TestAsManyButOthers(t *testing.T) {
+	ch := changes(t, bare, knownUIDs(0, 9, 6, 7), func(p *script) {
+		p.expect(`SELECT "INBOX"`, "UID FETCH 9:*"+newItems, "UID FETCH 1:8 (UID FLAGS)")
+		p.say(selected(2, 9, 0)...)
+		p.say("$1 OK open", newLine(7), "$2 OK done", `* 1 FETCH (UID 2 FLAGS ())`, `* 2 FETCH (UID 7 FLAGS ())`, "$3 OK done")
+		p.expect("UID FETCH 2" + newItems)
+		p.say(newLine(2), "$1 OK done")
+	})
+	want(t, ch, []mail.UID{7}, []mail.UID{2}, []mail.UID{6})
+}
+
 func TestNothingChangedCostsOneExchange(t *testing.T) {
 	s := preauth(t, condstore, Config{}, func(p *script) {
 		p.expect(`SELECT "INBOX" (CONDSTORE)`, "UID FETCH 5:*"+newItems, "UID FETCH 1:4 (UID FLAGS) (CHANGEDSINCE 30)")
