@@ -10,6 +10,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/state"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -406,4 +407,48 @@ func (s swallowing) Append(_ context.Context, _ remote.Box, _ mail.UID, uploads 
 		*s.sent++
 	}
 	return nil, nil
+}
+
+// TestCopiesThatKeepComingLate: on a line that breaks at every COPY the attempts are one thing to remember, not one each; and all that arrive
+// late in the end are known for what they are.
+func TestCopiesThatKeepComingLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("Lists")
+	text := w.message("a")
+	w.arrive("INBOX", text)
+	w.sync()
+	w.move(w.file("INBOX", text), "Lists")
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "copy" && !s.After {
+			return model.Action{Kind: model.Ghost}
+		}
+		return model.Action{}
+	})
+	for range 3 {
+		w.try()
+	}
+	w.server.SetFault(nil)
+	attempts := w.server.Ghosts()
+	if attempts < 3 {
+		t.Fatalf("%d attempts", attempts)
+	}
+	w.sync()
+	if got := w.intents(); len(got) != 1 || got[0].Sends != attempts+1 {
+		t.Errorf("remembered %+v after %d attempts", got, attempts)
+	}
+	w.server.ReleaseGhosts()
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a"}})
+	w.quiet()
+}
+
+// intents are those that the state has.
+func (w *world) intents() (all []state.Intent) {
+	w.t.Helper()
+	db, err := state.OpenReader(context.Background(), filepath.Join(w.root, ".satchel.db"))
+	w.must(err)
+	defer db.Close()
+	w.must(db.View(context.Background(), func(tx *state.Tx) (err error) { all, err = tx.Intents(); return err }))
+	return all
 }

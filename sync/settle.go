@@ -254,6 +254,9 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 				return err
 			}
 		}
+		if open, err = r.joinAttempts(ctx, open); err != nil {
+			return err
+		}
 		for _, in := range open {
 			if err := r.removeGhosts(ctx, s, f, box, cand, in); err != nil {
 				return err
@@ -266,6 +269,42 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 			}
 		}
 		return nil
+	})
+}
+
+// joinAttempts makes one intent of all the attempts to copy a message that may still arrive: on a bad line there is one more in each run.
+func (r *run) joinAttempts(ctx context.Context, open []*state.Intent) ([]*state.Intent, error) {
+	type attempt struct{ row, to int64 }
+	first := map[attempt]*state.Intent{}
+	var joined, spare []*state.Intent
+	kept := slices.DeleteFunc(slices.Clone(open), func(in *state.Intent) bool {
+		if in.Kind != state.MoveRemote || !in.Settled {
+			return false
+		}
+		a := attempt{in.Message.ID, in.To}
+		one := first[a]
+		if one == nil {
+			first[a] = in
+			return false
+		}
+		one.Sends += in.Sends - 1
+		one.UIDNext = min(one.UIDNext, in.UIDNext)
+		if in.Started.After(one.Started) {
+			one.Started = in.Started
+		}
+		joined, spare = append(joined, one), append(spare, in)
+		return true
+	})
+	if len(spare) == 0 {
+		return open, nil
+	}
+	return kept, r.update(ctx, func(tx *state.Tx) error {
+		for _, in := range spare {
+			if err := tx.DeleteIntent(in.ID); err != nil {
+				return err
+			}
+		}
+		return tx.PutIntents(joined)
 	})
 }
 
