@@ -353,7 +353,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			if r.passes == 1 {
 				r.again = true // often it can be read a moment later
 			} else {
-				r.note("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
+				r.note("%s", r.whatWaits(unread))
 			}
 		}
 		if !stable {
@@ -365,6 +365,15 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 	r.dropUndurable(&p)
 	r.witness(p.Ops)
 	return r.apply(ctx, p)
+}
+
+// whatWaits says to the person what a folder that can't be read holds up.
+func (r *run) whatWaits(unread mail.FolderName) string {
+	if r.adrift {
+		return fmt.Sprintf("folder %s could not be read, and all is compared anew: what is new elsewhere may have been in it, so new messages and deletions "+
+			"wait until it can; if it never will, leave it out with `exclude`", unread)
+	}
+	return fmt.Sprintf("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
 }
 
 // plans returns what is to be done, in the portions in which it is to be done.

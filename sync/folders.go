@@ -362,9 +362,16 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		r.judge(f)
 	}
 	if r.hidden != "" && slices.ContainsFunc(t.base, func(b state.Folder) bool { return b.Name == r.hidden }) {
+		if r.merge {
+			r.note("folder %s can't be read, and all is compared anew, for which all must be readable: nothing is done until it can be; look after its permissions", r.hidden)
+		}
 		for _, f := range r.folders {
-			if f.lostRemote || f.lostLocal {
-				r.failFolder(f, fmt.Errorf("folder %s can't be read, and may hold what is missing here: left alone until it can be read; look after its permissions", r.hidden))
+			err := fmt.Errorf("folder %s can't be read, and may hold what is missing here: left alone until it can be read; look after its permissions", r.hidden)
+			switch {
+			case r.merge:
+				r.leaveOut(f, err)
+			case f.lostRemote || f.lostLocal:
+				r.failFolder(f, err)
 			}
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -172,5 +174,68 @@ func TestMovedToAReadOnlyFolder(t *testing.T) {
 	}
 	if box, _ := w.server.Snapshot().Mailbox("B"); len(box.Messages) != 1 {
 		t.Error("the server has lost it")
+	}
+}
+
+// TestComparedAnewWithoutOneFolder: the Maildir was restored from a copy, and one folder can't be read for good. What waits for it is said, with the way
+// out, and comes once it can be read or is left out.
+func TestComparedAnewWithoutOneFolder(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, says string
+		spoil      func(*world)
+		heal       func(*world)
+	}{
+		{"a mailbox that refuses", "new messages and deletions wait until it can; if it never will, leave it out with `exclude`",
+			func(w *world) {
+				w.server.SetFault(func(s model.Step) model.Action {
+					if s.Mailbox == "Work" {
+						return model.Action{Kind: model.Refuse, Code: "NOPERM", Text: "not yours"}
+					}
+					return model.Action{}
+				})
+			},
+			func(w *world) { w.set.Exclude = []string{"Work"} }},
+		{"a directory that is a link", "all is compared anew, for which all must be readable",
+			func(w *world) {
+				w.must(os.Rename(w.dir("Work"), w.dir("Work")+".away"))
+				w.must(os.Symlink("nowhere", w.dir("Work")))
+			},
+			func(w *world) {
+				w.must(os.Remove(w.dir("Work")))
+				w.must(os.Rename(w.dir("Work")+".away", w.dir("Work")))
+			}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("Work")
+			w.arrive("Work", w.message("w"))
+			w.arrive("INBOX", w.message("a"))
+			w.sync()
+			backup := filepath.Join(t.TempDir(), "copy")
+			w.must(os.CopyFS(backup, os.DirFS(w.root)))
+			w.arrive("INBOX", w.message("new"))
+			w.must(os.RemoveAll(w.root))
+			w.must(os.Rename(backup, w.root))
+			tc.spoil(w)
+			for range 2 {
+				res := w.try()
+				if len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "Work") {
+					t.Errorf("errors %v", res.Errors)
+				}
+				if !strings.Contains(strings.Join(res.Notes, "\n"), tc.says) {
+					t.Errorf("notes %q", res.Notes)
+				}
+				if n := len(w.files("INBOX")); n != 1 {
+					t.Errorf("%d files", n)
+				}
+			}
+			tc.heal(w)
+			w.sync()
+			if n := len(w.files("INBOX")); n != 2 {
+				t.Errorf("%d files in the end", n)
+			}
+		})
 	}
 }
