@@ -150,7 +150,8 @@ func (r *run) setRemoteFlags(ctx context.Context, f *folder, ops []plan.Op, made
 	n := 0
 	err = r.update(ctx, func(tx *state.Tx) error {
 		for i, op := range ops {
-			if rows[i].ID == 0 {
+			if rows[i].UID == 0 { // it did not get there
+				r.doubt(f)
 				made[op.Row] = stored{failed: true} // nor may its other half be recorded
 				continue
 			}

@@ -387,7 +387,7 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 		return err
 	})
 	// The row that is uploaded once more still has the UID that it had before.
-	again := row.ID == in.Message.ID && row.UID < in.UIDNext
+	again := row.ID == in.Message.ID && row.Folder == in.Message.Folder && row.UID < in.UIDNext
 	if err != nil || row.UID == 0 || again {
 		return false, err
 	}
