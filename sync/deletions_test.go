@@ -156,6 +156,34 @@ func TestDeletions(t *testing.T) {
 			w.quiet()
 		}
 	})
+	t.Run("with expunge, what was held comes back without its mark as deleted", func(t *testing.T) {
+		for _, deleted := range []plan.Side{plan.Server, plan.Maildir} {
+			w := fill(t, 2)
+			w.set.Policy.Guard, w.set.Policy.Expunge = plan.Guard{ByCount: true, Count: 1}, true
+			box, _ := w.server.Snapshot().Mailbox("A")
+			files := w.files("A")
+			if deleted == plan.Server {
+				w.server.Expunge("A", box.Messages[0].UID, box.Messages[1].UID)
+				w.reflag(files[0], "ST")
+			} else {
+				w.must(os.Remove(files[0]))
+				w.must(os.Remove(files[1]))
+				w.server.Store("A", true, mail.NewFlags(`\Seen`, `\Deleted`), box.Messages[0].UID)
+			}
+			if res := w.sync(); res.HeldBack != 2 {
+				t.Fatalf("held back %d", res.HeldBack)
+			}
+			w.opt.RestoreHeld = true
+			w.sync()
+			w.opt.RestoreHeld = false
+			w.sync()
+			w.same()
+			if all := w.serverTree(); len(all["A"]) != 2 || strings.Contains(all.subjects(), `\Deleted`) {
+				t.Errorf("deleted on the %s: %s", deleted, all.subjects())
+			}
+			w.quiet()
+		}
+	})
 	t.Run("recognised moves and renames are no deletions", func(t *testing.T) {
 		w := fill(t, 20)
 		for _, f := range w.files("A") {

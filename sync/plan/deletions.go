@@ -116,13 +116,13 @@ func (m *maker) hold(d deletion) {
 		RemoteSeen: x.remote.flags, LocalSeen: x.local.flags, Reason: d.reason})
 }
 
-// restore brings back what the guard holds. In pull mode nothing is ever stored on the server:
-// the Maildir's copy stays where it is, and is no longer to be deleted.
+// restore brings back what the guard holds, without the mark for which it would be removed all the same. In pull mode nothing is ever stored
+// on the server: the Maildir's copy stays where it is, and is no longer to be deleted.
 func (m *maker) restore(d deletion) {
 	x := d.row
+	x.unmark = m.policy.Expunge && m.policy.Mode == TwoWay && !m.readOnly(x.remote.folder)
 	switch {
 	case d.expunge:
-		x.unmark = true
 		m.bringTogether(x)
 	case d.side == Server:
 		m.download(x, "its deletion in the Maildir is taken back")

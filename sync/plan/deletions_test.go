@@ -330,6 +330,19 @@ func TestHeldDeletions(t *testing.T) {
 			}
 		})
 	})
+	t.Run("--restore-held, with expunge, brings them back without their marks, or they would go again at once", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			s := build(t, TwoWay, one)
+			s.w.policy.Expunge = true
+			s.flag(other, "a", `\Seen`, `\Deleted`)
+			s.w.policy.RestoreHeld = true
+			s.sync().wantBoth(`INBOX: a[\Seen] b[\Seen] c[\Seen]`)
+			s.w.policy.RestoreHeld = false
+			if p := s.plan(); len(p.Held) != 0 || len(p.Ops) != 0 {
+				t.Errorf("planned %s", showOps(p.Ops))
+			}
+		})
+	})
 	t.Run("--restore-held lets pass what the guard lets pass", func(t *testing.T) {
 		s := newScene(t, TwoWay)
 		s.w.policy.Guard, s.w.policy.RestoreHeld = Guard{ByCount: true, Count: 1}, true

@@ -216,7 +216,8 @@ func (w *world) applyFlags(op Op) error {
 	if x == nil {
 		return errors.New("no row")
 	}
-	if op.UID != 0 && op.UID != x.UID || op.Name != x.Name || op.Folder != x.Folder {
+	// What was transferred just now has a UID or name that the plan could not know.
+	if op.UID != 0 && op.UID != x.UID || op.Name != x.Name && (op.Name != "" || op.Row == 0) || op.Folder != x.Folder {
 		return fmt.Errorf("the row is elsewhere: %+v", x.Base)
 	}
 	changes := !op.Add.IsZero() || !op.Remove.IsZero()

@@ -272,8 +272,11 @@ func (m *maker) download(x *row, reason string) {
 		return
 	}
 	flags := mail.Merge(x.LocalFlags, x.RemoteFlags, r.flags) // with what only the Maildir could keep
+	want := x.unmarked(flags)
 	m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.RemoteSize}, op: Op{Kind: Download, Side: Maildir, Folder: r.folder, Row: x.ID, UID: r.uid,
-		Add: flags, RemoteSeen: r.flags, LocalSeen: flags, Reason: reason}})
+		Add: want, RemoteSeen: x.unmarked(r.flags), LocalSeen: want, Reason: reason}})
+	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid}, flagChange{remoteBase: r.flags, remoteNow: r.flags, wantRemote: x.unmarked(r.flags),
+		localBase: want, localNow: want, wantLocal: want})
 }
 
 // upload brings a row's message to the server again.
@@ -286,9 +289,20 @@ func (m *maker) upload(x *row, reason string) {
 		m.parkInMaildir(x, NoFolder, "the server has no such folder and may not get one")
 	default:
 		flags := mail.Merge(x.RemoteFlags, x.LocalFlags, l.flags) // with what only the server could keep
+		want := x.unmarked(flags)
 		m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.FileSize}, op: Op{Kind: Upload, Side: Server, Folder: l.folder, Row: x.ID, Name: l.name,
-			Add: flags, RemoteSeen: flags, LocalSeen: l.flags, Reason: reason}})
+			Add: want, RemoteSeen: want, LocalSeen: x.unmarked(l.flags), Reason: reason}})
+		m.setFlags(Op{Folder: l.folder, Row: x.ID, Name: l.name}, flagChange{remoteBase: want, remoteNow: want, wantRemote: want,
+			localBase: l.flags, localNow: l.flags, wantLocal: x.unmarked(l.flags)})
 	}
+}
+
+// unmarked are the flags of a message that is transferred again, which are without its mark as deleted if that is taken back.
+func (x *row) unmarked(f mail.Flags) mail.Flags {
+	if x.unmark {
+		return f.Minus(mail.SystemFlags(mail.Deleted))
+	}
+	return f
 }
 
 func (m *maker) parkOnServer(x *row, why Why, reason string) {
