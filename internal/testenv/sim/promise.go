@@ -19,6 +19,8 @@ type promise struct {
 	folders bool
 	// jumped: so did the clock, which may be more than the day for which echoes are known.
 	jumped bool
+	// arrived: so did echoes of these texts, so many.
+	arrived map[string]int
 	// lost: so is the state, and what somebody did since the last rest shows as a difference only. Nothing is deleted then.
 	lost bool
 	// cutOff: so was a run, which may not know what it sent.
@@ -50,7 +52,7 @@ type gone struct{ inTrash bool }
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
-		forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -138,6 +140,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.fresh)
 	clear(p.gone)
 	clear(p.busy)
+	clear(p.arrived)
 	p.folders, p.jumped, p.lost, p.cutOff = false, false, false, false
 	if p.wide {
 		clear(p.deleted)

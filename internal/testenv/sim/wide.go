@@ -94,6 +94,10 @@ func (a Act) jump(w *World) string {
 	w.now = w.now.Add(by + time.Duration(a.B)*time.Microsecond)
 	w.Disk.SetClock(w.now)
 	w.promise.jumped = true
+	for text, n := range w.promise.arrived {
+		w.promise.mayStay(text, w.promise.stays[text]+n) // nobody may have looked at it yet
+	}
+	clear(w.promise.arrived)
 	return fmt.Sprintf("the clock jumps by %s", by)
 }
 
@@ -169,8 +173,12 @@ func (w *World) aside() map[string]string {
 // release lets what dead connections had sent arrive.
 func (w *World) release() {
 	for text := range w.promise.did {
-		if w.promise.jumped && w.Server.UnderWay(strings.ReplaceAll(text, "\n", "\r\n")) {
+		switch {
+		case !w.Server.UnderWay(strings.ReplaceAll(text, "\n", "\r\n")):
+		case w.promise.jumped:
 			w.promise.mayStay(text, w.promise.stays[text]+1) // it is known for a day
+		default:
+			w.promise.arrived[text]++
 		}
 	}
 	w.Server.ReleaseGhosts()
