@@ -40,6 +40,19 @@ func TestStateLostOrRestored(t *testing.T) {
 		w.want(all)
 		w.quiet()
 	})
+	t.Run("without the database what is marked as deleted is found again, and with expunge the next sync removes it", func(t *testing.T) {
+		w := start(t)
+		box, _ := w.server.Snapshot().Mailbox("INBOX")
+		w.reflag(w.file("INBOX", strings.ReplaceAll(box.Messages[0].Raw, "\r\n", "\n")), "T")
+		w.sync()
+		w.must(os.Remove(filepath.Join(w.root, ".satchel.db")))
+		w.set.Policy.Expunge = true
+		w.sync()
+		w.want(map[string][]string{"INBOX": {`a \Deleted`, "b", "c", "twin", "twin"}})
+		w.sync()
+		w.want(map[string][]string{"INBOX": {"b", "c", "twin", "twin"}})
+		w.quiet()
+	})
 	t.Run("after both were copied from a backup, everything is compared and nothing deleted on either side, and it says so", func(t *testing.T) {
 		w := start(t)
 		backup := filepath.Join(t.TempDir(), "copy")
