@@ -270,6 +270,9 @@ func (a Act) onServer(w *World) string {
 		}
 		w.Server.Move(m.box, to, m.UID)
 		w.promise.touches(text, a.Server)
+		if w.running {
+			w.promise.passes(text)
+		}
 		return fmt.Sprintf("server: moves %s from %s to %s", subjectOf(text), m.box, to)
 	}
 }

@@ -37,6 +37,7 @@ type promise struct {
 	// side alone.
 	did, undid tally
 	shifted    map[string]int
+	passed     map[string]int // moved on the server while a run looked at it, in an archive
 	had, own   map[string]int
 	hadThere   map[string]int             // had is in the Maildir, this on the server
 	forms      map[string]map[string]bool // the bytes that a text may be on the server
@@ -52,7 +53,8 @@ type gone struct{ inTrash bool }
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
-		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{},
+		passed: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -153,6 +155,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		clear(p.did)
 		clear(p.undid)
 		clear(p.shifted)
+		clear(p.passed)
 		for _, had := range [...]map[string]int{p.had, p.hadThere} {
 			for text := range had {
 				p.did.of(text)
