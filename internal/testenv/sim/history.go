@@ -138,7 +138,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 		out.Trace = append(out.Trace, w.gate.steps...)
 		server, local := w.ServerTree(), w.LocalTree()
 		pending := map[string]int{}
-		if h.Wide && !options.UIDPlus {
+		if mode := h.Account.Mode; h.Wide && !options.UIDPlus && (mode == plan.TwoWay || mode == plan.Push) { // the others remove nothing there
 			server, pending = server.withoutPending(local, h.Account)
 		}
 		if out.Broken == "" {

@@ -110,16 +110,25 @@ func (p *promise) brokenArchive(server, local Tree) string {
 	for text, did := range p.did {
 		undid := p.undid.of(text)
 		came := max(0, did.server-undid.server)
-		if least := p.had[text] + did.maildir + came - min(did.maildir, came) - undid.maildir; there[text] < least {
+		// What is new on both sides is one; so is what the person moves to where an equal one comes to, if the archive has set it loose before.
+		if least := p.had[text] + did.maildir + came - min(did.maildir+p.shifted[text], came) - undid.maildir; there[text] < least {
 			return fmt.Sprintf("lost: %s is in the archive %d times; it was %d times, %+v were made and %+v deleted", subjectOf(text), there[text], p.had[text], *did, *undid)
 		}
 	}
 	for text, n := range server.surplus(local, false) {
-		if most := p.own[text] + p.undid.of(text).maildir + p.shifted[text]; n > most && !p.folders {
+		if most := max(p.own[text], p.dismissed[text]) + p.undid.of(text).maildir + p.shifted[text]; n > most && !p.folders {
 			return fmt.Sprintf("the archive lacks %d of %s, of which %d were deleted or moved in the Maildir", n, subjectOf(text), most)
 		}
 	}
 	return ""
+}
+
+// dismiss adds up what was deleted or moved in the Maildir of an archive: it is not delivered again wherever the server moves it, as long as that
+// has it. Another one that is alike can hide it at a rest.
+func (p *promise) dismiss() {
+	for text := range p.did {
+		p.dismissed[text] = min(p.dismissed[text]+p.undid.of(text).maildir+p.shifted[text], p.hadThere[text])
+	}
 }
 
 // passes notes that the server moved a message while a run looked at it: an archive, which deletes nothing, may get it at its new place and keep it at

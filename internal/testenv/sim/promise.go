@@ -37,6 +37,7 @@ type promise struct {
 	// side alone.
 	did, undid tally
 	shifted    map[string]int
+	dismissed  map[string]int // deleted or moved in an archive and still on the server, at most
 	passed     map[string]int // moved on the server while a run looked at it, in an archive
 	had, own   map[string]int
 	hadThere   map[string]int             // had is in the Maildir, this on the server
@@ -53,7 +54,7 @@ type gone struct{ inTrash bool }
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
-		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{},
+		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, dismissed: map[string]int{},
 		passed: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
@@ -152,6 +153,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		clear(p.stays)
 		clear(p.back)
 		p.made, p.had, p.hadThere = local.texts(), local.texts(), server.texts()
+		p.dismiss()
 		clear(p.did)
 		clear(p.undid)
 		clear(p.shifted)
