@@ -171,6 +171,9 @@ func (a Act) onServer(w *World) string {
 		if box.Name == "INBOX" || exists || w.wide && (below(name, box.Name) || below(box.Name, name) || slices.ContainsFunc(snap.Names(), func(n string) bool { return below(n, name) })) {
 			return ""
 		}
+		for _, m := range box.Messages {
+			w.promise.unsettles(unix(m.Raw))
+		}
 		w.Server.RenameMailbox(box.Name, name)
 		w.promise.folder()
 		return fmt.Sprintf("server: renames folder %s to %s", box.Name, name)
@@ -192,7 +195,9 @@ func (a Act) onServer(w *World) string {
 		n := 0
 		for _, m := range box.Messages {
 			if m.Flags.Has(mail.Deleted) {
-				w.promise.deletes(unix(m.Raw), box.Name, a.Server, true)
+				text := unix(m.Raw)
+				more := w.ServerTree().texts()[text] > w.promise.made[text] // an echo, or what is pending
+				w.promise.deletes(text, box.Name, a.Server, !more)
 				w.Server.Expunge(box.Name, m.UID)
 				n++
 			}

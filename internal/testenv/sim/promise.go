@@ -88,11 +88,19 @@ func side(server bool) int {
 
 // touches notes that somebody had to do with a message. Twins can't be told apart.
 func (p *promise) touches(text string, server bool) {
-	if n := p.pending[text]; server && n > 0 {
-		p.mayStay(text, n) // somebody took its mark away, or took it elsewhere
+	if server {
+		p.unsettles(text)
 	}
 	p.busy[text] = true
 	delete(p.gone, text)
+}
+
+// unsettles notes that somebody took the mark of a message on the server away, or took it elsewhere, alone or with its folder: if it was pending it may
+// be one like any other then.
+func (p *promise) unsettles(text string) {
+	if n := p.pending[text]; n > 0 {
+		p.mayStay(text, n)
+	}
 }
 
 // deletes notes that somebody deleted a message in a folder. alone says that it was not deleted with its folder.
@@ -123,8 +131,17 @@ func (p *promise) marks(text string, so bool) {
 
 func (p *promise) folder() { p.folders = true }
 
+// losesEchoes notes that echoes which came, and which no run may have looked at yet, can't be recognised any more.
+func (p *promise) losesEchoes(text string) {
+	if n := p.arrived[text]; n > 0 {
+		p.mayStay(text, p.stays[text]+n)
+	}
+	delete(p.arrived, text)
+}
+
 // renumbers notes that messages of the server get other numbers. Of some that are alike it is not known then which is pending.
 func (p *promise) renumbers(text string) {
+	p.losesEchoes(text)
 	if p.made[text] > 0 && p.pending[text] > 0 {
 		p.mayStay(text, p.pending[text])
 	}

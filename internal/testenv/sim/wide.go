@@ -94,10 +94,9 @@ func (a Act) jump(w *World) string {
 	w.now = w.now.Add(by + time.Duration(a.B)*time.Microsecond)
 	w.Disk.SetClock(w.now)
 	w.promise.jumped = true
-	for text, n := range w.promise.arrived {
-		w.promise.mayStay(text, w.promise.stays[text]+n) // nobody may have looked at it yet
+	for text := range w.promise.arrived {
+		w.promise.losesEchoes(text)
 	}
-	clear(w.promise.arrived)
 	return fmt.Sprintf("the clock jumps by %s", by)
 }
 
