@@ -313,7 +313,7 @@ func (a Act) inMaildir(w *World) string {
 			return ""
 		}
 		check(w.Disk.Person().Rename(folder, name))
-		w.promise.folder()
+		w.promise.renames(folder, name)
 		return fmt.Sprintf("Maildir: renames folder %s to %s", folder, name)
 	case Renumbers, Restores:
 		return ""

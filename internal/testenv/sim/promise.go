@@ -32,7 +32,9 @@ type promise struct {
 	account Account
 	since   map[string]*[2]int // made since then, in the Maildir and on the server
 	trashed map[string]int     // deleted in the Maildir and not in the trash
-	loose   map[string]int     // made or taken out of the trash there
+	// wasTrash is the name that the trash got since then.
+	wasTrash string
+	loose    map[string]int // made or taken out of the trash there
 	// In the modes other than two-way also what was made and deleted by side, moved in the Maildir, was there at the last rest, and was on the one
 	// side alone.
 	did, undid tally
@@ -107,6 +109,12 @@ func (p *promise) unsettles(text string) {
 func (p *promise) deletes(text, folder string, server, alone bool) {
 	*p.undid.of(text).of(server)++
 	toTrash := p.account.Trash && !server && folder != trash
+	if toTrash && folder == p.wasTrash {
+		// For good, if it was in the trash when both sides agreed last: then it is from there that it is deleted.
+		p.deleted[text]++
+		p.busy[text] = true
+		return
+	}
 	if toTrash {
 		p.trashed[text]++
 	} else {
@@ -130,6 +138,13 @@ func (p *promise) marks(text string, so bool) {
 }
 
 func (p *promise) folder() { p.folders = true }
+
+// renames notes that somebody gave a folder another name in the Maildir.
+func (p *promise) renames(from, to string) {
+	if p.folder(); from == trash {
+		p.wasTrash = to
+	}
+}
 
 // losesEchoes notes that echoes which came, and which no run may have looked at yet, can't be recognised any more.
 func (p *promise) losesEchoes(text string) {
@@ -166,6 +181,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		clear(p.deleted)
 		clear(p.since)
 		clear(p.trashed)
+		p.wasTrash = ""
 		clear(p.loose)
 		clear(p.stays)
 		clear(p.back)
