@@ -157,10 +157,7 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 			r.fail(k.to, fmt.Errorf("moving message file %s here from %s: %w", files[i].Base, k.from, out.Err))
 		default:
 			b.arrived(out.Entry, out.Was)
-			planned := b.intent.Message.LocalFlags
-			if p := r.pairOf(b.op.Row); p != nil && p.Local == plan.Present {
-				planned = p.LocalNow
-			}
+			planned := r.plannedFlags(k.from, b)
 			if !b.moved.LocalFlags.Equal(out.Entry.Flags) || !planned.Equal(out.Was.Flags) {
 				r.surprise(to)
 			}
@@ -194,6 +191,19 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 	})
 	r.count(func(res *Result) { res.ToMaildir.Moved += n })
 	return err
+}
+
+// plannedFlags are those that the file of a move had when it was planned.
+func (r *run) plannedFlags(from mail.FolderName, b *localMove) mail.Flags {
+	if f := r.byName[from]; f != nil {
+		if m := f.newLocalMessage(b.intent.Message.Name); m != nil {
+			return m.Flags // the person had moved it there
+		}
+	}
+	if p := r.pairOf(b.op.Row); p != nil && p.Local == plan.Present {
+		return p.LocalNow
+	}
+	return b.intent.Message.LocalFlags
 }
 
 // prepareLocalMoves makes the intents of moves and the rows that they lead to.

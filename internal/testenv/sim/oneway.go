@@ -131,13 +131,9 @@ func (p *promise) dismiss() {
 	}
 }
 
-// passes notes that the server moved a message while a run looked at it: an archive, which deletes nothing, may get it at its new place and keep it at
-// the old one.
-func (p *promise) passes(text string) {
-	if p.account.Mode == plan.Archive {
-		p.passed[text]++
-	}
-}
+// passes notes that the server moved a message while a run looked at it, which may get it at its new place before it is seen to be gone at the old one:
+// there an archive keeps it, and so does whoever takes back what the guard holds.
+func (p *promise) passes(text string) { p.passed[text]++ }
 
 // --- Messages that are not transferred ---
 

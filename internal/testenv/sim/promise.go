@@ -40,7 +40,7 @@ type promise struct {
 	did, undid tally
 	shifted    map[string]int
 	dismissed  map[string]int // deleted or moved in an archive and still on the server, at most
-	passed     map[string]int // moved on the server while a run looked at it, in an archive
+	passed     map[string]int // moved on the server while a run looked at it
 	had, own   map[string]int
 	hadThere   map[string]int             // had is in the Maildir, this on the server
 	forms      map[string]map[string]bool // the bytes that a text may be on the server
@@ -296,6 +296,9 @@ func (p *promise) held(server, local Tree, allow bool) string {
 			return fmt.Sprintf("lost: %s is there %d times while deletions are held back; it was made %d times", subjectOf(text), n, p.made[text])
 		} else if !allow && p.pending[text] == 0 {
 			p.back[text] = l[text] // what the server alone has may be pending
+		}
+		if n := p.passed[text]; !allow && n > 0 {
+			p.mayStay(text, p.stays[text]+n)
 		}
 	}
 	if !allow {
