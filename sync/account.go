@@ -370,8 +370,8 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 // whatWaits says to the person what a folder that can't be read holds up.
 func (r *run) whatWaits(unread mail.FolderName) string {
 	if r.adrift {
-		return fmt.Sprintf("folder %s could not be read, and all is compared anew: what is new elsewhere may have been in it, so new messages and deletions "+
-			"wait until it can; if it never will, leave it out with `exclude`", unread)
+		return fmt.Sprintf("folder %s could not be read, and it or another is compared anew by content: what is new elsewhere may have been in it, so new messages "+
+			"and deletions wait until it can; if it never will, leave it out with `exclude`", unread)
 	}
 	return fmt.Sprintf("folder %s could not be read, and what is missing elsewhere may be there: deletions wait until it can", unread)
 }

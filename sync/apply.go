@@ -199,6 +199,7 @@ func (r *run) unname(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		delete(r.strange, f.name)
 	}
 	return nil
 }

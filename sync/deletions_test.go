@@ -184,6 +184,40 @@ func TestDeletions(t *testing.T) {
 			w.quiet()
 		}
 	})
+	t.Run("nor does it go if taking the mark off fails", func(t *testing.T) {
+		for _, kind := range []model.Kind{model.Refuse, model.Drop} {
+			w := fill(t, 4)
+			w.set.Policy.Guard, w.set.Policy.Expunge = plan.Guard{ByCount: true, Count: 1}, true
+			box, _ := w.server.Snapshot().Mailbox("A")
+			for _, file := range w.files("A")[:2] {
+				w.must(os.Remove(file))
+			}
+			w.server.Store("A", true, mail.NewFlags(`\Deleted`), box.Messages[0].UID)
+			if res := w.sync(); res.HeldBack != 2 {
+				t.Fatalf("held back %d", res.HeldBack)
+			}
+			stores := 0
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "store" && !s.After {
+					stores++
+					return model.Action{Kind: kind, Text: "no"}
+				}
+				return model.Action{}
+			})
+			w.opt.RestoreHeld = true
+			if w.try(); stores == 0 {
+				t.Error("nothing was cut off")
+			}
+			w.opt.RestoreHeld = false
+			w.server.SetFault(nil)
+			for range 2 {
+				w.sync()
+				if here, there := len(w.files("A")), len(w.serverTree()["A"]); here != 4 || there != 4 {
+					t.Fatalf("%d here, %d there", here, there)
+				}
+			}
+		}
+	})
 	t.Run("recognised moves and renames are no deletions", func(t *testing.T) {
 		w := fill(t, 20)
 		for _, f := range w.files("A") {

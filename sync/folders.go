@@ -446,9 +446,8 @@ func (r *run) judge(f *folder) {
 		}
 	}
 	if r.strange[f.name] && f.remote != nil {
-		delete(r.strange, f.name)
-		f.lostRemote = true
-		r.note("on the server UIDs of %s mean other messages than before: they are paired again by content, and nothing is deleted because of it", f.name)
+		f.lostRemote = true // until unname
+		r.note("what the server shows under the UIDs of %s is not what it was: its messages are paired again by content, and nothing is deleted because of it", f.name)
 	}
 	if f.local != nil && f.base.Inode != 0 && f.local.Inode != f.base.Inode {
 		f.lostLocal = true

@@ -302,6 +302,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 				return err
 			}
 			row.Folder, row.UID = from.base.ID, op.UID
+			r.asShown(from, &row)
 			row.RemoteFlags = op.RemoteSeen
 			if op.Name != "" {
 				row.Name, row.LocalFlags = op.Name, op.LocalSeen
@@ -372,6 +373,14 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 		}
 		return r.recordMoves(ctx, s, from, to, box, dest, moved, real, opOf)
 	})
+}
+
+// asShown gives a row the size and the EMAILID that the server showed for its UID in this pass, if it did: it may have been found again
+// under it.
+func (r *run) asShown(f *folder, row *state.Message) {
+	if m := f.newRemoteMessage(row.UID); m != nil {
+		row.RemoteSize, row.EmailID = m.Size, m.EmailID
+	}
 }
 
 // fileIsBack reports whether a message that is to be deleted on the server is in the Maildir after all.

@@ -425,19 +425,18 @@ func TestCopiesThatKeepComingLate(t *testing.T) {
 		}
 		return model.Action{}
 	})
-	for range 3 {
+	for range 4 {
 		w.try()
 	}
 	w.server.SetFault(nil)
 	attempts := w.server.Ghosts()
-	if attempts < 3 {
-		t.Fatalf("%d attempts", attempts)
-	}
-	w.sync()
-	if got := w.intents(); len(got) != 1 || got[0].Sends != attempts+1 {
-		t.Errorf("remembered %+v after %d attempts", got, attempts)
+	if got := w.intents(); attempts < 4 || len(got) > 2 {
+		t.Errorf("after %d attempts %d are remembered", attempts, len(got))
 	}
 	w.server.ReleaseGhosts()
+	if n := len(w.serverTree()["Lists"]); n != attempts {
+		t.Errorf("%d copies arrived of %d", n, attempts)
+	}
 	w.sync()
 	w.want(map[string][]string{"INBOX": {}, "Lists": {"a"}})
 	w.quiet()

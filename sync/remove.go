@@ -51,22 +51,26 @@ func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
 			locals = append(locals, op)
 		}
 	}
-	if err := r.removeRemote(ctx, f, remotes); err != nil {
+	kept, err := r.removeRemote(ctx, f, remotes)
+	if err != nil {
 		return fmt.Errorf("deleting on the server: %w", err)
 	}
+	// What is marked goes on both sides or on none.
+	locals = slices.DeleteFunc(locals, func(op plan.Op) bool { return op.Expunge && kept[op.Row] })
 	if err := r.removeLocal(ctx, f, locals); err != nil {
 		return fmt.Errorf("deleting in the Maildir: %w", err)
 	}
 	return nil
 }
 
-func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error {
+// removeRemote removes messages on the server, but for those rows, which it returns, under whose UIDs there are others.
+func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) (kept map[int64]bool, err error) {
 	if len(ops) == 0 {
-		return nil
+		return nil, nil
 	}
 	rows, err := r.doomed(ctx, ops)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	known := map[mail.UID]*state.Message{}
 	var uids, again mail.UIDSet
@@ -95,6 +99,10 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 		if !others.IsEmpty() {
 			r.renumbered(f)
 			r.lookAgain()
+			kept = map[int64]bool{}
+			for uid := range others.All() {
+				kept[known[uid].ID] = true
+			}
 		}
 		if !uids.Minus(present).IsEmpty() {
 			r.doubt(f) // gone already, or another message under this UID: looked at again
@@ -108,7 +116,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	})
 	if err != nil {
 		r.soil(f)
-		return err
+		return nil, err
 	}
 	gone = gone.Minus(pending)
 	n := 0
@@ -132,7 +140,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 	})
 	r.count(func(res *Result) { res.ToServer.Deleted += n })
 	r.removed(plan.Server, f.name, n)
-	return err
+	return kept, err
 }
 
 // doomed returns the rows of removals, with the UID and name that the message has in the operation's folder. A
@@ -156,6 +164,7 @@ func (r *run) doomed(ctx context.Context, ops []plan.Op) ([]state.Message, error
 			switch {
 			case op.Side == plan.Server && (op.Expunge || elsewhere):
 				m.UID = op.UID
+				r.asShown(f, &m)
 				if !op.Expunge {
 					m.Name = "" // which it had in the other folder
 				}

@@ -257,6 +257,9 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		if open, err = r.joinAttempts(ctx, open); err != nil {
 			return err
 		}
+		if f.lostRemote {
+			return nil // where the state has each message says nothing: what looks like a ghost may be the one that there is
+		}
 		for _, in := range open {
 			if err := r.removeGhosts(ctx, s, f, box, cand, in); err != nil {
 				return err
@@ -314,9 +317,17 @@ func (r *run) copiedToNew(ctx context.Context, f *folder, in *state.Intent) (boo
 	if in.Kind != state.MoveRemote || r.caps.Move || in.Settled || in.UIDValidity == f.validity() {
 		return false, nil
 	}
-	var twins []state.Message
-	err := r.view(ctx, func(tx *state.Tx) (err error) { twins, err = tx.ByDigest(f.base.ID, in.Message.Digest); return err })
-	return len(twins) == 0, err
+	twin := false
+	err := r.view(ctx, func(tx *state.Tx) error {
+		same, err := tx.ByDigest(f.base.ID, in.Message.Digest)
+		if err != nil {
+			return err
+		}
+		unread, err := tx.ByDigest(f.base.ID, mail.Digest{}) // of messages that never were transferred
+		twin = len(same) > 0 || slices.ContainsFunc(unread, func(m state.Message) bool { return m.RemoteSize == in.Message.RemoteSize })
+		return err
+	})
+	return !twin, err
 }
 
 // settleOne looks for the message of one unanswered intent.
@@ -342,6 +353,9 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 		return err
 	}
 	if in.Kind == state.MoveRemote {
+		if !found && in.UIDNext == 1 && len(cand.unread) == 0 {
+			in.UIDNext = cand.next() // what is there by now it can't be: see copiedToNew
+		}
 		return r.settleMove(ctx, s, f, in, m, found)
 	}
 	if !found {
@@ -440,6 +454,16 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		uid = 0 // a row of the mailbox that was replaced may have that number: the comparison finds it by content
 	}
 	return r.update(ctx, func(tx *state.Tx) error {
+		if f.lostRemote { // all of it is read then, also if that fails in this run
+			base, err := tx.Folder(f.base.ID)
+			if err != nil {
+				return err
+			}
+			base.UIDNext, base.HighestModSeq = 0, 0
+			if err := tx.PutFolder(&base); err != nil {
+				return err
+			}
+		}
 		if err := finishMove(tx, in, uid); err != nil {
 			return err
 		}
@@ -508,6 +532,15 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 		}
 	}
 	return c, err
+}
+
+// next is the first UID behind them.
+func (c *candidates) next() mail.UID {
+	if len(c.order) == 0 {
+		return 1
+	}
+	last := c.order[len(c.order)-1]
+	return max(last, last+1) // behind the last there is none
 }
 
 // take finds the message of an intent: equal header nominates, equal bytes decide. One that is as it was sent goes before one that

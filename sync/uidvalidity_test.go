@@ -171,7 +171,7 @@ func TestUIDsThatMeanOtherMessages(t *testing.T) {
 		{"another date", nameless(), "", time.Second},
 		{"another EMAILID", identities, "", 0},
 	} {
-		for _, deed := range []string{"deleted", "to the trash", "moved"} {
+		for _, deed := range []string{"deleted", "to the trash", "moved", "marked, with expunge"} {
 			t.Run(tc.name+", "+deed, func(t *testing.T) {
 				w := newWorld(t, tc.options)
 				a, b := w.message("a"), w.message("b"+tc.longer)
@@ -191,6 +191,9 @@ func TestUIDsThatMeanOtherMessages(t *testing.T) {
 				arrive(a)
 				want := map[string][]string{"INBOX": {"b" + tc.longer}, "Lists": {}}
 				switch deed {
+				case "marked, with expunge":
+					w.set.Policy.Expunge = true
+					w.reflag(w.file("INBOX", a), "T")
 				case "moved":
 					w.move(w.file("INBOX", a), "Lists")
 					want["Lists"] = []string{"a"}
@@ -251,4 +254,142 @@ func (d shiftedDates) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSe
 		}
 	}
 	return ms, err
+}
+
+// TestRenumberedAndTheCopyUnread: a move without MOVE is settled in a mailbox whose UIDs turned out to mean other messages, and then that can't be
+// read in this run. The copy is known for what it is in the next one.
+func TestRenumberedAndTheCopyUnread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("Lists")
+	date := time.Date(2025, 6, 2, 10, 0, 0, 0, time.UTC)
+	a, x, y := w.message("a"), w.message("x"), w.message("y longer")
+	w.arrive("INBOX", a)
+	w.server.Append("Lists", wire(x), mail.NewFlags(), date)
+	w.server.Append("Lists", wire(y), mail.NewFlags(), date)
+	w.sync()
+	w.server.Recreate("Lists", true)
+	w.server.Append("Lists", wire(y), mail.NewFlags(), date)
+	w.server.Append("Lists", wire(x), mail.NewFlags(), date)
+	w.must(os.Remove(w.file("Lists", x)))
+	w.move(w.file("INBOX", a), "Lists")
+	copied, expunged := false, false
+	w.server.SetFault(func(s model.Step) model.Action {
+		switch {
+		case s.Op == "copy" && s.After && !copied:
+			copied = true
+			return model.Action{Kind: model.Drop}
+		case s.Op == "expunge" && s.After:
+			expunged = true
+		case s.Op == "changes" && s.Mailbox == "Lists" && expunged:
+			return model.Action{Kind: model.Refuse, Text: "busy"}
+		}
+		return model.Action{}
+	})
+	if w.try(); !expunged {
+		t.Fatal("the move was not settled")
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a", "y longer"}})
+	w.quiet()
+}
+
+// TestSizesCountedOtherwise: a server counts the bytes of its messages otherwise than it did. What the person does is carried over, and the mailbox is
+// read as a whole for it once at most.
+func TestSizesCountedOtherwise(t *testing.T) {
+	t.Parallel()
+	for deed, want := range map[string]map[string][]string{
+		"deleted":              {"A": {"b"}, "B": {}, "INBOX": {}},
+		"marked, with expunge": {"A": {"b"}, "B": {}, "INBOX": {}},
+		"moved":                {"A": {"b"}, "B": {"a"}, "INBOX": {}},
+	} {
+		t.Run(deed, func(t *testing.T) {
+			w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+			var more int64
+			readings := 0
+			w.dialer = between{w.server, func(s remote.Session) remote.Session { return resized{s, &more, &readings} }}
+			w.server.CreateMailbox("A")
+			w.server.CreateMailbox("B")
+			a := w.message("a")
+			w.arrive("A", a)
+			w.arrive("A", w.message("b"))
+			w.sync()
+			switch more = 7; deed {
+			case "deleted":
+				w.must(os.Remove(w.file("A", a)))
+			case "moved":
+				w.move(w.file("A", a), "B")
+			default:
+				w.set.Policy.Expunge = true
+				w.reflag(w.file("A", a), "T")
+			}
+			readings = 0
+			w.sync()
+			w.want(want)
+			w.sync()
+			if readings > 1 {
+				t.Errorf("%d whole readings", readings)
+			}
+		})
+	}
+}
+
+// resized is a server that counts more bytes than the messages have, and counts whole readings of A.
+type resized struct {
+	remote.Session
+	more     *int64
+	readings *int
+}
+
+func (s resized) resize(ms []remote.Message) {
+	for i := range ms {
+		if ms[i].Size > 0 {
+			ms[i].Size += *s.more
+		}
+	}
+}
+
+func (s resized) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, want remote.FetchItems) ([]remote.Message, error) {
+	ms, err := s.Session.Fetch(ctx, box, uids, want)
+	s.resize(ms)
+	return ms, err
+}
+
+func (s resized) Changes(ctx context.Context, box remote.Box, since remote.Since) (remote.Changes, error) {
+	ch, err := s.Session.Changes(ctx, box, since)
+	if since.UIDNext == 0 && box.Name == "A" {
+		*s.readings++
+	}
+	s.resize(ch.New)
+	return ch, err
+}
+
+// TestGhostInAReplacedMailbox: an upload was sent twice, and then its mailbox is replaced by one with the same UIDVALIDITY, in which another message has
+// its UID. It is not taken for its own ghost.
+func TestGhostInAReplacedMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.sync()
+	text := w.message("m")
+	w.put("INBOX", text, "S")
+	w.dropOnce("append", "INBOX")
+	w.sync()
+	if in := w.intents(); len(in) != 1 || in[0].Sends != 2 {
+		t.Fatalf("intents %+v", in)
+	}
+	box, _ := w.server.Snapshot().Mailbox("INBOX")
+	m := box.Messages[0]
+	w.server.Recreate("INBOX", true)
+	w.server.Append("INBOX", wire(w.message("other")), mail.NewFlags(), w.now)
+	w.server.Append("INBOX", m.Raw, m.Flags, m.Date)
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "expunge" || s.Op == "append" {
+			t.Errorf("%s", s)
+		}
+		return model.Action{}
+	})
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`m \Seen`, "other"}})
+	w.quiet()
 }

@@ -186,7 +186,7 @@ func TestComparedAnewWithoutOneFolder(t *testing.T) {
 		spoil      func(*world)
 		heal       func(*world)
 	}{
-		{"a mailbox that refuses", "new messages and deletions wait until it can; if it never will, leave it out with `exclude`",
+		{"a mailbox that refuses", "and deletions wait until it can; if it never will, leave it out with `exclude`",
 			func(w *world) {
 				w.server.SetFault(func(s model.Step) model.Action {
 					if s.Mailbox == "Work" {

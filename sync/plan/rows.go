@@ -274,7 +274,7 @@ func (m *maker) download(x *row, reason string) {
 	flags := mail.Merge(x.LocalFlags, x.RemoteFlags, r.flags) // with what only the Maildir could keep
 	want := x.unmarked(flags)
 	m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.RemoteSize}, op: Op{Kind: Download, Side: Maildir, Folder: r.folder, Row: x.ID, UID: r.uid,
-		Add: want, RemoteSeen: x.unmarked(r.flags), LocalSeen: want, Reason: reason}})
+		Add: want, RemoteSeen: r.flags, LocalSeen: want, Reason: reason}})
 	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid}, flagChange{remoteBase: r.flags, remoteNow: r.flags, wantRemote: x.unmarked(r.flags),
 		localBase: want, localNow: want, wantLocal: want})
 }
@@ -291,7 +291,7 @@ func (m *maker) upload(x *row, reason string) {
 		flags := mail.Merge(x.RemoteFlags, x.LocalFlags, l.flags) // with what only the server could keep
 		want := x.unmarked(flags)
 		m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.FileSize}, op: Op{Kind: Upload, Side: Server, Folder: l.folder, Row: x.ID, Name: l.name,
-			Add: want, RemoteSeen: want, LocalSeen: x.unmarked(l.flags), Reason: reason}})
+			Add: want, RemoteSeen: want, LocalSeen: l.flags, Reason: reason}})
 		m.setFlags(Op{Folder: l.folder, Row: x.ID, Name: l.name}, flagChange{remoteBase: want, remoteNow: want, wantRemote: want,
 			localBase: l.flags, localNow: l.flags, wantLocal: x.unmarked(l.flags)})
 	}
