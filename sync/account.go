@@ -185,6 +185,9 @@ type folder struct {
 	failed    error // reading it failed: it takes no part in this run
 	dirty     bool  // something in it did not go as planned: its marks are not committed
 	surprised bool  // see run.surprise
+	// kept are the rows that were not removed on the server, because under their UIDs there are other messages, or may be. What is marked as
+	// deleted goes on both sides or on none.
+	kept map[int64]bool
 	// doubted: the state says what is not so; the next run reads the folder whole.
 	doubted bool
 	// linked are folders whose messages are the subject of operations in this one.
@@ -334,6 +337,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
 			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
 	}
+	r.dropSuspects(&p)
 	if err := r.dropUnsureFiles(ctx, &p); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // mayBeGhost reports whether a message that came since the intents were settled looks like an upload of ours
@@ -17,6 +18,25 @@ import (
 func (f *folder) mayBeGhost(m remote.Message) bool {
 	return !f.innocent.Contains(m.UID) && slices.ContainsFunc(f.sends, func(in *state.Intent) bool {
 		return m.UID >= in.UIDNext && m.Size == in.Message.RemoteSize && m.Date.Equal(in.Message.Date.Truncate(time.Second))
+	})
+}
+
+// dropSuspects leaves out of a plan new messages of a mailbox whose UIDs mean nothing that may be ghosts: once the others are found again,
+// settling can tell. Neither its size nor its UID says anything yet.
+func (r *run) dropSuspects(p *plan.Plan) {
+	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
+		f := r.byName[op.Folder]
+		if op.Kind != plan.Download || op.Row != 0 || f == nil || !f.lostRemote {
+			return false
+		}
+		m := f.newRemoteMessage(op.UID)
+		if m == nil || !slices.ContainsFunc(f.sends, func(in *state.Intent) bool { return m.Date.Equal(in.Message.Date.Truncate(time.Second)) }) {
+			return false
+		}
+		f.suspects = true
+		r.soil(f)
+		r.lookAgain()
+		return true
 	})
 }
 

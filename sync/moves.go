@@ -326,18 +326,18 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		present, others, err := stillThere(ctx, s, box, known)
+		seen, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
-		if !uids.Minus(present).IsEmpty() {
+		if !uids.Minus(seen.present).IsEmpty() {
 			r.doubt(from)
 			r.lookAgain() // somebody was quicker: while it is known what came in this run
 		}
-		if !others.IsEmpty() {
+		if !seen.others.IsEmpty() {
 			r.renumbered(from)
 		}
-		if uids = present; uids.IsEmpty() {
+		if uids = seen.present; uids.IsEmpty() {
 			return nil
 		}
 		var real []*state.Intent
@@ -398,10 +398,13 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	return true
 }
 
-// stillThere returns those of the messages that are still on the server under their UIDs, and the UIDs under which others are. A UID should
-// never mean another message, and on some servers does: what tells messages apart, and comes with one question, must be as the state has it.
-// Dates and identities may be others on a server that was moved; then the header decides.
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (present, others mail.UIDSet, err error) {
+// sighting is what a last look at messages under their UIDs showed: those that are still there, the UIDs under which others are, and those of
+// which the server does not say enough to tell.
+type sighting struct{ present, others, doubtful mail.UIDSet }
+
+// stillThere looks at messages once more. A UID should never mean another message, and on some servers does: what tells messages apart, and
+// comes with one question, must be as the state has it. Dates and identities may be others on a server that was moved; then the header decides.
+func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (seen sighting, err error) {
 	var uids, doubtful mail.UIDSet
 	for uid := range known {
 		uids.Add(uid)
@@ -411,27 +414,28 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		switch row := known[m.UID]; {
 		case row == nil:
 		case row.RemoteSize >= 0 && m.Size != row.RemoteSize:
-			others.Add(m.UID)
+			seen.others.Add(m.UID)
 		case !m.Date.IsZero() && !row.Date.IsZero() && m.Date.Unix() != row.Date.Unix(), m.EmailID != "" && row.EmailID != "" && m.EmailID != row.EmailID:
 			doubtful.Add(m.UID)
 		default:
-			present.Add(m.UID)
+			seen.present.Add(m.UID)
 		}
 	}
 	if err != nil || doubtful.IsEmpty() {
-		return present, others, err
+		return seen, err
 	}
 	headers, err := headersOf(ctx, s, box, doubtful)
-	for uid, h := range headers {
-		switch row := known[uid]; {
-		case row == nil:
-		case h.Header == row.Header:
-			present.Add(uid)
+	for uid := range doubtful.All() {
+		switch h := headers[uid]; {
+		case h == nil:
+			seen.doubtful.Add(uid)
+		case h.Header == known[uid].Header:
+			seen.present.Add(uid)
 		default:
-			others.Add(uid)
+			seen.others.Add(uid)
 		}
 	}
-	return present, others, err
+	return seen, err
 }
 
 // renumbered has the next pass pair all messages of a mailbox anew by content, as if its UIDVALIDITY had changed: if one of its UIDs means

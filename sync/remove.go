@@ -35,7 +35,7 @@ func (r *run) removals(ctx context.Context, ops []plan.Op) error {
 	}
 	last = slices.DeleteFunc(last, func(op plan.Op) bool {
 		f := r.byName[onServer[op.Row]]
-		return f == nil || f.failed != nil
+		return f == nil || f.failed != nil || f.kept[op.Row]
 	})
 	return r.perFolder(ctx, last, r.remove)
 }
@@ -51,26 +51,23 @@ func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
 			locals = append(locals, op)
 		}
 	}
-	kept, err := r.removeRemote(ctx, f, remotes)
-	if err != nil {
+	if err := r.removeRemote(ctx, f, remotes); err != nil {
 		return fmt.Errorf("deleting on the server: %w", err)
 	}
-	// What is marked goes on both sides or on none.
-	locals = slices.DeleteFunc(locals, func(op plan.Op) bool { return op.Expunge && kept[op.Row] })
+	locals = slices.DeleteFunc(locals, func(op plan.Op) bool { return op.Expunge && f.kept[op.Row] })
 	if err := r.removeLocal(ctx, f, locals); err != nil {
 		return fmt.Errorf("deleting in the Maildir: %w", err)
 	}
 	return nil
 }
 
-// removeRemote removes messages on the server, but for those rows, which it returns, under whose UIDs there are others.
-func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) (kept map[int64]bool, err error) {
+func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error {
 	if len(ops) == 0 {
-		return nil, nil
+		return nil
 	}
 	rows, err := r.doomed(ctx, ops)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	known := map[mail.UID]*state.Message{}
 	var uids, again mail.UIDSet
@@ -92,31 +89,31 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) (kept 
 	gone := uids
 	err = r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-		present, others, err := stillThere(ctx, s, box, known)
+		seen, err := stillThere(ctx, s, box, known)
 		if err != nil {
 			return err
 		}
-		if !others.IsEmpty() {
+		if !seen.others.IsEmpty() {
 			r.renumbered(f)
 			r.lookAgain()
-			kept = map[int64]bool{}
-			for uid := range others.All() {
-				kept[known[uid].ID] = true
-			}
 		}
-		if !uids.Minus(present).IsEmpty() {
+		f.kept = map[int64]bool{}
+		for uid := range seen.others.Union(seen.doubtful).All() {
+			f.kept[known[uid].ID] = true
+		}
+		if !uids.Minus(seen.present).IsEmpty() {
 			r.doubt(f) // gone already, or another message under this UID: looked at again
-			gone = present
+			gone = seen.present
 		}
-		if present.IsEmpty() {
+		if seen.present.IsEmpty() {
 			return nil
 		}
-		pending, err = s.Expunge(ctx, box, present)
+		pending, err = s.Expunge(ctx, box, seen.present)
 		return err
 	})
 	if err != nil {
 		r.soil(f)
-		return nil, err
+		return err
 	}
 	gone = gone.Minus(pending)
 	n := 0
@@ -140,7 +137,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) (kept 
 	})
 	r.count(func(res *Result) { res.ToServer.Deleted += n })
 	r.removed(plan.Server, f.name, n)
-	return kept, err
+	return err
 }
 
 // doomed returns the rows of removals, with the UID and name that the message has in the operation's folder. A

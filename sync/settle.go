@@ -257,15 +257,19 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		if open, err = r.joinAttempts(ctx, open); err != nil {
 			return err
 		}
-		if f.lostRemote {
-			return nil // where the state has each message says nothing: what looks like a ghost may be the one that there is
-		}
+		// While it is lost where the state has each message, what looks like a ghost may be the one that there is: see dropSuspects.
 		for _, in := range open {
+			if f.lostRemote {
+				break
+			}
 			if err := r.removeGhosts(ctx, s, f, box, cand, in); err != nil {
 				return err
 			}
 		}
 		f.sends = slices.DeleteFunc(open, func(in *state.Intent) bool { return !in.Settled || in.Sends <= 1 })
+		if f.lostRemote {
+			return nil
+		}
 		for uid := range cand.free {
 			if !cand.unread[uid] {
 				f.innocent.Add(uid)
@@ -312,20 +316,15 @@ func (r *run) joinAttempts(ctx context.Context, open []*state.Intent) ([]*state.
 }
 
 // copiedToNew reports whether a mailbox that was replaced may have the copy of a move without MOVE: what of that content is in it can be
-// nothing else, because the old one had nothing like it.
+// nothing else, because the old one had nothing like it, as far as is known.
 func (r *run) copiedToNew(ctx context.Context, f *folder, in *state.Intent) (bool, error) {
 	if in.Kind != state.MoveRemote || r.caps.Move || in.Settled || in.UIDValidity == f.validity() {
 		return false, nil
 	}
 	twin := false
-	err := r.view(ctx, func(tx *state.Tx) error {
-		same, err := tx.ByDigest(f.base.ID, in.Message.Digest)
-		if err != nil {
-			return err
-		}
-		unread, err := tx.ByDigest(f.base.ID, mail.Digest{}) // of messages that never were transferred
-		twin = len(same) > 0 || slices.ContainsFunc(unread, func(m state.Message) bool { return m.RemoteSize == in.Message.RemoteSize })
-		return err
+	err := r.eachRow(ctx, f, func(m state.Message) {
+		unread := m.Digest == mail.Digest{} && m.UID != 0 && (m.RemoteSize < 0 || m.RemoteSize == in.Message.RemoteSize)
+		twin = twin || unread || m.Digest == in.Message.Digest
 	})
 	return !twin, err
 }
@@ -437,14 +436,14 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
 	original := in.Message
 	original.RemoteSize = m.Size // the copy's
-	left, _, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
+	left, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
 	var pending mail.UIDSet
-	if !left.IsEmpty() {
+	if !left.present.IsEmpty() {
 		// Copied but not removed: the second half of the move.
-		if pending, err = s.Expunge(ctx, box, left); err != nil {
+		if pending, err = s.Expunge(ctx, box, left.present); err != nil {
 			return err
 		}
 	}
@@ -454,11 +453,12 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		uid = 0 // a row of the mailbox that was replaced may have that number: the comparison finds it by content
 	}
 	return r.update(ctx, func(tx *state.Tx) error {
-		if f.lostRemote { // all of it is read then, also if that fails in this run
-			base, err := tx.Folder(f.base.ID)
-			if err != nil {
-				return err
-			}
+		base, err := tx.Folder(f.base.ID)
+		if err != nil {
+			return err
+		}
+		if f.lostRemote && (f.remote.Status == nil || !replaced(base, *f.remote.Status)) {
+			// All of it must be read, also if that fails in this run: nothing else would tell the next one.
 			base.UIDNext, base.HighestModSeq = 0, 0
 			if err := tx.PutFolder(&base); err != nil {
 				return err
@@ -529,6 +529,11 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 		if m, ok := c.free[h.UID]; ok {
 			m.Header = h.Header
 			c.free[h.UID] = m
+		}
+	}
+	for uid, m := range c.free {
+		if m.Header == nil {
+			c.unread[uid] = true
 		}
 	}
 	return c, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -392,4 +394,172 @@ func TestGhostInAReplacedMailbox(t *testing.T) {
 	w.sync()
 	w.want(map[string][]string{"INBOX": {`m \Seen`, "other"}})
 	w.quiet()
+}
+
+// TestMarkIsAnotherMessages: with expunge, a UID means another message, which is marked as deleted. The message that it meant is not removed for that,
+// wherever the person has it, also if the server does not say enough to tell them apart.
+func TestMarkIsAnotherMessages(t *testing.T) {
+	t.Parallel()
+	date := time.Date(2025, 6, 2, 10, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name   string
+		moved  bool
+		silent bool // no headers at first
+	}{{"moved", true, false}, {"in its place", false, false}, {"and no header can be had", false, true}, {"moved, and no header can be had", true, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nameless())
+			w.set.Policy.Expunge = true
+			w.server.CreateMailbox("Lists")
+			x, y := w.message("x"), w.message("y")
+			w.server.Append("INBOX", wire(x), mail.NewFlags(), date)
+			w.server.Append("INBOX", wire(w.message("z")), mail.NewFlags(), date)
+			w.sync()
+			w.server.Recreate("INBOX", true)
+			w.server.Append("INBOX", wire(y), mail.NewFlags(`\Deleted`), date.Add(time.Second))
+			w.server.SetUIDNext("INBOX", 3)
+			folder := "INBOX"
+			if tc.moved {
+				folder = "Lists"
+				w.move(w.file("INBOX", x), folder)
+			}
+			silent := tc.silent
+			w.dialer = between{w.server, func(s remote.Session) remote.Session { return headerless{s, "INBOX", &silent} }}
+			w.try()
+			w.file(folder, x)
+			silent = false
+			w.sync()
+			w.file(folder, x)
+			if !slices.ContainsFunc(w.serverTree()[folder], func(m string) bool { return strings.Contains(m, "Subject: x\n") }) {
+				t.Errorf("it is not on the server\n%s", w)
+			}
+		})
+	}
+}
+
+// headerless is a server that gives no headers of one mailbox while it is silent.
+type headerless struct {
+	remote.Session
+	box    string
+	silent *bool
+}
+
+func (s headerless) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, want remote.FetchItems) ([]remote.Message, error) {
+	if want.Header && box.Name == s.box && *s.silent {
+		return nil, nil
+	}
+	return s.Session.Fetch(ctx, box, uids, want)
+}
+
+// TestCopyWithoutAHeader: the copy of a move is there, and at first the server does not give its header. It is not taken for anybody's new message.
+func TestCopyWithoutAHeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("Lists")
+	a := w.message("a")
+	w.arrive("INBOX", a)
+	w.sync()
+	w.move(w.file("INBOX", a), "Lists")
+	silent := true
+	w.dialer = between{w.server, func(s remote.Session) remote.Session { return headerless{s, "Lists", &silent} }}
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action { return model.Action{Kind: model.Drop} }))
+	w.try()
+	w.server.SetFault(nil)
+	silent = false
+	w.sync()
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a"}})
+}
+
+// TestCopyInARestoredMailbox: the target of a move without MOVE is put back to a backup right before, and then can't be read in this run. What the backup
+// lacks is not taken for deleted in the next one.
+func TestCopyInARestoredMailbox(t *testing.T) {
+	t.Parallel()
+	date := time.Date(2025, 6, 2, 10, 0, 0, 0, time.UTC)
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("Lists")
+	a := w.message("a")
+	w.arrive("INBOX", a)
+	w.server.Append("Lists", wire(w.message("x")), mail.NewFlags(), date)
+	backup, _ := w.server.Snapshot().Mailbox("Lists")
+	w.server.SetUIDNext("Lists", 9)
+	w.server.Append("Lists", wire(w.message("y")), mail.NewFlags(), date)
+	w.sync()
+	w.move(w.file("INBOX", a), "Lists")
+	var restored sync.Once
+	w.dialer = between{w.server, func(s remote.Session) remote.Session {
+		return onSelect{s, func(mailbox string) {
+			if mailbox == "Lists" {
+				restored.Do(func() { w.server.Restore(backup) })
+			}
+		}}
+	}}
+	copied, expunged := false, false
+	w.server.SetFault(func(s model.Step) model.Action {
+		switch {
+		case s.Op == "copy" && s.After && !copied:
+			copied = true
+			return model.Action{Kind: model.Drop}
+		case s.Op == "expunge" && s.After:
+			expunged = true
+		case s.Op == "changes" && s.Mailbox == "Lists" && expunged:
+			return model.Action{Kind: model.Refuse, Text: "busy"}
+		}
+		return model.Action{}
+	})
+	if w.try(); !expunged {
+		t.Fatal("the move was not settled")
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a", "x", "y"}})
+}
+
+// onSelect does something before a mailbox is selected.
+type onSelect struct {
+	remote.Session
+	do func(mailbox string)
+}
+
+func (s onSelect) Select(ctx context.Context, mailbox string) (remote.Selected, error) {
+	s.do(mailbox)
+	return s.Session.Select(ctx, mailbox)
+}
+
+// TestGhostDuringAFalseAlarm: a ghost arrives just when sizes that are counted otherwise have the mailbox paired anew. It is still known for one.
+func TestGhostDuringAFalseAlarm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	d := w.message("d")
+	w.arrive("INBOX", d)
+	w.sync()
+	w.put("INBOX", w.message("m"), "S")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action { return model.Action{Kind: model.Ghost} }))
+	w.try()
+	w.server.SetFault(nil)
+	w.sync()
+	var more int64
+	var arrived sync.Once
+	w.dialer = between{w.server, func(s remote.Session) remote.Session {
+		return onLook{resized{s, &more, new(int)}, func() { arrived.Do(w.server.ReleaseGhosts) }}
+	}}
+	more = 7
+	w.must(os.Remove(w.file("INBOX", d)))
+	w.sync()
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`m \Seen`}})
+}
+
+// onLook does something after each look at messages.
+type onLook struct {
+	resized
+	do func()
+}
+
+func (s onLook) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, want remote.FetchItems) ([]remote.Message, error) {
+	ms, err := s.resized.Fetch(ctx, box, uids, want)
+	if want.Size && want.Date {
+		s.do()
+	}
+	return ms, err
 }
