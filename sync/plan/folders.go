@@ -280,7 +280,7 @@ func (f *folderMatch) chooseName(k *known) {
 		if k.mailbox == "" { // the server can't have such a name
 			k.want, k.side = k.Name, ""
 		}
-	case k.remote != nil && k.local != nil && k.remote.Mailbox != k.Mailbox:
+	case k.remote != nil && k.local != nil && k.remote.Mailbox != k.Mailbox && !onServer:
 		k.follow = true // the configuration gives the server's new name the same local one
 	}
 }

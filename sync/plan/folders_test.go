@@ -232,6 +232,11 @@ func TestFolders(t *testing.T) {
 			in.renameLocal("A", "B")
 			in.answerAll(1)
 		}, ""},
+		{"archive leaves a folder that got two names to its messages", Archive, []mail.FolderName{"A"}, func(in *FolderInput) {
+			in.renameLocal("A", "B")
+			in.renameRemote("A", "C")
+			in.answerAll(1)
+		}, "create-folder C on maildir"},
 		{"deleted on the server", TwoWay, []mail.FolderName{"A"}, func(in *FolderInput) { in.Remote = nil }, ""},
 		{"deleted in the Maildir", TwoWay, []mail.FolderName{"A"}, func(in *FolderInput) { in.Local = nil }, ""},
 		{"deleted in the Maildir, pull", Pull, []mail.FolderName{"A"}, func(in *FolderInput) { in.Local = nil }, "create-folder A on maildir"},
