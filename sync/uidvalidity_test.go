@@ -275,6 +275,15 @@ func TestRenumberedAndTheCopyUnread(t *testing.T) {
 	w.server.Append("Lists", wire(x), mail.NewFlags(), date)
 	w.must(os.Remove(w.file("Lists", x)))
 	w.move(w.file("INBOX", a), "Lists")
+	w.moveUnread("Lists")
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a", "y longer"}})
+	w.quiet()
+}
+
+// moveUnread runs a sync in which a COPY into a mailbox has no answer, is found and settled, and the mailbox then can't be read.
+func (w *world) moveUnread(mailbox string) {
+	w.t.Helper()
 	copied, expunged := false, false
 	w.server.SetFault(func(s model.Step) model.Action {
 		switch {
@@ -283,18 +292,15 @@ func TestRenumberedAndTheCopyUnread(t *testing.T) {
 			return model.Action{Kind: model.Drop}
 		case s.Op == "expunge" && s.After:
 			expunged = true
-		case s.Op == "changes" && s.Mailbox == "Lists" && expunged:
+		case s.Op == "changes" && s.Mailbox == mailbox && expunged:
 			return model.Action{Kind: model.Refuse, Text: "busy"}
 		}
 		return model.Action{}
 	})
 	if w.try(); !expunged {
-		t.Fatal("the move was not settled")
+		w.t.Fatal("the move was not settled")
 	}
 	w.server.SetFault(nil)
-	w.sync()
-	w.want(map[string][]string{"INBOX": {}, "Lists": {"a", "y longer"}})
-	w.quiet()
 }
 
 // TestSizesCountedOtherwise: a server counts the bytes of its messages otherwise than it did. What the person does is carried over, and the mailbox is
@@ -494,23 +500,7 @@ func TestCopyInARestoredMailbox(t *testing.T) {
 			}
 		}}
 	}}
-	copied, expunged := false, false
-	w.server.SetFault(func(s model.Step) model.Action {
-		switch {
-		case s.Op == "copy" && s.After && !copied:
-			copied = true
-			return model.Action{Kind: model.Drop}
-		case s.Op == "expunge" && s.After:
-			expunged = true
-		case s.Op == "changes" && s.Mailbox == "Lists" && expunged:
-			return model.Action{Kind: model.Refuse, Text: "busy"}
-		}
-		return model.Action{}
-	})
-	if w.try(); !expunged {
-		t.Fatal("the move was not settled")
-	}
-	w.server.SetFault(nil)
+	w.moveUnread("Lists")
 	w.sync()
 	w.want(map[string][]string{"INBOX": {}, "Lists": {"a", "x", "y"}})
 }
