@@ -105,7 +105,6 @@ type run struct {
 	hidden  mail.FolderName          // a folder that nobody can look into in the Maildir, though there may be messages in it, empty if there is none
 	made    map[mail.FolderName]bool // folders that this run made in the Maildir
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame
-	strange map[mail.FolderName]bool // folders in which a UID turned out to mean another message: the next pass pairs them anew
 	again   bool                     // this pass made something that the next one must look at
 
 	broken map[mail.FolderName]error // folders in which the program made a mistake in this run, see failFolder
@@ -140,7 +139,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, strange, broken, hadAllFlags, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, folder.dirty and folder.surprised
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }

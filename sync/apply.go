@@ -199,7 +199,6 @@ func (r *run) unname(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		delete(r.strange, f.name)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -436,18 +437,34 @@ func replaced(b state.Folder, st remote.Status) bool {
 	return another || st.UIDValidity != b.UIDValidity || st.UIDValidity == 0 || (st.UIDNext != 0 && st.UIDNext < b.UIDNext)
 }
 
+// noValidity is the UIDVALIDITY of a folder whose UIDs turned out to mean other messages. No mailbox has it (RFC 9051, section 2.3.1.1: 32 bits).
+const noValidity = math.MaxUint64
+
+// renumbered has all messages of a mailbox paired anew by content, in the next pass or run, as if it had been replaced: if one of its UIDs means
+// another message, any may.
+func (r *run) renumbered(ctx context.Context, f *folder) error {
+	r.lookAgain()
+	return r.update(ctx, func(tx *state.Tx) error {
+		base, err := tx.Folder(f.base.ID)
+		if err != nil {
+			return err
+		}
+		base.UIDValidity = noValidity
+		return tx.PutFolder(&base)
+	})
+}
+
 // judge finds out whether what the state calls the folder's messages still means them.
 func (r *run) judge(f *folder) {
 	if f.remote != nil && f.remote.Status != nil && (f.base.UIDNext != 0 || f.base.UIDValidity != 0) {
 		st := f.remote.Status
-		if f.lostRemote = replaced(f.base, *st); f.lostRemote {
+		f.lostRemote = replaced(f.base, *st)
+		if f.lostRemote && f.base.UIDValidity == noValidity {
+			r.note("what the server shows under the UIDs of %s is not what it was: its messages are paired again by content, and nothing is deleted because of it", f.name)
+		} else if f.lostRemote {
 			r.log.Info("the mailbox was replaced on the server; its messages are paired again by content", "folder", f.name,
 				"uidvalidity", st.UIDValidity, "was", f.base.UIDValidity, "mailboxid", st.MailboxID)
 		}
-	}
-	if r.strange[f.name] && f.remote != nil {
-		f.lostRemote = true // until unname
-		r.note("what the server shows under the UIDs of %s is not what it was: its messages are paired again by content, and nothing is deleted because of it", f.name)
 	}
 	if f.local != nil && f.base.Inode != 0 && f.local.Inode != f.base.Inode {
 		f.lostLocal = true

@@ -335,7 +335,9 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			r.lookAgain() // somebody was quicker: while it is known what came in this run
 		}
 		if !seen.others.IsEmpty() {
-			r.renumbered(from)
+			if err := r.renumbered(ctx, from); err != nil {
+				return err
+			}
 		}
 		if uids = seen.present; uids.IsEmpty() {
 			return nil
@@ -436,17 +438,6 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		}
 	}
 	return seen, err
-}
-
-// renumbered has the next pass pair all messages of a mailbox anew by content, as if its UIDVALIDITY had changed: if one of its UIDs means
-// another message, any may.
-func (r *run) renumbered(f *folder) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.strange == nil {
-		r.strange = map[mail.FolderName]bool{}
-	}
-	r.strange[f.name] = true
 }
 
 // headersOf reads headers. Messages that are gone are left out.

@@ -94,8 +94,9 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 			return err
 		}
 		if !seen.others.IsEmpty() {
-			r.renumbered(f)
-			r.lookAgain()
+			if err := r.renumbered(ctx, f); err != nil {
+				return err
+			}
 		}
 		f.kept = map[int64]bool{}
 		for uid := range seen.others.Union(seen.doubtful).All() {

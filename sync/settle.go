@@ -453,17 +453,6 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		uid = 0 // a row of the mailbox that was replaced may have that number: the comparison finds it by content
 	}
 	return r.update(ctx, func(tx *state.Tx) error {
-		base, err := tx.Folder(f.base.ID)
-		if err != nil {
-			return err
-		}
-		if f.lostRemote && (f.remote.Status == nil || !replaced(base, *f.remote.Status)) {
-			// All of it must be read, also if that fails in this run: nothing else would tell the next one.
-			base.UIDNext, base.HighestModSeq = 0, 0
-			if err := tx.PutFolder(&base); err != nil {
-				return err
-			}
-		}
 		if err := finishMove(tx, in, uid); err != nil {
 			return err
 		}

@@ -184,7 +184,7 @@ func (g *gate) pass(s step) Kind {
 		return -1
 	}
 	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.String(), f.Kind)
-	g.unreadable = f.Kind == IOError && !s.changes
+	g.unreadable = f.Kind == IOError && !s.changes || f.Kind == Refuses && s.op == "fetch"
 	switch f.Kind {
 	case Dies, PowerFails:
 		g.dead = true
