@@ -37,6 +37,7 @@ func main() {
 	}
 	s := &soak{dir: dir, started: time.Now(), kinds: map[[2]sim.Kind]bool{}}
 	debug.SetGCPercent(1000) // a history leaves little behind
+	debug.SetMemoryLimit(1 << 30)
 	switch {
 	case *one >= 0:
 		m := s.memory()
