@@ -114,6 +114,7 @@ type run struct {
 
 	adrift      bool // what a folder had that could not be read is not known, see presumes
 	hadAllFlags bool // a mailbox was asked for all its flags in this run, see wantsAllFlags
+	waited      bool // new messages waited once in this run for what can't be read, see dropUnsure
 	unanswered  bool // the planner asked in this pass for a message that could not be read
 
 	started time.Time

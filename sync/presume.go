@@ -227,14 +227,14 @@ func (r *run) dropUnsure(ctx context.Context, p *plan.Plan) {
 		return false
 	}
 	waits := func(op plan.Op) bool { return isNew(op) || isUnreadable(op) }
-	if r.passes > 1 || !slices.ContainsFunc(p.Ops, waits) {
+	if r.waited || r.passes == maxPasses || !slices.ContainsFunc(p.Ops, waits) {
 		return
 	}
 	if !r.unanswered && !slices.ContainsFunc(p.Ops, isUnreadable) && r.unread(ctx) == "" {
 		return
 	}
 	r.log.Debug("something can't be read: it waits for another look, and so do new messages")
-	r.again = true
+	r.again, r.waited = true, true
 	r.postpone(p, waits)
 }
 
