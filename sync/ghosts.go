@@ -24,6 +24,9 @@ func (f *folder) mayBeGhost(m remote.Message) bool {
 // dropSuspects leaves out of a plan new messages of a mailbox whose UIDs mean nothing that may be ghosts: once the others are found again,
 // settling can tell. Neither its size nor its UID says anything yet.
 func (r *run) dropSuspects(p *plan.Plan) {
+	if !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.lostRemote && len(f.sends) > 0 }) {
+		return
+	}
 	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
 		f := r.byName[op.Folder]
 		if op.Kind != plan.Download || op.Row != 0 || f == nil || !f.lostRemote {

@@ -140,12 +140,14 @@ func lookAt(ctx context.Context, s remote.Session, box remote.Box, from mail.UID
 	missing := uids
 	take := func(ms []remote.Message) {
 		seen.stranger = seen.stranger || strangerIn(ms, uids)
+		var found mail.UIDSet
 		for _, m := range ms {
 			if uids.Contains(m.UID) {
 				seen.of[m.UID] = m
-				missing = missing.Minus(mail.NewUIDSet(m.UID))
+				found.Add(m.UID)
 			}
 		}
+		missing = missing.Minus(found)
 	}
 	if take(along); missing.IsEmpty() {
 		return seen, nil

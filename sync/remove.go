@@ -98,8 +98,10 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 				return err
 			}
 		}
-		f.kept = map[int64]bool{}
 		for uid := range seen.others.Union(seen.doubtful).All() {
+			if f.kept == nil {
+				f.kept = map[int64]bool{}
+			}
 			f.kept[known[uid].ID] = true
 		}
 		if !uids.Minus(seen.present).IsEmpty() {

@@ -27,11 +27,16 @@ func (m *maker) remove(x *row, side Side, reason string) {
 	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
 }
 
-// expungeable reports whether expunge removes a message. Only two-way sync does: with pull or push the side
+// expunges reports whether a message would be removed for its mark as deleted. Only two-way sync does that: with pull or push the side
 // that counts is never changed, and if the message were removed on the other side alone the next run
 // would bring it back; an archive never deletes.
+func (m *maker) expunges(x *row) bool {
+	return m.policy.Expunge && m.policy.Mode == TwoWay && !m.readOnly(x.remote.folder)
+}
+
+// expungeable reports whether expunge removes a message.
 func (m *maker) expungeable(x *row) bool {
-	if !m.policy.Expunge || m.policy.Mode != TwoWay || m.readOnly(x.remote.folder) {
+	if !m.expunges(x) {
 		return false
 	}
 	f := m.mergeFlags(x)
@@ -120,7 +125,7 @@ func (m *maker) hold(d deletion) {
 // on the server: the Maildir's copy stays where it is, and is no longer to be deleted.
 func (m *maker) restore(d deletion) {
 	x := d.row
-	x.unmark = m.policy.Expunge && m.policy.Mode == TwoWay && !m.readOnly(x.remote.folder)
+	x.unmark = m.expunges(x)
 	switch {
 	case d.expunge:
 		m.bringTogether(x)

@@ -258,10 +258,7 @@ func (m *maker) mergeFlags(x *row) flagChange {
 	case Archive:
 		f.wantLocal = mail.Merge(f.localNow, f.remoteBase, f.remoteNow)
 	}
-	if x.unmark {
-		mark := mail.SystemFlags(mail.Deleted)
-		f.wantRemote, f.wantLocal = f.wantRemote.Minus(mark), f.wantLocal.Minus(mark)
-	}
+	f.wantRemote, f.wantLocal = x.unmarked(f.wantRemote), x.unmarked(f.wantLocal)
 	if m.readOnly(x.remote.folder) {
 		f.wantRemote = f.remoteNow
 	}

@@ -297,7 +297,7 @@ func (m *maker) upload(x *row, reason string) {
 	}
 }
 
-// unmarked are the flags of a message that is transferred again, which are without its mark as deleted if that is taken back.
+// unmarked are flags of the row's message without its mark as deleted, if that is taken back.
 func (x *row) unmarked(f mail.Flags) mail.Flags {
 	if x.unmark {
 		return f.Minus(mail.SystemFlags(mail.Deleted))

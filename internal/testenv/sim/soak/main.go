@@ -37,7 +37,7 @@ func main() {
 	}
 	s := &soak{dir: dir, started: time.Now(), kinds: map[[2]sim.Kind]bool{}}
 	debug.SetGCPercent(1000) // a history leaves little behind
-	debug.SetMemoryLimit(1 << 30)
+	debug.SetMemoryLimit(1 << 30) // but much of what was interrupted twice waits for finalizers
 	switch {
 	case *one >= 0:
 		m := s.memory()
