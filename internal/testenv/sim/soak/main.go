@@ -36,7 +36,7 @@ func main() {
 		os.Exit(1)
 	}
 	s := &soak{dir: dir, started: time.Now(), kinds: map[[2]sim.Kind]bool{}}
-	debug.SetGCPercent(1000) // a history leaves little behind
+	debug.SetGCPercent(1000)      // a history leaves little behind
 	debug.SetMemoryLimit(1 << 30) // but much of what was interrupted twice waits for finalizers
 	switch {
 	case *one >= 0:
