@@ -261,11 +261,9 @@ func (f *folderMatch) creations() []FolderOp {
 	onServer, inMaildir := map[mail.FolderName]bool{}, map[mail.FolderName]bool{}
 	for i := range f.folders {
 		k := &f.folders[i]
-		if k.remote != nil && k.local != nil {
-			onServer[k.want], inMaildir[k.want] = true, true
-		}
-		if k.side != "" { // under the names that they have now they are not new: a rename brings them together
+		if k.side != "" { // neither is new under the name that it has now: a rename brings them together
 			onServer[k.localName()], inMaildir[k.remoteName()] = true, true
+			onServer[k.want], inMaildir[k.want] = true, true
 		}
 	}
 	for _, r := range f.Remote {

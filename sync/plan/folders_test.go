@@ -220,6 +220,16 @@ func TestFolders(t *testing.T) {
 			in.renameLocal("A", "B")
 			in.answerAll(1)
 		}, "rename-folder B to A on maildir"},
+		{"pull can't take it back, for a folder below the old name is new", Pull, []mail.FolderName{"A"}, func(in *FolderInput) {
+			in.renameLocal("A", "B")
+			in.Local = append(in.Local, LocalFolder{Name: "A/New", Mailbox: "A/New", Inode: 50})
+			in.answerAll(1)
+		}, "create-folder A on maildir"},
+		{"push can't take it back, for a folder below the old name is new", Push, []mail.FolderName{"A"}, func(in *FolderInput) {
+			in.renameRemote("A", "B")
+			in.Remote = append(in.Remote, RemoteFolder{Name: "A/New", Mailbox: "A/New", UIDValidity: 50})
+			in.answerAll(1)
+		}, "create-folder A on server"},
 		{"push takes a server's rename back", Push, []mail.FolderName{"A"}, func(in *FolderInput) {
 			in.renameRemote("A", "B")
 			in.answerAll(1)
