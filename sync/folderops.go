@@ -75,22 +75,66 @@ func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.
 	if i < 0 {
 		return 0, nil
 	}
-	var known, there mail.UIDSet
-	if err := r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(q.Base); return err }); err != nil {
-		return 0, err
-	}
-	err := r.pool.reading(ctx, func(s remote.Session) error {
-		ms, err := s.Fetch(ctx, remote.Box{Name: in.Remote[i].Mailbox, UIDValidity: in.Remote[i].UIDValidity}, known, remote.FetchItems{})
-		there = mail.UIDSet{}
-		for _, m := range ms {
-			there.Add(m.UID)
-		}
-		return err
-	})
+	return r.sameOnServer(ctx, q.Base, remote.Box{Name: in.Remote[i].Mailbox, UIDValidity: in.Remote[i].UIDValidity})
+}
+
+// sameOnServer is the share of a base folder's UIDs that a mailbox has, none if other messages have them: a mailbox may share its
+// UIDVALIDITY with others, and many have the same UIDs.
+func (r *run) sameOnServer(ctx context.Context, base int64, box remote.Box) (share float64, err error) {
+	var known mail.UIDSet
+	err = r.view(ctx, func(tx *state.Tx) (err error) { known, err = tx.UIDs(base); return err })
 	if err != nil || known.IsEmpty() {
 		return 0, err
 	}
-	return float64(known.Len()-known.Minus(there).Len()) / float64(known.Len()), nil
+	err = r.pool.reading(ctx, func(s remote.Session) error {
+		ms, err := s.Fetch(ctx, box, known, remote.FetchItems{})
+		var there mail.UIDSet
+		for _, m := range ms {
+			there.Add(m.UID)
+		}
+		shared := known.Minus(known.Minus(there))
+		if share = float64(shared.Len()) / float64(known.Len()); err != nil || shared.IsEmpty() {
+			return err
+		}
+		sample := spread(shared, 20)
+		headers, err := headersOf(ctx, s, box, sample)
+		if err != nil {
+			return err
+		}
+		return r.view(ctx, func(tx *state.Tx) error {
+			rows, err := tx.ByUIDs(base, sample)
+			same := 0
+			for _, row := range rows {
+				h := headers[row.UID]
+				switch {
+				case h == nil || row.Header.IsZero():
+				case h.Header != row.Header:
+					share = 0
+				default:
+					same++
+				}
+			}
+			if same == 0 {
+				share = 0
+			}
+			return err
+		})
+	})
+	return share, err
+}
+
+// spread returns at most n of the UIDs at even distances, the first and the last among them: a message more or less in one of two mailboxes
+// shifts all that follow.
+func spread(uids mail.UIDSet, n int) mail.UIDSet {
+	all := uids.Slice()
+	if len(all) <= n {
+		return uids
+	}
+	var out mail.UIDSet
+	for i := range n {
+		out.Add(all[i*(len(all)-1)/(n-1)])
+	}
+	return out
 }
 
 // applyFolders carries out folder operations. One that fails is reported, and its folder waits for the next run.

@@ -3,6 +3,7 @@ package sync_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -150,4 +151,78 @@ func TestListCutShort(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestDeletedFolderAboveOneLeftOut: a folder is deleted in the Maildir, and on the server there is a mailbox below it that the configuration leaves out. It keeps its name.
+func TestDeletedFolderAboveOneLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"excluded", "mapped"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("Work")
+			w.server.CreateMailbox("Work/Archive")
+			w.arrive("Work/Archive", w.message("kept"))
+			w.arrive("Work", w.message("m"))
+			if how == "excluded" {
+				w.set.Exclude = []string{"Work/Archive"}
+			} else {
+				w.set.Map = map[string]string{"Work/Archive": "Old"}
+			}
+			w.sync()
+			w.must(os.RemoveAll(w.dir("Work")))
+			w.sync()
+			w.sync()
+			if _, ok := w.server.Snapshot().Mailbox("Work/Archive"); !ok {
+				t.Errorf("Work/Archive is gone\n%s", w)
+			}
+		})
+	}
+}
+
+// TestAnotherMailboxIsNoRename: a server gives all mailboxes one UIDVALIDITY. One is deleted, and another made whose UIDs begin alike: it is not the first under another name.
+func TestAnotherMailboxIsNoRename(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nameless())
+	w.server.CreateMailbox("A")
+	w.server.SetUIDValidity("A", 1)
+	for _, s := range []string{"a1", "a2", "a3"} {
+		w.arrive("A", w.message(s))
+	}
+	w.sync()
+	w.server.DeleteMailbox("A")
+	w.server.CreateMailbox("B")
+	w.server.SetUIDValidity("B", 1)
+	for _, s := range []string{"b1", "b2", "b3", "b4"} {
+		w.arrive("B", w.message(s), `\Flagged`)
+	}
+	w.sync()
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "B": {`b1 \Flagged`, `b2 \Flagged`, `b3 \Flagged`, `b4 \Flagged`}})
+}
+
+// TestMailboxTakenInIsNoRename: a mailbox was deleted on the server, and another one of the same second, with the same UIDs and sizes, comes into scope.
+func TestMailboxTakenInIsNoRename(t *testing.T) {
+	o := model.Full()
+	o.MailboxIDs, o.EmailIDs = false, false
+	w := newWorld(t, o)
+	w.server.CreateMailbox("A")
+	w.server.CreateMailbox("B")
+	for _, s := range []string{"a1", "a2", "a3"} {
+		w.arrive("A", w.message(s))
+	}
+	for _, s := range []string{"b1", "b2", "b3", "b4"} {
+		w.arrive("B", w.message(s))
+	}
+	w.server.SetUIDValidity("A", 1234567890)
+	w.server.SetUIDValidity("B", 1234567890)
+	w.set.Exclude = []string{"B"}
+	w.sync()
+	w.sync()
+	w.server.DeleteMailbox("A")
+	w.set.Exclude = nil
+	for range 3 {
+		w.sync()
+	}
+	w.want(map[string][]string{"INBOX": {}, "B": {"b1", "b2", "b3", "b4"}})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -357,7 +358,8 @@ func (r *run) deleteMailbox(ctx context.Context, f *folder) error {
 func asideKey(box string) string { return "aside:" + box }
 
 func (r *run) hasChildren(f *folder) bool {
-	return slices.ContainsFunc(r.folders, func(o *folder) bool { return o.remote != nil && o.name.Under(f.name) })
+	d := r.caps.Delimiter
+	return d != "" && slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return strings.HasPrefix(b.Name, f.mailbox+d) })
 }
 
 // restoreAside gives mailboxes their names back that a stopped run had taken aside to delete them.
