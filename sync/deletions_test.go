@@ -3,8 +3,10 @@ package sync_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
@@ -358,4 +360,74 @@ func TestMoveToTrashMarksNothing(t *testing.T) {
 	})
 	w.sync()
 	w.want(boxes(map[string][]string{"Trash": {"m"}}))
+}
+
+// TestMarkedOriginalRenumbered: the original of a move could only be marked, because of somebody else's mark, and its mailbox is renumbered: it does not come down.
+func TestMarkedOriginalRenumbered(t *testing.T) {
+	t.Parallel()
+	for _, deed := range []string{"moved", "cut off"} {
+		t.Run(deed, func(t *testing.T) {
+			w := newWorld(t, model.Options{CondStore: true})
+			w.server.CreateMailbox("Lists")
+			text := w.message("m")
+			w.arrive("INBOX", text)
+			w.arrive("INBOX", w.message("other"), `\Deleted`)
+			w.sync()
+			w.move(w.file("INBOX", text), "Lists")
+			if deed == "cut off" {
+				w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action { return model.Action{Kind: model.Drop} }))
+			}
+			w.try()
+			w.server.SetFault(nil)
+			w.sync()
+			if got := w.localTree().subjects(); got != expectedString(map[string][]string{"INBOX": {`other \Deleted`}, "Lists": {"m"}}) {
+				t.Fatalf("%s", w)
+			}
+			w.server.Renumber("INBOX")
+			w.sync()
+			if got := w.localTree().subjects(); got != expectedString(map[string][]string{"INBOX": {`other \Deleted`}, "Lists": {"m"}}) {
+				t.Errorf("%s", w)
+			}
+		})
+	}
+}
+
+// TestMarkedOriginalIsAnother: then its UID means another message, which is not removed.
+func TestMarkedOriginalIsAnother(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []plan.Mode{plan.TwoWay, plan.Push} {
+		for _, deed := range []string{"moved", "deleted"} {
+			t.Run(string(mode)+" "+deed, func(t *testing.T) {
+				w := newWorld(t, model.Options{CondStore: true})
+				w.server.CreateMailbox("Lists")
+				text := w.message("m")
+				w.arrive("INBOX", text)
+				w.arrive("INBOX", w.message("other"), `\Deleted`)
+				w.sync()
+				w.set.Policy.Mode = mode
+				if deed == "moved" {
+					w.move(w.file("INBOX", text), "Lists")
+				} else {
+					w.must(os.Remove(w.file("INBOX", text)))
+				}
+				w.sync()
+				w.sync()
+				// The mailbox is made anew under the same UIDVALIDITY (or it counts anew): UID 1 is another message, which its owner has marked.
+				w.server.Recreate("INBOX", true)
+				date := time.Date(2025, 7, 2, 10, 0, 0, 0, time.UTC)
+				mark := `\Deleted`
+				if mode == plan.Push {
+					mark = `\Seen`
+				}
+				w.server.Append("INBOX", wire(w.message("precious and longer")), mail.NewFlags(mark), date)
+				w.server.Append("INBOX", wire(w.message("precious and longer 2")), mail.NewFlags(), date)
+				w.server.SetUIDNext("INBOX", 3)
+				w.try()
+				w.try()
+				if !slices.ContainsFunc(w.serverTree()["INBOX"], func(s string) bool { return strings.Contains(s, "Subject: precious and longer\n") }) {
+					t.Errorf("removed\n%s", w)
+				}
+			})
+		}
+	}
 }

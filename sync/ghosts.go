@@ -81,8 +81,10 @@ func (r *run) removeGhosts(ctx context.Context, s remote.Session, f *folder, box
 			return err
 		}
 		in.Sends--
+		ghost := in.Message
+		ghost.UID = m.UID
 		err = r.update(ctx, func(tx *state.Tx) error {
-			if err := parkPending(tx, f.base.ID, pending); err != nil {
+			if err := parkPending(tx, f.base.ID, pending, ghost); err != nil {
 				return err
 			}
 			if in.Sends <= 1 {
@@ -112,7 +114,8 @@ const (
 func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (whereabouts, error) {
 	places := map[int64]mail.UIDSet{}
 	boxes := map[int64]remote.Box{}
-	known, lost := false, false // lost: its UID meant nothing any more
+	known, alarm := false, false
+	lost := false // its UID meant nothing any more
 	err := r.view(ctx, func(tx *state.Tx) error {
 		folders, err := tx.Folders()
 		if err != nil {
@@ -124,6 +127,7 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 			if err != nil {
 				return err
 			}
+			alarm = alarm || len(rows) > 0 && f.UIDValidity == noValidity
 			for _, m := range rows {
 				if m.UID == 0 && m.Why != "" {
 					continue // it never was on the server
@@ -142,6 +146,8 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 	switch {
 	case err != nil || !known:
 		return unknown, err
+	case alarm:
+		return unclear, nil // until its mailbox is paired anew
 	case lost:
 		return missing, nil
 	}

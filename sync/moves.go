@@ -335,9 +335,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			r.lookAgain() // somebody was quicker: while it is known what came in this run
 		}
 		if !seen.others.IsEmpty() {
-			if err := r.renumbered(ctx, from); err != nil {
-				return err
-			}
+			return r.renumbered(ctx, from) // the next pass moves them under the UIDs that they have
 		}
 		if uids = seen.present; uids.IsEmpty() {
 			return nil
@@ -421,7 +419,9 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 		}
 	}
 	var originals, pending mail.UIDSet
+	messages := make([]state.Message, 0, len(intents))
 	for _, in := range intents {
+		messages = append(messages, in.Message)
 		if uid := now[in.ID]; uid != 0 {
 			originals.Add(in.Message.UID)
 			to.stored = max(to.stored, uid)
@@ -459,7 +459,7 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 				return err
 			}
 		}
-		return parkPending(tx, from.base.ID, pending)
+		return parkPending(tx, from.base.ID, pending, messages...)
 	})
 	if deleted > 0 {
 		r.lookAgain() // the trash has new messages for the Maildir
@@ -504,14 +504,19 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 	return tx.PutMessage(&row)
 }
 
-// parkPending keeps messages that are only marked \Deleted, because removing them could take others' along.
-func parkPending(tx *state.Tx, folder int64, uids mail.UIDSet) error {
+// parkPending keeps messages that are only marked \Deleted, because removing them could take others' along. known are those of them, under
+// the UIDs that they have, of which the folder may have no row: their row went where their copy is.
+func parkPending(tx *state.Tx, folder int64, uids mail.UIDSet, known ...state.Message) error {
 	for u := range uids.All() {
 		rows, err := tx.ByUIDs(folder, mail.NewUIDSet(u))
 		if err != nil {
 			return err
 		}
-		m := state.Message{Folder: folder, UID: u, RemoteSize: -1}
+		m := state.Message{UID: u, RemoteSize: -1}
+		if i := slices.IndexFunc(known, func(k state.Message) bool { return k.UID == u }); i >= 0 {
+			m = known[i]
+		}
+		m.ID, m.Folder = 0, folder
 		if len(rows) > 0 {
 			m = rows[0]
 		}

@@ -452,7 +452,7 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 		if err := finishMove(tx, in, uid); err != nil {
 			return err
 		}
-		if err := parkPending(tx, from.ID, pending); err != nil { // once the row has left the folder: the original gets one of its own
+		if err := parkPending(tx, from.ID, pending, in.Message); err != nil { // once the row has left the folder: the original gets one of its own
 			return err
 		}
 		return tx.DeleteIntent(in.ID)
