@@ -179,7 +179,7 @@ func (c *candidates) find(ctx context.Context, in *state.Intent, fits func(remot
 			}
 			c.content[uid] = content
 		}
-		if content.Digest != in.Message.Digest {
+		if content.Digest != in.Message.Digest && content.Digest != in.Message.RemoteDigest {
 			continue
 		}
 		delete(c.free, uid)

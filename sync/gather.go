@@ -39,7 +39,7 @@ func (r *run) gather(ctx context.Context) error {
 	disappeared := false
 	for _, f := range targets {
 		for _, p := range f.pairs {
-			disappeared = disappeared || p.Remote == plan.Gone || p.Local == plan.Gone
+			disappeared = disappeared || p.MissingSomewhere()
 		}
 	}
 	if !disappeared {
@@ -462,7 +462,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 	}
 	for _, m := range parked {
 		if p := f.pairs[m.ID]; p != nil {
-			if p.Remote == plan.Gone || p.Local == plan.Gone || p.Remote == plan.Lost || p.Local == plan.Lost {
+			if p.MissingSomewhere() {
 				continue // it is on neither side now
 			}
 			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
@@ -535,7 +535,7 @@ func (f *folder) basis(m state.Message) plan.Base {
 	return plan.Base{
 		ID: m.ID, Folder: f.name, UID: m.UID, Name: m.Name, Why: plan.Why(m.Why),
 		RemoteFlags: m.RemoteFlags, LocalFlags: m.LocalFlags,
-		Digest: m.Digest, Header: header, HasMessageID: m.HasMessageID,
+		Digest: m.Digest, Header: header, HasMessageID: m.HasMessageID, RemoteDigest: m.RemoteDigest,
 		RemoteSize: m.RemoteSize, FileSize: m.FileSize, Inode: m.Inode, EmailID: m.EmailID, Date: m.Date,
 	}
 }

@@ -115,7 +115,7 @@ func (r *resolver) findOnServerWithin(rows []int, sameFolder bool) {
 		zip(rows, r.openOnServer(messages),
 			func(i int) (contentKey, bool) {
 				x := &r.rows[i]
-				return key(x.Digest, x.Folder, x.Date.Unix())
+				return key(x.onServer(), x.Folder, x.Date.Unix())
 			},
 			func(j int) (contentKey, bool) {
 				m := &r.remote[j]
@@ -215,7 +215,7 @@ func (r *resolver) askContents(g group) {
 func (r *resolver) findOtherSize(rows []int, scope func(mail.FolderName) mail.FolderName) {
 	rows = slices.DeleteFunc(slices.Clone(rows), func(i int) bool {
 		x := &r.rows[i]
-		return x.Remote != Lost || x.Digest.IsZero() || x.Header.IsZero() || !x.HasMessageID && !r.policy.Maildrop
+		return x.Remote != Lost || x.Digest.IsZero() || x.Header.IsZero()
 	})
 	if len(rows) == 0 {
 		return
@@ -250,7 +250,7 @@ func (r *resolver) findOtherSize(rows []int, scope func(mail.FolderName) mail.Fo
 	}
 	zip(rows, messages,
 		func(i int) (contentKey, bool) {
-			return contentKey{folder: scope(r.rows[i].Folder), digest: r.rows[i].Digest}, true
+			return contentKey{folder: scope(r.rows[i].Folder), digest: r.rows[i].onServer()}, true
 		},
 		func(j int) (contentKey, bool) {
 			m := &r.remote[j]

@@ -121,11 +121,20 @@ type Base struct {
 	RemoteFlags, LocalFlags mail.Flags
 	Digest, Header          mail.Digest // of the content and of its header; zero if not known
 	HasMessageID            bool
-	RemoteSize              int64 // RFC822.SIZE as the server told it
-	FileSize                int64 // bytes on disk
+	RemoteDigest            mail.Digest // of the content on the server, where it keeps other bytes than it was sent; else zero
+	RemoteSize              int64       // RFC822.SIZE as the server told it
+	FileSize                int64       // bytes on disk
 	Inode                   uint64
 	EmailID                 string
 	Date                    time.Time // INTERNALDATE
+}
+
+// onServer is the digest of the content that the server has.
+func (b *Base) onServer() mail.Digest {
+	if b.RemoteDigest.IsZero() {
+		return b.Digest
+	}
+	return b.RemoteDigest
 }
 
 // Pair is a base row with what was seen of it. Rows on which nothing was seen to change may be left out.
@@ -135,6 +144,11 @@ type Pair struct {
 	RemoteNow, LocalNow   mail.Flags // valid where Present
 	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held by the guard then
 	Due                   bool       // its time in the maildrop is over
+}
+
+// MissingSomewhere reports whether it is not where one of the sides had it.
+func (p *Pair) MissingSomewhere() bool {
+	return p.Remote == Gone || p.Remote == Lost || p.Local == Gone || p.Local == Lost
 }
 
 // RemoteMessage is a message on the server that the base does not know, or knows as parked for a
