@@ -179,6 +179,7 @@ type folder struct {
 	sends    []*state.Intent
 	innocent mail.UIDSet
 	suspects bool // a message was left for settling to tell, in this pass
+	withheld int  // messages of this pass that had to be compared and that the server lists, but does not give
 
 	welcomed bool // its first batch of downloads, which is smaller, has begun
 
@@ -234,6 +235,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	r.tellWithheld()
 	r.md.EndWitness()
 	if r.opt.DryRun {
 		return nil

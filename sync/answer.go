@@ -203,6 +203,9 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 				case !ok, a.whole && c.Size == 0 && m.Size > 0: // half an answer says nothing
 					m.Unknowable, r.unanswered = true, true
 					r.soil(f)
+					if err == nil {
+						f.withheld++
+					}
 				case a.whole:
 					m.Digest = &c.Digest
 					fallthrough
@@ -213,6 +216,15 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 		}
 	}
 	return errors.New("the planner asks without end; this is a fault of the program, nothing was changed")
+}
+
+// tellWithheld says of which messages the server gave nothing to compare in the last pass.
+func (r *run) tellWithheld() {
+	for _, f := range r.folders {
+		if f.withheld > 0 {
+			r.fail(f.name, fmt.Errorf("the server lists messages and does not give them (%d): they wait, and so do files that may be the same; the next run asks again", f.withheld))
+		}
+	}
 }
 
 // validity is the UIDVALIDITY that this pass saw.

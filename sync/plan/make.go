@@ -128,6 +128,10 @@ func (m *maker) planNew() {
 
 func (m *maker) planNewOnServer(x *remoteMessage) {
 	op := Op{Side: Server, Folder: x.Folder, Row: x.Row, UID: x.UID, RemoteSeen: x.Flags}
+	if x.unsure {
+		m.park(op, Unreadable, mayBeUnreadable)
+		return
+	}
 	if why, reason := m.keptFromMaildir(x.RemoteMessage); why != Agreed {
 		m.park(op, why, reason)
 		return
@@ -140,10 +144,10 @@ func (m *maker) planNewOnServer(x *remoteMessage) {
 // keptFromMaildir says why a new message stays on the server, Agreed if it is to be delivered.
 func (m *maker) keptFromMaildir(x *RemoteMessage) (why Why, reason string) {
 	switch {
+	case x.Unknowable: // also in push mode, so that it is compared another time
+		return Refused, "the server does not give the message"
 	case m.policy.Mode == Push:
 		return OneWay, "in push mode the server's messages stay on the server"
-	case x.Unknowable:
-		return Refused, "the server does not give the message"
 	case x.Park == OverDownload:
 		return x.Park, tomorrow
 	case x.Park != Agreed:
@@ -159,6 +163,8 @@ func (m *maker) planNewInMaildir(x *localMessage) {
 	switch {
 	case x.Unknowable:
 		m.park(op, Unreadable, "the file can't be read")
+	case x.unsure:
+		m.park(op, Refused, mayBeWithheld)
 	case m.policy.Mode == Pull || m.policy.Mode == Archive:
 		m.park(op, OneWay, fmt.Sprintf("in %s mode the Maildir's own messages stay in the Maildir", m.policy.Mode))
 	case m.readOnly(x.Folder):

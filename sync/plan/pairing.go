@@ -147,7 +147,6 @@ func (r *resolver) pairBySize(local, remote []int, size func(mail.Content) int64
 
 // pairOtherSize looks at what is left by header alone, because servers get sizes wrong; the content decides.
 func (r *resolver) pairOtherSize(remote, local []int) {
-	local = slices.DeleteFunc(local, func(i int) bool { return !r.local[i].Content.HasMessageID })
 	if len(local) == 0 {
 		return
 	}
@@ -183,4 +182,39 @@ func (r *resolver) pair(local, remote int) {
 func (r *resolver) unpaired(remote, local []int) ([]int, []int) {
 	return r.openOnServer(remote),
 		slices.DeleteFunc(slices.Clone(local), func(i int) bool { return !r.local[i].open() })
+}
+
+// doubtNew marks new files that may be what the server has in the same folder and does not give. It goes by the header if there is one, else
+// by the size.
+func (r *resolver) doubtNew() {
+	if r.policy.Maildrop {
+		return // it stores nothing
+	}
+	unknown := map[contentKey]bool{}
+	folders := map[mail.FolderName]bool{}
+	for j := range r.remote {
+		switch m := &r.remote[j]; {
+		case !m.Unknowable || m.row >= 0:
+			continue
+		case m.Header != nil:
+			unknown[contentKey{folder: m.Folder, digest: m.Header.Digest}] = true
+			folders[m.Folder] = true
+		default:
+			unknown[contentKey{folder: m.Folder, size: m.Size}] = true
+			folders[m.Folder] = true
+		}
+	}
+	for i := range r.local {
+		m := &r.local[i]
+		if !m.open() || !folders[m.Folder] {
+			continue
+		}
+		c := m.Content
+		if c == nil {
+			r.askContent(m)
+			continue
+		}
+		m.unsure = unknown[contentKey{folder: m.Folder, digest: c.Header}] ||
+			unknown[contentKey{folder: m.Folder, size: c.WireSize()}] || unknown[contentKey{folder: m.Folder, size: c.Size}]
+	}
 }

@@ -54,6 +54,8 @@ type remoteMessage struct {
 	row int // index of the row that was found again as this message, -1
 	// pair is the index of the new local message that is the same, -1.
 	pair int
+	// unsure: it may be the same as a file that can't be read.
+	unsure bool
 }
 
 func (m *remoteMessage) open() bool  { return m.row < 0 && m.pair < 0 && !m.Unknowable }
@@ -63,6 +65,8 @@ type localMessage struct {
 	*LocalMessage
 	Row       int64 // as for remoteMessage
 	row, pair int
+	// unsure: it may be the same as a message that the server does not give.
+	unsure bool
 }
 
 func (m *localMessage) open() bool { return m.row < 0 && m.pair < 0 && !m.Unknowable }
@@ -121,6 +125,7 @@ func resolve(in Input) *resolver {
 	if len(r.questions) == 0 {
 		r.adoptParked()
 		r.pairNew()
+		r.doubtNew()
 	}
 	slices.SortFunc(r.questions, compareQuestions)
 	r.questions = slices.Compact(r.questions)
@@ -142,12 +147,12 @@ func newResolver(in Input) *resolver {
 	carried := map[int64]bool{}
 	for i := range in.Remote {
 		m := &in.Remote[i]
-		r.remote[i] = remoteMessage{m, m.Row, -1, -1}
+		r.remote[i] = remoteMessage{RemoteMessage: m, Row: m.Row, row: -1, pair: -1}
 		carried[m.Row] = true
 	}
 	for i := range in.Local {
 		m := &in.Local[i]
-		r.local[i] = localMessage{m, m.Row, -1, -1}
+		r.local[i] = localMessage{LocalMessage: m, Row: m.Row, row: -1, pair: -1}
 		carried[m.Row] = true
 	}
 	sortLarge(r.remote, func(a, b remoteMessage) int {

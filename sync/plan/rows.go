@@ -180,6 +180,11 @@ func (m *maker) cannotFollow(x *row, side Side) {
 		Reason: fmt.Sprintf("moved to %q, but %s has no such folder and may not get one", to, sideName)})
 }
 
+const (
+	mayBeWithheld   = "it may be a message that the server does not give just now"
+	mayBeUnreadable = "it may be a file that can't be read just now"
+)
+
 // doubtful handles rows that would count as removed, or as missing, if a message that nobody can look into just now
 // were not perhaps it.
 func (m *maker) doubtful(x *row) bool {
@@ -187,12 +192,20 @@ func (m *maker) doubtful(x *row) bool {
 	switch {
 	case !r.unsure && !l.unsure || r.found == have && l.found == have:
 		return false
-	case r.unsure && r.found == none && l.found == have:
-		// Both halves are tried again in the next run, as new messages.
-		m.parkInMaildir(x, Refused, "it may be a message that the server does not give just now")
-	case l.unsure && l.found == none && r.found == have:
-		m.parkOnServer(x, Unreadable, "it may be a file that can't be read just now")
+	// Both halves are tried again in the next run, as new messages.
+	case r.unsure && r.found == none && l.found == have && l.folder == x.Folder:
+		m.parkInMaildir(x, Refused, mayBeWithheld)
+	case l.unsure && l.found == none && r.found == have && r.folder == x.Folder:
+		m.parkOnServer(x, Unreadable, mayBeUnreadable)
 	default:
+		// So is one that has moved, but the row stays where it was: messages of two folders would not be taken for the same.
+		if k := l.msg; r.found == none && l.found == have {
+			m.local[k].row, m.local[k].unsure = -1, true
+			x.local = place{found: gone, folder: x.Folder, name: x.Name, msg: -1}
+		} else if k := r.msg; l.found == none && r.found == have {
+			m.remote[k].row, m.remote[k].unsure = -1, true
+			x.remote = place{found: gone, folder: x.Folder, uid: x.UID, msg: -1}
+		}
 		folder := x.Folder
 		switch {
 		case r.found == none: // its UID means nothing any more
