@@ -23,7 +23,7 @@ import (
 
 // Step is one moment of the program's work with the disk: right before something is done, or right after.
 type Step struct {
-	// Op is "create", "open", "read", "write", "sync", "times", "stat", "list", "mkdir", "rename", "remove", "touch",
+	// Op is "create", "open", "read", "write", "sync", "times", "stat", "list", "mkdir", "rename", "link", "remove", "touch",
 	// "syncdir", "syncall" or "lock".
 	Op, Name string
 	After    bool
@@ -51,6 +51,7 @@ type Disk struct {
 	journal []change
 	locked  map[string]bool
 	watches []*watch
+	byLink  bool
 }
 
 // rootInode is that of the root, to begin with.
@@ -93,7 +94,7 @@ func New() *Disk {
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := &Disk{clock: d.clock, root: d.root, people: d.people, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
+	c := &Disk{clock: d.clock, root: d.root, people: d.people, byLink: d.byLink, last: d.last, nodes: map[uint64]*node{}, durable: map[uint64]map[string]uint64{}, journal: slices.Clone(d.journal), locked: map[string]bool{}}
 	for inode, n := range d.nodes {
 		m := *n
 		m.entries = cloneEntries(n.entries)
@@ -147,6 +148,9 @@ func (d *Disk) Person() maildir.FS {
 
 // SetPeople has people see the disk otherwise than it is.
 func (d *Disk) SetPeople(see func(maildir.FS) maildir.FS) { d.people = see }
+
+// RenameByLink has the program rename files without replacing others by giving them a second name and taking away the first, as some file systems want it.
+func (d *Disk) RenameByLink() { d.byLink = true }
 
 // ask calls the hook.
 func (d *Disk) ask(s Step) error {

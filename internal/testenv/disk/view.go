@@ -150,8 +150,39 @@ func (v *view) Mkdir(name string, perm fs.FileMode) error {
 	})
 }
 
-func (v *view) Rename(from, to string) error    { return v.rename(from, to, true) }
-func (v *view) RenameNew(from, to string) error { return v.rename(from, to, false) }
+func (v *view) Rename(from, to string) error { return v.rename(from, to, true) }
+
+func (v *view) RenameNew(from, to string) error {
+	if !v.d.byLink || !v.program {
+		return v.rename(from, to, false)
+	}
+	isFile := false
+	err := v.do("link", from+" -> "+to, func(d *Disk) error {
+		inode, n := d.find(from)
+		if n == nil {
+			return missing("link", from)
+		}
+		if isFile = !n.dir; !isFile {
+			return nil
+		}
+		dir, base, err := d.parent("link", to)
+		if err != nil {
+			return err
+		}
+		if d.nodes[dir].entries[base] != 0 {
+			return &fs.PathError{Op: "link", Path: to, Err: fs.ErrExist}
+		}
+		d.apply(change{inode: inode, to: place{dir, base}})
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case isFile:
+		return v.Remove(from)
+	}
+	return v.rename(from, to, false)
+}
 
 func (v *view) rename(from, to string, replace bool) error {
 	return v.do("rename", from+" -> "+to, func(d *Disk) error {

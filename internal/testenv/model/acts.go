@@ -77,6 +77,11 @@ func (s *Server) rename(doing, from, to string) error {
 func (s *Server) relabel(b *box, to string) {
 	delete(s.boxes, b.name)
 	b.name = to
+	if s.o.SharedUIDValidity && b.uidValidity <= s.validities[to] {
+		b.uidValidity = s.newUIDValidity(to)
+	} else {
+		s.validities[to] = b.uidValidity
+	}
 	s.boxes[to] = b
 }
 
@@ -182,8 +187,7 @@ func (s *Server) Renumber(mailbox string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.must(mailbox)
-	s.uidValidity++
-	b.uidValidity, b.uidNext = s.uidValidity, 1
+	b.uidValidity, b.uidNext = s.newUIDValidity(b.name), 1
 	for _, m := range b.messages {
 		m.uid = b.uidNext
 		b.uidNext++

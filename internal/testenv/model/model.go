@@ -37,6 +37,9 @@ type Options struct {
 	MailboxIDs, EmailIDs bool
 	// EqualEmailIDs makes the latter of the messages' bytes, as Cyrus does.
 	EqualEmailIDs bool
+	// SharedUIDValidity gives mailboxes the same UIDVALIDITY, as servers do that make it of the time or have one for all. Only one whose name
+	// another mailbox has had gets another one.
+	SharedUIDValidity bool
 	// Delimiter separates the levels of names, "/" by default; Flat makes names flat.
 	Delimiter string
 	Flat      bool
@@ -78,12 +81,14 @@ type Server struct {
 	boxes       map[string]*box
 	subscribed  map[string]bool
 	uidValidity uint64 // the last one given
-	emailID     int    // the last one given
-	mailboxID   int
-	sessions    int
-	steps       int
-	ghosts      []ghost
-	halves      []string // see Halves
+	// validities are the last ones that each name had, where mailboxes share them.
+	validities map[string]uint64
+	emailID    int // the last one given
+	mailboxID  int
+	sessions   int
+	steps      int
+	ghosts     []ghost
+	halves     []string // see Halves
 }
 
 var _ remote.Dialer = (*Server)(nil)
@@ -130,18 +135,29 @@ func New(o Options) *Server {
 		still := time.Date(2025, 1, 1, 12, 0, 0, 0, time.UTC)
 		o.Now = func() time.Time { return still }
 	}
-	s := &Server{o: o, boxes: map[string]*box{}, subscribed: map[string]bool{}, uidValidity: 1000}
+	s := &Server{o: o, boxes: map[string]*box{}, subscribed: map[string]bool{}, uidValidity: firstUIDValidity - 1, validities: map[string]uint64{}}
 	s.add("INBOX")
 	return s
 }
 
 // add makes a mailbox; the caller knows that there is none of that name.
 func (s *Server) add(name string) *box {
-	s.uidValidity++
 	s.mailboxID++
-	b := &box{name: name, id: fmt.Sprintf("M%d", s.mailboxID), uidValidity: s.uidValidity, uidNext: 1, modSeq: 1}
+	b := &box{name: name, id: fmt.Sprintf("M%d", s.mailboxID), uidValidity: s.newUIDValidity(name), uidNext: 1, modSeq: 1}
 	s.boxes[name] = b
 	return b
+}
+
+const firstUIDValidity = 1001
+
+// newUIDValidity is one that no mailbox of that name has had.
+func (s *Server) newUIDValidity(name string) uint64 {
+	if s.o.SharedUIDValidity {
+		s.validities[name] = max(firstUIDValidity, s.validities[name]+1)
+		return s.validities[name]
+	}
+	s.uidValidity++
+	return s.uidValidity
 }
 
 // canonical gives INBOX its one spelling (RFC 9051, section 5.1).

@@ -88,7 +88,7 @@ func (s Snapshot) String() string {
 func (s *Server) Clone() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &Server{o: s.o, boxes: map[string]*box{}, subscribed: maps.Clone(s.subscribed), uidValidity: s.uidValidity,
+	c := &Server{o: s.o, boxes: map[string]*box{}, subscribed: maps.Clone(s.subscribed), uidValidity: s.uidValidity, validities: maps.Clone(s.validities),
 		emailID: s.emailID, mailboxID: s.mailboxID, ghosts: slices.Clone(s.ghosts), halves: slices.Clone(s.halves)}
 	for name, b := range s.boxes {
 		copied := *b

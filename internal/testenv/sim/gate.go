@@ -53,6 +53,10 @@ const (
 	Parts
 	// Echoes are Ghosts of any other command.
 	Echoes
+	// KeepsRefusing: from then on the server refuses that command in that mailbox, as long as the run goes on.
+	KeepsRefusing
+	// Withholds: from then on it gives no header and no text of the messages in that mailbox, as long as the run goes on.
+	Withholds
 	allKinds
 )
 
@@ -60,7 +64,7 @@ var kindNames = [allKinds]string{"the process dies before it", "the process dies
 	"an I/O error", "the disk is full", "the connection breaks before it", "the connection breaks after it", "the server falls silent",
 	"the server refuses", "the connection breaks, and what was sent arrives later", "the message breaks off", "somebody interferes",
 	"the disk is full when it syncs", "the disk is full and stays so", "a short read", "the connection breaks in the middle of the command",
-	"the connection breaks, and the command is carried out later"}
+	"the connection breaks, and the command is carried out later", "the server refuses, and goes on so", "the server withholds what messages say"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -99,15 +103,17 @@ func (k Kind) fits(s step) bool {
 	case IOError:
 		return s.source != atServer && op != "lock" && op != "touch"
 	case Full, StaysFull:
-		return s.source == inState || s.source == onDisk && (op == "create" || op == "write" || op == "mkdir" || op == "rename")
+		return s.source == inState || s.source == onDisk && (op == "create" || op == "write" || op == "mkdir" || op == "rename" || op == "link")
 	case FullAtSync:
 		return s.source == onDisk && (op == "sync" || op == "syncall")
 	case Shorts:
 		return s.source == onDisk && op == "read"
 	case Drops, DropsAfter, Silent:
 		return s.source == atServer
-	case Refuses:
+	case Refuses, KeepsRefusing:
 		return s.source == atServer && op != "dial" && op != "list"
+	case Withholds:
+		return s.source == atServer && (op == "fetch" || op == "body")
 	case Ghosts:
 		return s.source == atServer && op == "append"
 	case Echoes:
@@ -136,6 +142,7 @@ type gate struct {
 	unreadable bool
 	lateCopy   bool // a copy arrives later
 	full       bool // from now on
+	refuses    step // what is refused from now on, and of which mailbox
 	counts     bool // what is not durable after each step
 	steps      []step
 }
@@ -185,6 +192,9 @@ func (g *gate) pass(s step) Kind {
 	}
 	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.String(), f.Kind)
 	g.unreadable = f.Kind == IOError && !s.changes || f.Kind == Refuses && s.op == "fetch"
+	if f.Kind == KeepsRefusing || f.Kind == Withholds {
+		g.refuses = s
+	}
 	switch f.Kind {
 	case Dies, PowerFails:
 		g.dead = true
@@ -259,7 +269,11 @@ func (g *gate) server(s model.Step) model.Action {
 		}
 		return model.Action{}
 	}
-	switch g.pass(step{source: atServer, op: s.Op, what: s.Mailbox, uids: s.UIDs.String(), changes: true}) {
+	kind := g.pass(step{source: atServer, op: s.Op, what: s.Mailbox, uids: s.UIDs.String(), changes: true})
+	if g.refused(s) {
+		return model.Action{Kind: model.Refuse}
+	}
+	switch kind {
 	case Dies, PowerFails, Drops:
 		return drop
 	case DropsAfter:
@@ -277,6 +291,18 @@ func (g *gate) server(s model.Step) model.Action {
 		return model.Action{Kind: model.Cut}
 	}
 	return model.Action{}
+}
+
+// refused reports whether the server goes on refusing that.
+func (g *gate) refused(s model.Step) bool {
+	switch r := g.refuses; {
+	case r.op == "" || r.what != s.Mailbox:
+		return false
+	case g.fault.Kind == Withholds:
+		return s.Op == "body" || s.Op == "fetch"
+	default:
+		return s.Op == r.op
+	}
 }
 
 func (g *gate) commit(commit func() error) error {

@@ -21,9 +21,11 @@ type History struct {
 	Server  string // a key of Servers
 	Account Account
 	// Wide: people do all that they can, see wide.go.
-	Wide   bool
-	Rounds []Round
-	Log    *slog.Logger // of the engine, nil for none
+	Wide bool
+	// ByLink: the Maildir's file system renames by link. SharedUIDs: mailboxes share their UIDVALIDITY, and have no identity.
+	ByLink, SharedUIDs bool
+	Rounds             []Round
+	Log                *slog.Logger // of the engine, nil for none
 	// FS and Dialer, if set, come between the engine and the two sides: a fault that is planted there must show.
 	FS     func(maildir.FS) maildir.FS
 	Dialer func(remote.Dialer) remote.Dialer
@@ -55,8 +57,9 @@ func equalIDs() model.Options {
 
 // newerSeeds have servers that older ones have not, and wideSeeds whole lives, see wide.go: the older ones shall stay what they are.
 const (
-	newerSeeds = 2_000_000
-	wideSeeds  = 10_000_000
+	newerSeeds    = 2_000_000
+	wideSeeds     = 10_000_000
+	stubbornSeeds = 30_000_000 // servers that go on refusing or withholding, or give mailboxes one UIDVALIDITY; file systems that rename by link
 )
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
@@ -72,6 +75,9 @@ func Random(seed uint64) History {
 	if seed >= newerSeeds && h.Server == "full" && seed%2 == 0 {
 		h.Server = "equal-ids"
 	}
+	if seed >= stubbornSeeds {
+		h.ByLink, h.SharedUIDs = seed%4 == 1, seed%4 == 2
+	}
 	for range 2 + r.IntN(3) {
 		var round Round
 		for range 1 + r.IntN(9) {
@@ -85,7 +91,28 @@ func Random(seed uint64) History {
 		}
 		h.Rounds = append(h.Rounds, round)
 	}
+	if seed >= stubbornSeeds {
+		h.makeStubborn(r)
+	}
 	return h
+}
+
+// makeStubborn has every other fault go on as long as the run does. Where a name is made durable as soon as it is made, the power does not fail.
+func (h *History) makeStubborn(r *rand.Rand) {
+	for _, round := range h.Rounds {
+		for _, f := range []*Fault{round.Fault, round.Again} {
+			switch {
+			case f == nil:
+				continue
+			case r.IntN(2) == 0:
+				f.Kind = []Kind{KeepsRefusing, Withholds}[r.IntN(2)]
+			case h.ByLink && f.Kind == PowerFails:
+				f.Kind = Dies
+			case h.ByLink && f.Kind == PowerFailsAfter:
+				f.Kind = DiesAfter
+			}
+		}
+	}
 }
 
 func someFault(r *rand.Rand, often [verbs]int) *Fault {
@@ -105,12 +132,24 @@ type Outcome struct {
 // Play plays a history. What m holds is forgotten.
 func (h History) Play(m *Memory) (out Outcome) {
 	options := Servers[h.Server]
+	if h.SharedUIDs {
+		options.SharedUIDValidity, options.MailboxIDs = true, false
+	}
 	w := New(m, options)
+	if h.ByLink {
+		w.Disk.RenameByLink()
+	}
 	h.Account.apply(w)
 	w.Log, w.wide, w.fs, w.dialer = h.Log, h.Wide, h.FS, h.Dialer
 	w.promise = newPromise(h.Wide, h.Account)
 	say := func(format string, args ...any) { out.Story = append(out.Story, fmt.Sprintf(format, args...)) }
 	say("seed %d, server %s, %+v", h.Seed, h.Server, h.Account)
+	if h.ByLink {
+		say("files are renamed by link")
+	}
+	if h.SharedUIDs {
+		say("mailboxes share their UIDVALIDITY")
+	}
 	for _, name := range []string{"Work", "Work/Old", "Lists"} {
 		w.Server.CreateMailbox(name)
 	}

@@ -37,7 +37,7 @@ func (s step) writes() bool {
 		return s.source == atServer
 	case "write", "times", "mkdir", "remove":
 		return s.source == onDisk
-	case "create", "rename":
+	case "create", "rename", "link":
 		return true
 	}
 	return false
