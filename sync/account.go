@@ -339,11 +339,17 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
 			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
 	}
+	for _, name := range p.Unsettled {
+		r.soil(r.byName[name])
+	}
 	r.dropSuspects(&p)
 	if err := r.dropUnsureFiles(ctx, &p); err != nil {
 		return err
 	}
 	r.dropUnsure(ctx, &p)
+	if err := r.dropStrays(ctx, &p); err != nil {
+		return err
+	}
 	r.endLateMoves(&p)
 	if r.presumes(p) {
 		unread := r.unread(ctx)

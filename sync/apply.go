@@ -296,14 +296,15 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 			m = r.rowOf(f, op.UID, "")
 		}
 	}
+	m.RemoteHeld, m.LocalHeld = false, false
 	if op.Side == plan.Server {
-		m.Name, m.LocalFlags, m.LocalHeld = "", mail.Flags{}, false
+		m.Name, m.LocalFlags = "", mail.Flags{}
 		m.RemoteFlags = op.RemoteSeen
 		if op.UID != 0 {
 			m.UID = op.UID
 		}
 	} else {
-		m.UID, m.RemoteFlags, m.RemoteHeld = 0, mail.Flags{}, false
+		m.UID, m.RemoteFlags = 0, mail.Flags{}
 		m.LocalFlags = op.LocalSeen
 		if op.Name != "" {
 			m.Name = op.Name

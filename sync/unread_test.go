@@ -10,8 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // onceFS fails one operation on one path, once.
@@ -236,6 +238,66 @@ func TestComparedAnewWithoutOneFolder(t *testing.T) {
 			if n := len(w.files("INBOX")); n != 2 {
 				t.Errorf("%d files in the end", n)
 			}
+		})
+	}
+}
+
+// TestMovedOutOfAMailboxThatRefuses: a message left, on one side, a folder that can't be read in a whole run. At its new place it waits, and
+// what is really new there does not.
+func TestMovedOutOfAMailboxThatRefuses(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mode     plan.Mode
+		trash    mail.FolderName
+		onServer bool
+		want     map[string][]string
+	}{
+		"in the Maildir":             {plan.TwoWay, "", false, map[string][]string{"INBOX": {}, "A": {"m", "new"}}},
+		"in the Maildir, with trash": {plan.TwoWay, "Trash", false, map[string][]string{"INBOX": {}, "A": {"m", "new"}, "Trash": {}}},
+		"on the server":              {plan.TwoWay, "", true, map[string][]string{"INBOX": {}, "A": {"m", "new"}}},
+		"in the Maildir, pull":       {plan.Pull, "", false, map[string][]string{"INBOX": {"m"}, "A": {"new"}}},
+		"on the server, archive":     {plan.Archive, "", true, map[string][]string{"INBOX": {}, "A": {"m", "new"}}},
+		"on the server, push":        {plan.Push, "", true, map[string][]string{"INBOX": {"m"}, "A": {}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nameless())
+			w.server.CreateMailbox("A")
+			if tc.trash != "" {
+				w.server.CreateMailbox("Trash")
+			}
+			uid := w.arrive("INBOX", w.message("m"))
+			w.sync()
+			w.set.Policy.Mode, w.set.Policy.Trash = tc.mode, tc.trash
+			w.sync()
+			if tc.onServer {
+				w.server.Move("INBOX", "A", uid)
+			} else {
+				w.move(w.files("INBOX")[0], "A")
+			}
+			if tc.mode != plan.Push {
+				w.arrive("A", w.message("new"))
+			}
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "changes" && s.Mailbox == "INBOX" {
+					return model.Action{Kind: model.Refuse}
+				}
+				return model.Action{}
+			})
+			w.try()
+			if n := len(w.localTree()["A"]); tc.mode != plan.Push && n == 0 {
+				t.Error("what is new waited too")
+			}
+			w.server.SetFault(nil)
+			w.sync()
+			if tc.mode == plan.Push {
+				if got := w.serverTree().subjects(); got != expectedString(map[string][]string{"INBOX": {"m"}, "A": {}}) {
+					t.Errorf("the server holds\n%s", got)
+				}
+				return
+			}
+			w.want(tc.want)
+			w.quiet()
 		})
 	}
 }

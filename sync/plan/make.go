@@ -128,10 +128,6 @@ func (m *maker) planNew() {
 
 func (m *maker) planNewOnServer(x *remoteMessage) {
 	op := Op{Side: Server, Folder: x.Folder, Row: x.Row, UID: x.UID, RemoteSeen: x.Flags}
-	if x.unsure {
-		m.park(op, Unreadable, mayBeUnreadable)
-		return
-	}
 	if why, reason := m.keptFromMaildir(x.RemoteMessage); why != Agreed {
 		m.park(op, why, reason)
 		return
@@ -164,7 +160,7 @@ func (m *maker) planNewInMaildir(x *localMessage) {
 	case x.Unknowable:
 		m.park(op, Unreadable, "the file can't be read")
 	case x.unsure:
-		m.park(op, Refused, mayBeWithheld)
+		m.park(op, Refused, "it may be a message that the server does not give just now")
 	case m.policy.Mode == Pull || m.policy.Mode == Archive:
 		m.park(op, OneWay, fmt.Sprintf("in %s mode the Maildir's own messages stay in the Maildir", m.policy.Mode))
 	case m.readOnly(x.Folder):

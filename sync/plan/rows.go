@@ -180,52 +180,34 @@ func (m *maker) cannotFollow(x *row, side Side) {
 		Reason: fmt.Sprintf("moved to %q, but %s has no such folder and may not get one", to, sideName)})
 }
 
-const (
-	mayBeWithheld   = "it may be a message that the server does not give just now"
-	mayBeUnreadable = "it may be a file that can't be read just now"
-)
-
-// doubtful handles rows that would count as removed, or as missing, if a message that nobody can look into just now
-// were not perhaps it.
+// doubtful handles rows that would count as removed, or as missing, if a message that nobody can look into just now were not perhaps it: what
+// is missing is left as it is, and a removal is held. Their folders are to be read again.
 func (m *maker) doubtful(x *row) bool {
 	r, l := &x.remote, &x.local
-	switch {
-	case !r.unsure && !l.unsure || r.found == have && l.found == have:
+	if !r.unsure && !l.unsure || r.found == have && l.found == have {
 		return false
-	// Both halves are tried again in the next run, as new messages.
-	case r.unsure && r.found == none && l.found == have && l.folder == x.Folder:
-		m.parkInMaildir(x, Refused, mayBeWithheld)
-	case l.unsure && l.found == none && r.found == have && r.folder == x.Folder:
-		m.parkOnServer(x, Unreadable, mayBeUnreadable)
-	default:
-		// So is one that has moved, but the row stays where it was: messages of two folders would not be taken for the same.
-		if k := l.msg; r.found == none && l.found == have {
-			m.local[k].row, m.local[k].unsure = -1, true
-			x.local = place{found: gone, folder: x.Folder, name: x.Name, msg: -1}
-		} else if k := r.msg; l.found == none && r.found == have {
-			m.remote[k].row, m.remote[k].unsure = -1, true
-			x.remote = place{found: gone, folder: x.Folder, uid: x.UID, msg: -1}
+	}
+	m.plan.Unsettled = append(m.plan.Unsettled, x.Folder)
+	for _, at := range []*place{r, l} {
+		if at.found == have && at.folder != x.Folder {
+			m.plan.Unsettled = append(m.plan.Unsettled, at.folder)
 		}
-		folder := x.Folder
-		switch {
-		case r.found == none: // its UID means nothing any more
-			r.uid = 0
-			m.rebind(x, folder, "its UID is not known at present")
-		case l.found == none:
-			l.name = ""
-			m.rebind(x, folder, "its file is not known at present")
-		case r.msg >= 0 || l.msg >= 0:
-			folder = m.rebindRest(x)
-		}
-		op := Op{Kind: Hold, Folder: folder, Row: x.ID, UID: r.uid, Name: l.name, Why: Unreadable}
-		if r.found == gone {
-			op.Side, op.Reason = Maildir, "gone on the server, but it may be a message that can't be read just now"
-			m.add(op)
-		}
-		if l.found == gone {
-			op.Side, op.Reason = Server, "gone in the Maildir, but it may be a message that can't be read just now"
-			m.add(op)
-		}
+	}
+	if r.found == none || l.found == none {
+		return true
+	}
+	folder := x.Folder
+	if r.msg >= 0 || l.msg >= 0 {
+		folder = m.rebindRest(x)
+	}
+	op := Op{Kind: Hold, Folder: folder, Row: x.ID, UID: r.uid, Name: l.name, Why: Unreadable}
+	if r.found == gone {
+		op.Side, op.Reason = Maildir, "gone on the server, but it may be a message that can't be read just now"
+		m.add(op)
+	}
+	if l.found == gone {
+		op.Side, op.Reason = Server, "gone in the Maildir, but it may be a message that can't be read just now"
+		m.add(op)
 	}
 	return true
 }
