@@ -186,8 +186,8 @@ type folder struct {
 	failed    error // reading it failed: it takes no part in this run
 	dirty     bool  // something in it did not go as planned: its marks are not committed
 	surprised bool  // see run.surprise
-	// kept are the rows that were not removed on the server, because under their UIDs there are other messages, or may be. What is marked as
-	// deleted goes on both sides or on none.
+	// kept are the rows that were not removed on the server, because under their UIDs there are other messages, or may be, or because their marks
+	// were taken back. What is marked as deleted goes on both sides or on none.
 	kept map[int64]bool
 	// doubted: the state says what is not so; the next run reads the folder whole.
 	doubted bool

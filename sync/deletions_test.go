@@ -431,3 +431,58 @@ func TestMarkedOriginalIsAnother(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkTakenBackMeanwhile: with `expunge`, somebody takes the mark as deleted off a message while the run transfers others. It stays on both
+// sides, unmarked.
+func TestMarkTakenBackMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, moved := range []bool{false, true} {
+		for _, side := range []plan.Side{plan.Server, plan.Maildir} {
+			t.Run(string(side)+map[bool]string{true: ", moved"}[moved], func(t *testing.T) {
+				t.Parallel()
+				w := newPairWorld(t, `\Deleted`)
+				w.set.Policy.Expunge = true
+				folder, uid := "A", w.uid
+				if moved {
+					w.server.Move("A", "B", w.uid)
+					box, _ := w.server.Snapshot().Mailbox("B")
+					folder, uid = "B", box.Messages[0].UID
+				}
+				w.put("C", w.message("new"), "S")
+				w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && s.After }, func() model.Action {
+					if side == plan.Server {
+						w.server.Store(folder, false, mail.NewFlags(`\Deleted`), uid)
+					} else {
+						w.reflag(w.file(), "")
+					}
+					return model.Action{}
+				}))
+				w.sync()
+				w.want(boxes(map[string][]string{folder: {"m"}, "C": {`new \Seen`}}))
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestPendingMarkTakenBackMeanwhile: the mark is taken off a message that could only be marked, right before its removal is tried again. It comes
+// back to the Maildir.
+func TestPendingMarkTakenBackMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true})
+	text := w.message("m")
+	uid := w.arrive("INBOX", text)
+	others := w.arrive("INBOX", w.message("others"), `\Deleted`)
+	w.sync()
+	w.must(os.Remove(w.file("INBOX", text)))
+	w.sync()
+	w.server.Store("INBOX", false, mail.NewFlags(`\Deleted`), others)
+	w.put("INBOX", w.message("new"), "S")
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && s.After }, func() model.Action {
+		w.server.Store("INBOX", false, mail.NewFlags(`\Deleted`), uid)
+		return model.Action{}
+	}))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"m", `new \Seen`, "others"}})
+	w.quiet()
+}

@@ -9,13 +9,17 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // What is here looks at messages once more, right before they are removed or moved.
 
 // lastLook is what a last look at messages under their UIDs showed: those that are still there, the UIDs under which others are, and those of
-// which the server does not say enough to tell.
-type lastLook struct{ present, others, doubtful mail.UIDSet }
+// which the server does not say enough to tell. flags are those of all.
+type lastLook struct {
+	present, others, doubtful mail.UIDSet
+	flags                     map[mail.UID]mail.Flags
+}
 
 // stillThere looks at messages once more. A UID should never mean another message, and on some servers does: what tells messages apart, and
 // comes with one question, must be as the state has it. Dates and identities may be others on a server that was moved; then the header decides.
@@ -25,7 +29,9 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		uids.Add(uid)
 	}
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Size: true, Date: true, EmailID: true})
+	seen.flags = make(map[mail.UID]mail.Flags, len(ms))
 	for _, m := range ms {
+		seen.flags[m.UID] = m.Flags
 		switch row := known[m.UID]; {
 		case row == nil:
 		case row.RemoteSize >= 0 && m.Size != row.RemoteSize:
@@ -84,6 +90,21 @@ func (r *run) fileIsBack(f *folder, name string) bool {
 	}
 	if err != nil {
 		r.fail(f.name, fmt.Errorf("looking whether message file %s is really gone: %w", name, err))
+	}
+	return true
+}
+
+// fileUnmarked reports whether the file of a message that is to go on both sides because it is marked \Deleted is no longer there with its
+// mark.
+func (r *run) fileUnmarked(op *plan.Op) bool {
+	info, err := r.md.Stat(op.Folder, op.Name)
+	switch {
+	case err == nil && !op.MarkTakenBack(info.Flags):
+		return false
+	case err == nil, errors.Is(err, maildir.ErrNotFound), errors.Is(err, maildir.ErrNoFolder):
+		r.lookAgain()
+	default:
+		r.fail(op.Folder, fmt.Errorf("looking whether message file %s is still marked as deleted: %w", op.Name, err))
 	}
 	return true
 }

@@ -17,12 +17,17 @@ import (
 // removals carries deletions over. The Maildir's half of a message that is marked \Deleted and was moved on one side goes last, and only if
 // its half on the server, which is in another folder, could go: with it the row goes, and what is left on the server would be known to nobody.
 func (r *run) removals(ctx context.Context, ops []plan.Op) error {
-	onServer := map[int64]mail.FolderName{}
-	for _, op := range ops {
-		if op.Expunge && op.Side == plan.Server {
+	onServer, files := map[int64]mail.FolderName{}, map[int64]*plan.Op{}
+	for i := range ops {
+		switch op := &ops[i]; {
+		case !op.Expunge:
+		case op.Side == plan.Server:
 			onServer[op.Row] = op.Folder
+		default:
+			files[op.Row] = op
 		}
 	}
+	remove := func(ctx context.Context, f *folder, ops []plan.Op) error { return r.remove(ctx, f, ops, files) }
 	var first, last []plan.Op
 	for _, op := range ops {
 		if op.Expunge && op.Side == plan.Maildir && onServer[op.Row] != op.Folder {
@@ -31,19 +36,20 @@ func (r *run) removals(ctx context.Context, ops []plan.Op) error {
 			first = append(first, op)
 		}
 	}
-	if err := r.perFolder(ctx, first, r.remove); err != nil {
+	if err := r.perFolder(ctx, first, remove); err != nil {
 		return err
 	}
 	last = slices.DeleteFunc(last, func(op plan.Op) bool {
 		f := r.byName[onServer[op.Row]]
 		return f == nil || f.failed != nil || f.kept[op.Row]
 	})
-	return r.perFolder(ctx, last, r.remove)
+	return r.perFolder(ctx, last, remove)
 }
 
 // remove carries deletions over in one folder. Each message is looked at once more right before: it must be
-// the one that was planned with, and still be gone on the other side.
-func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
+// the one that was planned with, and still be gone on the other side, or marked on both. files are the Maildir's halves of those that are
+// marked, by row.
+func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op, files map[int64]*plan.Op) error {
 	var remotes, locals []plan.Op
 	for _, op := range ops {
 		if op.Side == plan.Server {
@@ -52,7 +58,7 @@ func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
 			locals = append(locals, op)
 		}
 	}
-	if err := r.removeRemote(ctx, f, remotes); err != nil {
+	if err := r.removeRemote(ctx, f, remotes, files); err != nil {
 		return fmt.Errorf("deleting on the server: %w", err)
 	}
 	locals = slices.DeleteFunc(locals, func(op plan.Op) bool { return op.Expunge && f.kept[op.Row] })
@@ -62,9 +68,16 @@ func (r *run) remove(ctx context.Context, f *folder, ops []plan.Op) error {
 	return nil
 }
 
-func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error {
+func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files map[int64]*plan.Op) error {
 	if len(ops) == 0 {
 		return nil
+	}
+	keep := func(row int64) {
+		if f.kept == nil {
+			f.kept = map[int64]bool{}
+		}
+		f.kept[row] = true
+		r.doubt(f)
 	}
 	rows, err := r.doomed(ctx, ops)
 	if err != nil {
@@ -81,6 +94,9 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 			again.Add(m.UID)
 		} else if !op.Expunge && m.Name != "" && r.fileIsBack(f, m.Name) {
 			r.doubt(f) // it is in the Maildir after all
+			continue
+		} else if file := files[m.ID]; op.Expunge && (file == nil || r.fileUnmarked(file)) {
+			keep(m.ID)
 			continue
 		}
 		known[m.UID] = m
@@ -100,11 +116,17 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op) error 
 			}
 		}
 		for uid := range seen.others.Union(seen.doubtful).All() {
-			if f.kept == nil {
-				f.kept = map[int64]bool{}
-			}
-			f.kept[known[uid].ID] = true
+			keep(known[uid].ID)
 		}
+		var unmarked mail.UIDSet
+		for i := range ops {
+			if uid := rows[i].UID; seen.present.Contains(uid) && ops[i].MarkTakenBack(seen.flags[uid]) {
+				keep(rows[i].ID)
+				r.lookAgain()
+				unmarked.Add(uid)
+			}
+		}
+		seen.present = seen.present.Minus(unmarked)
 		if !uids.Minus(seen.present).IsEmpty() {
 			r.doubt(f) // gone already, or another message under this UID: looked at again
 			gone = seen.present

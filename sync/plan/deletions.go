@@ -99,10 +99,19 @@ func (m *maker) expunge(x *row) {
 		m.release(x)
 	}
 	op := Op{Kind: Delete, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name,
-		Expunge: true, Reason: "marked \\Deleted"}
+		RemoteSeen: x.remote.flags, LocalSeen: x.local.flags, Expunge: true, Reason: "marked \\Deleted"}
 	m.add(op)
 	op.Side, op.Folder, op.UID = Maildir, x.local.folder, 0
 	m.add(op)
+}
+
+// MarkTakenBack reports whether somebody took the mark as deleted off a message that is to be removed for it. now are its flags on op's side.
+func (op *Op) MarkTakenBack(now mail.Flags) bool {
+	seen := op.RemoteSeen
+	if op.Side == Maildir {
+		seen = op.LocalSeen
+	}
+	return seen.Has(mail.Deleted) && !now.Has(mail.Deleted)
 }
 
 func (m *maker) hold(d deletion) {

@@ -113,6 +113,19 @@ func TestExpunge(t *testing.T) {
 		s.want(Maildir, "INBOX: a")
 		s.sync().wantBoth("")
 	})
+	t.Run("a mark can be taken back where it was", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, _ Side) {
+			s := newScene(t, TwoWay)
+			s.w.policy.Expunge = true
+			s.agreed("a", "INBOX")
+			s.flag(one, "a", `\Deleted`)
+			for _, op := range s.plan().Ops {
+				if op.MarkTakenBack(mail.NewFlags(`\Seen`)) != (op.Side == one) || op.MarkTakenBack(mail.NewFlags(`\Deleted`)) {
+					t.Errorf("%s", showOps([]Op{op}))
+				}
+			}
+		})
+	})
 	t.Run("it is guarded", func(t *testing.T) {
 		s := newScene(t, TwoWay)
 		s.w.policy.Expunge = true
@@ -434,6 +447,15 @@ func TestPending(t *testing.T) {
 	t.Run("still marked: removed again, and not counted by the guard", func(t *testing.T) {
 		if p := Make(pair(mail.SystemFlags(mail.Deleted))); kinds(p) != "delete server 1" {
 			t.Errorf("planned %s", showOps(p.Ops))
+		}
+	})
+	t.Run("the mark is taken back meanwhile: counts, but where only the Maildir does", func(t *testing.T) {
+		in := pair(mail.SystemFlags(mail.Deleted))
+		for mode, counts := range map[Mode]bool{TwoWay: true, Push: false} {
+			in.Policy.Mode = mode
+			if p := Make(in); kinds(p) != "delete server 1" || p.Ops[0].MarkTakenBack(mail.Flags{}) != counts {
+				t.Errorf("%s: planned %s", mode, showOps(p.Ops))
+			}
 		}
 	})
 	t.Run("the mark was taken back: delivered again", func(t *testing.T) {

@@ -356,8 +356,12 @@ func (m *maker) planPending(x *row) bool {
 	case mode == Archive || m.readOnly(r.folder):
 		return false
 	case mode == Push || mode == TwoWay && marked:
-		m.add(Op{Kind: Delete, Side: Server, Folder: r.folder, Row: x.ID, UID: r.uid,
-			Reason: "deleted in the Maildir; so far only marked on the server"})
+		op := Op{Kind: Delete, Side: Server, Folder: r.folder, Row: x.ID, UID: r.uid,
+			Reason: "deleted in the Maildir; so far only marked on the server"}
+		if mode == TwoWay {
+			op.RemoteSeen = r.flags
+		}
+		m.add(op)
 	default:
 		m.download(x, "deleted in the Maildir, but its \\Deleted mark on the server was taken back")
 	}

@@ -285,7 +285,7 @@ const (
 //	SetFlags    after a Move on the Server has UID 0: the row has the new one by then. After a Pairing
 //	            without a row it names its message by Folder, UID and Name.
 //	Delete      on the Server with a Name set: the Maildir still has the message, and a Delete there follows; the row
-//	            goes with the last one.
+//	            goes with the last one. RemoteSeen and LocalSeen are set if it goes because it is marked \Deleted, see MarkTakenBack.
 //	Park        with a row: the row has one half only from then on.
 //	Hold        on the Maildir: the message is gone on the server (RemoteHeld). On the Server: LocalHeld. It comes in
 //	            every run. With Why set it is not the guard that holds: the message has moved to where the other side
