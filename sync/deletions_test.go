@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -485,4 +486,54 @@ func TestPendingMarkTakenBackMeanwhile(t *testing.T) {
 	w.sync()
 	w.want(map[string][]string{"INBOX": {"m", `new \Seen`, "others"}})
 	w.quiet()
+}
+
+// TestDoubtfulForGood: under the UID of a message that the person deleted or moved the server tells another date, and never a header. It stays, each
+// run says so, and none reads the mailbox for it.
+func TestDoubtfulForGood(t *testing.T) {
+	t.Parallel()
+	for _, deed := range []string{"deleted", "to the trash", "moved"} {
+		t.Run(deed, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nameless())
+			w.server.CreateMailbox("Lists")
+			text := w.message("a")
+			uid := w.arrive("INBOX", text)
+			w.arrive("INBOX", w.message("b"))
+			w.sync()
+			w.sync()
+			switch deed {
+			case "moved":
+				w.move(w.file("INBOX", text), "Lists")
+			case "to the trash":
+				w.set.Policy.Trash = "Lists"
+				fallthrough
+			default:
+				w.must(os.Remove(w.file("INBOX", text)))
+			}
+			silent, read := true, 0
+			w.dialer = between{w.server, func(s remote.Session) remote.Session {
+				return headerless{shiftedDates{s, time.Hour, new([]remote.FetchItems)}, "INBOX", &silent}
+			}}
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "changes" && !s.After {
+					read++
+				}
+				return model.Action{}
+			})
+			for range 3 {
+				if res := w.try(); res.Fatal != nil || len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "UID 1 ") || read > 0 {
+					t.Fatalf("fatal %v, errors %v, notes %v, mailboxes read %d", res.Fatal, res.Errors, res.Notes, read)
+				}
+			}
+			w.server.SetFault(nil)
+			w.server.Expunge("INBOX", uid) // as it is told to
+			if w.sync(); deed == "moved" {
+				w.want(map[string][]string{"INBOX": {"b"}, "Lists": {"a"}})
+			} else {
+				w.want(map[string][]string{"INBOX": {"b"}, "Lists": {}})
+			}
+			w.quiet()
+		})
+	}
 }

@@ -22,8 +22,9 @@ type lastLook struct {
 }
 
 // stillThere looks at messages once more. A UID should never mean another message, and on some servers does: what tells messages apart, and
-// comes with one question, must be as the state has it. Dates and identities may be others on a server that was moved; then the header decides.
-func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map[mail.UID]*state.Message) (seen lastLook, err error) {
+// comes with one question, must be as the state has it. Dates and identities may be others on a server that was moved; then the header decides. What
+// has none then stays, perhaps for good, and the person hears of it.
+func (r *run) stillThere(ctx context.Context, s remote.Session, folder mail.FolderName, box remote.Box, known map[mail.UID]*state.Message) (seen lastLook, err error) {
 	var uids, doubtful mail.UIDSet
 	for uid := range known {
 		uids.Add(uid)
@@ -55,6 +56,10 @@ func stillThere(ctx context.Context, s remote.Session, box remote.Box, known map
 		default:
 			seen.others.Add(uid)
 		}
+	}
+	if err == nil && !seen.doubtful.IsEmpty() {
+		r.fail(folder, fmt.Errorf("for UID %.100s the server tells another date of arrival or EMAILID than it did, and gives no header to tell whether it still is the "+
+			"same message: it is not deleted or moved there; if that stays so, do it with another mail program", seen.doubtful))
 	}
 	return seen, err
 }

@@ -326,11 +326,14 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 	}
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: from.mailbox, UIDValidity: from.validity()}
-		seen, err := stillThere(ctx, s, box, known)
+		seen, err := r.stillThere(ctx, s, from.name, box, known)
 		if err != nil {
 			return err
 		}
-		if !uids.Minus(seen.present).IsEmpty() {
+		if !seen.doubtful.IsEmpty() {
+			r.soil(from)
+		}
+		if !uids.Minus(seen.present).Minus(seen.doubtful).IsEmpty() {
 			r.doubt(from)
 			r.lookAgain() // somebody was quicker: while it is known what came in this run
 		}

@@ -77,7 +77,7 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files 
 			f.kept = map[int64]bool{}
 		}
 		f.kept[row] = true
-		r.doubt(f)
+		r.soil(f)
 	}
 	rows, err := r.doomed(ctx, ops)
 	if err != nil {
@@ -97,16 +97,16 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files 
 			continue
 		} else if file := files[m.ID]; op.Expunge && (file == nil || r.fileUnmarked(file)) {
 			keep(m.ID)
+			r.doubt(f)
 			continue
 		}
 		known[m.UID] = m
 		uids.Add(m.UID)
 	}
-	var pending mail.UIDSet
-	gone := uids
+	var gone, pending mail.UIDSet
 	err = r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
-		seen, err := stillThere(ctx, s, box, known)
+		seen, err := r.stillThere(ctx, s, f.name, box, known)
 		if err != nil {
 			return err
 		}
@@ -126,15 +126,14 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files 
 				unmarked.Add(uid)
 			}
 		}
-		seen.present = seen.present.Minus(unmarked)
-		if !uids.Minus(seen.present).IsEmpty() {
-			r.doubt(f) // gone already, or another message under this UID: looked at again
-			gone = seen.present
+		gone = seen.present.Minus(unmarked)
+		if !uids.Minus(gone).Minus(seen.doubtful).IsEmpty() {
+			r.doubt(f) // gone already, unmarked, or another message under this UID: looked at again
 		}
-		if seen.present.IsEmpty() {
+		if gone.IsEmpty() {
 			return nil
 		}
-		pending, err = s.Expunge(ctx, box, seen.present)
+		pending, err = s.Expunge(ctx, box, gone)
 		return err
 	})
 	if err != nil {

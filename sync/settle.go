@@ -432,7 +432,7 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	box := remote.Box{Name: from.Mailbox, UIDValidity: from.UIDValidity}
 	original := in.Message
 	original.RemoteSize = m.Size // the copy's
-	left, err := stillThere(ctx, s, box, map[mail.UID]*state.Message{original.UID: &original})
+	left, err := r.stillThere(ctx, s, from.Name, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
 	}
