@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // syncing has syncs run one after the other until it is stopped.
 type syncing struct {
 	r    *rounds
-	ran  atomic.Int64 // syncs that succeeded
+	ran  atomic.Int64 // syncs that ended
 	stop chan struct{}
 	end  chan error
 }
@@ -26,7 +27,7 @@ func (r *rounds) startSyncing() *syncing {
 func (s *syncing) loop() {
 	for {
 		out, err := s.r.command("sync").CombinedOutput()
-		if err != nil {
+		if err != nil && !restless(string(out)) {
 			s.end <- fmt.Errorf("%w\n%s", err, out)
 			return
 		}
@@ -40,7 +41,13 @@ func (s *syncing) loop() {
 	}
 }
 
-// next does something again and again until another sync has succeeded, at least once.
+// restless reports whether all that a sync complains of is that the others never rested, so that it left something to the next.
+func restless(out string) bool {
+	complaints := strings.Count(out, "satchel: ")
+	return complaints > 0 && complaints == strings.Count(out, ": something changed each time that this sync looked")
+}
+
+// next does something again and again until another sync has ended, at least once.
 func (s *syncing) next(do func()) {
 	s.r.t.Helper()
 	for ran := s.ran.Load(); s.ran.Load() == ran; {
@@ -91,8 +98,8 @@ func together(t *testing.T, satchels int, test func(t *testing.T, s *servers.Ser
 	}
 }
 
-// TestTogether: while syncs run, somebody works in the Maildir as mutt does, and another client on the server; no sync fails,
-// and in the end nothing is lost and nothing doubled.
+// TestTogether: while syncs run, somebody works in the Maildir as mutt does, and another client on the server; no sync fails, but
+// for saying that they never rest, and in the end nothing is lost and nothing doubled.
 func TestTogether(t *testing.T) {
 	together(t, 1, func(t *testing.T, server *servers.Server) {
 		r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)

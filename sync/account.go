@@ -26,6 +26,9 @@ import (
 // arrive in the trash folder, and when something changed between looking and removing.
 const maxPasses = 4
 
+// errRestless is a run's that would have to look once more than it does.
+var errRestless = errors.New("something changed each time that this sync looked, or could not be told yet: what hangs on that, deletions above all, is left to the next sync")
+
 // maxCame bounds what a run remembers of the messages that it delivered.
 const maxCame = 10000
 
@@ -224,7 +227,11 @@ func (r *run) all(ctx context.Context) error {
 			r.note("the server does not let anybody in again so soon; the next sync does what is left")
 			break
 		}
-		if !r.again || r.opt.DryRun || pass == maxPasses || ctx.Err() != nil {
+		if !r.again || r.opt.DryRun || ctx.Err() != nil {
+			break
+		}
+		if pass == maxPasses {
+			r.fail("", errRestless)
 			break
 		}
 		r.log.Debug("looking again", "pass", pass+1)

@@ -537,3 +537,34 @@ func TestDoubtfulForGood(t *testing.T) {
 		})
 	}
 }
+
+// TestDeletionInARestlessAccount: mail arrives somewhere whenever a run has looked, so that what is missing may always be what came. A deletion
+// waits until a run comes through, and each that does not says so.
+func TestDeletionInARestlessAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Busy")
+	text := w.message("m")
+	w.arrive("INBOX", text)
+	w.sync()
+	w.must(os.Remove(w.file("INBOX", text)))
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "list" && s.After {
+			w.arrive("Busy", w.message("busy"))
+		}
+		return model.Action{}
+	})
+	for range 2 {
+		res := w.try()
+		if res.Fatal != nil || len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "deletions") || len(w.serverTree()["INBOX"]) != 1 {
+			t.Errorf("fatal %v, errors %v\n%s", res.Fatal, res.Errors, w)
+		}
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	if len(w.serverTree()["INBOX"]) != 0 {
+		t.Errorf("it is still there\n%s", w)
+	}
+	w.same()
+	w.quiet()
+}

@@ -138,7 +138,7 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, n
 			r.log.Warn("the connection broke while uploading", "folder", f.name, "error", appendErr)
 			lost := 0
 			r.count(func(*Result) { r.lostUploads++; lost = r.lostUploads })
-			if lost <= maxPasses-1 {
+			if lost < maxPasses && r.passes < maxPasses {
 				return nil
 			}
 		}

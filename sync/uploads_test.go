@@ -3,12 +3,15 @@ package sync_test
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // appendLiar tells the engine something else about uploads than the server did.
@@ -195,5 +198,39 @@ func TestCopyUIDOfAnother(t *testing.T) {
 	w.sync()
 	w.sync()
 	w.want(map[string][]string{"INBOX": nil, "Lists": {"mine", "same"}})
+	w.quiet()
+}
+
+// TestUploadLostInTheLastLook: the connection breaks during an upload, and the run looks no more than it did.
+func TestUploadLostInTheLastLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Busy")
+	gone := w.message("gone")
+	w.arrive("INBOX", gone)
+	w.sync()
+	w.must(os.Remove(w.file("INBOX", gone)))
+	lists := 0 // two in each look, of which the second sees what arrived meanwhile
+	w.server.SetFault(func(s model.Step) model.Action {
+		switch {
+		case s.Op == "list" && s.After:
+			w.arrive("Busy", w.message("busy"))
+			if lists++; lists == 7 {
+				w.put("INBOX", w.message("mine"), "S")
+			}
+		case s.Op == "append" && !s.After:
+			return model.Action{Kind: model.Drop}
+		}
+		return model.Action{}
+	})
+	res := w.try()
+	if res.Fatal != nil || !slices.ContainsFunc(res.Errors, func(e mailsync.FolderError) bool {
+		return e.Folder == "INBOX" && strings.Contains(e.Error(), "uploading")
+	}) {
+		t.Errorf("%d lists, fatal %v, errors %v", lists, res.Fatal, res.Errors)
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.same()
 	w.quiet()
 }
