@@ -75,13 +75,9 @@ func (r *run) failRoute(k route, err error) {
 // newFolder adds a folder that this run knows nothing of: the trash, if it does not exist yet or is left out by the
 // configuration.
 func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, error) {
-	box, err := r.names.mailbox(name)
+	f, err := r.outside(state.Folder{Name: name})
 	if err != nil {
 		return nil, err
-	}
-	f := &folder{name: name, target: true, mailbox: box, pairs: map[int64]*plan.Pair{}, base: state.Folder{Name: name}}
-	if i := slices.IndexFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == box && b.Selectable }); i >= 0 {
-		f.remote = &r.boxes[i]
 	}
 	err = r.update(ctx, func(tx *state.Tx) error {
 		known, ok, err := tx.FolderByName(name)
@@ -99,6 +95,19 @@ func (r *run) newFolder(ctx context.Context, name mail.FolderName) (*folder, err
 	}
 	r.byName[name] = f
 	r.folders = append(r.folders, f)
+	return f, nil
+}
+
+// outside makes a folder that is none of this run's.
+func (r *run) outside(base state.Folder) (*folder, error) {
+	box, err := r.names.mailbox(base.Name)
+	if err != nil {
+		return nil, err
+	}
+	f := &folder{name: base.Name, target: true, mailbox: box, pairs: map[int64]*plan.Pair{}, base: base}
+	if i := slices.IndexFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == box && b.Selectable }); i >= 0 {
+		f.remote = &r.boxes[i]
+	}
 	return f, nil
 }
 

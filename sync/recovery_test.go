@@ -340,6 +340,40 @@ func TestTrashIsExcluded(t *testing.T) {
 	w.quiet()
 }
 
+// TestCopyToAnExcludedTrashIsCutOff: the answer to a copy into a folder that the configuration leaves out is lost. It is looked for there all
+// the same, and not made twice.
+func TestCopyToAnExcludedTrashIsCutOff(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"never synchronised": false, "synchronised before": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+			w.server.CreateMailbox("Trash")
+			w.set.Policy.Trash = "Trash"
+			text := w.message("m")
+			w.arrive("INBOX", text)
+			w.arrive("INBOX", w.message("other"))
+			w.arrive("Trash", w.message("old"))
+			if known {
+				w.sync()
+			}
+			w.set.Exclude = []string{"Trash"}
+			w.sync()
+			w.must(os.Remove(w.file("INBOX", text)))
+			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action { return model.Action{Kind: model.Drop} }))
+			w.try()
+			w.server.SetFault(nil)
+			w.sync()
+			if got := w.serverTree().subjects(); got != "INBOX: other\nTrash: m, old\n" {
+				t.Errorf("server: %s", got)
+			}
+			if left := w.intents(); len(left) > 0 {
+				t.Errorf("left: %+v", left)
+			}
+			w.quiet()
+		})
+	}
+}
+
 // TestTakenAndMovedOn: without UIDPLUS, another client moves or deletes a message before anybody can look at which one it is. The mailbox
 // gave a UID away that nothing has any more, so the message is followed.
 func TestTakenAndMovedOn(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -173,32 +174,74 @@ func (r *run) settleRemote(ctx context.Context) error {
 	}
 	for _, f := range r.folders {
 		list := byFolder[f.base.ID]
-		if f.base.ID == 0 || len(list) == 0 || f.failed != nil {
-			continue
-		}
 		delete(byFolder, f.base.ID)
-		if f.remote == nil {
-			// The mailbox is gone, and with it whatever had been stored there.
-			err = r.update(ctx, func(tx *state.Tx) error {
-				for _, in := range list {
-					if err := tx.DeleteIntent(in.ID); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		} else {
-			err = defect.Contain(func() error { return r.settleFolder(ctx, f, list) })
+		if err := r.settleIn(ctx, f, list); err != nil {
+			return err
 		}
-		if err != nil {
-			if !r.ofFolder(ctx, err) {
+	}
+	return r.settleElsewhere(ctx, byFolder)
+}
+
+// settleElsewhere settles what was begun in mailboxes that the configuration leaves out, as it may the trash.
+func (r *run) settleElsewhere(ctx context.Context, byFolder map[int64][]*state.Intent) error {
+	for _, id := range slices.Sorted(maps.Keys(byFolder)) {
+		var base state.Folder
+		err := r.view(ctx, func(tx *state.Tx) (err error) { base, err = tx.Folder(id); return err })
+		if errors.Is(err, state.ErrNotFound) {
+			if err := r.forgetIntents(ctx, byFolder[id]); err != nil {
 				return err
 			}
-			r.failFolder(f, fmt.Errorf("finishing what a stopped run had begun: %w", err))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f, err := r.outside(base)
+		if err != nil || f.remote == nil {
+			continue // nobody was asked whether it is gone
+		}
+		r.judge(f)
+		if err := r.settleIn(ctx, f, byFolder[id]); err != nil {
+			return err
+		}
+		if f.failed != nil && !slices.ContainsFunc(byFolder[id], r.isOver) {
+			r.hidden = f.name // deletions wait for it
 		}
 	}
 	return nil
 }
+
+// settleIn settles what was begun in one folder's mailbox.
+func (r *run) settleIn(ctx context.Context, f *folder, list []*state.Intent) error {
+	if len(list) == 0 || f.failed != nil {
+		return nil
+	}
+	var err error
+	if f.remote == nil {
+		err = r.forgetIntents(ctx, list) // the mailbox is gone, and with it whatever had been stored there
+	} else {
+		err = defect.Contain(func() error { return r.settleFolder(ctx, f, list) })
+	}
+	if err != nil && r.ofFolder(ctx, err) {
+		r.failFolder(f, fmt.Errorf("finishing what a stopped run had begun: %w", err))
+		err = nil
+	}
+	return err
+}
+
+func (r *run) forgetIntents(ctx context.Context, list []*state.Intent) error {
+	return r.update(ctx, func(tx *state.Tx) error {
+		for _, in := range list {
+			if err := tx.DeleteIntent(in.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// isOver reports whether nothing of what a dead connection had sent arrives any more.
+func (r *run) isOver(in *state.Intent) bool { return r.now().Sub(in.Started) > ghostTime }
 
 // destination is the folder whose mailbox an upload or a move puts the message into.
 func destination(in *state.Intent) int64 {
@@ -213,7 +256,7 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 	from := ^mail.UID(0)
 	var open []*state.Intent
 	for _, in := range list {
-		if in.Settled && r.now().Sub(in.Started) > ghostTime {
+		if in.Settled && r.isOver(in) {
 			if err := r.update(ctx, func(tx *state.Tx) error { return tx.DeleteIntent(in.ID) }); err != nil {
 				return err
 			}
@@ -356,7 +399,7 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	if !found {
 		// Not there (yet). The file counts as new, and is sent again under the same intent; what the dead
 		// connection had sent may still arrive.
-		if r.now().Sub(in.Started) <= ghostTime {
+		if !r.isOver(in) {
 			return nil
 		}
 		return r.update(ctx, func(tx *state.Tx) error {
