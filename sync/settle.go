@@ -285,6 +285,9 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 	return r.pool.with(ctx, func(s remote.Session) error {
 		box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 		cand, err := r.candidates(ctx, s, f, box, from)
+		if err == nil && len(cand.free) > 0 {
+			cand.twins, err = r.twinsOf(ctx, open)
+		}
 		if err != nil {
 			return err
 		}
@@ -378,7 +381,7 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	m, found := cand.named(in)
 	var err error
 	if !found {
-		m, found, err = cand.take(ctx, in)
+		m, found, err = cand.takeOurs(ctx, in)
 	}
 	if err == nil && !found {
 		m, found = cand.changed(in)

@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/state"
 )
 
 // appendLiar tells the engine something else about uploads than the server did.
@@ -233,4 +235,92 @@ func TestUploadLostInTheLastLook(t *testing.T) {
 	w.sync()
 	w.same()
 	w.quiet()
+}
+
+// TestTwinWhereACommandWasCutOff: a move or an upload is cut off, and somebody moves an equal message to where it was to go. Whether ours
+// arrived or not, they are two messages.
+func TestTwinWhereACommandWasCutOff(t *testing.T) {
+	t.Parallel()
+	for server, o := range map[string]model.Options{"move": model.Full(), "copy": {CondStore: true, UIDPlus: true}} {
+		for _, command := range []string{"move", "upload"} {
+			for _, arrived := range []bool{false, true} {
+				for _, twin := range []string{"moved there", "left alone", "moved elsewhere"} {
+					t.Run(fmt.Sprintf("%s %s, arrived %v, twin %s", server, command, arrived, twin), func(t *testing.T) {
+						t.Parallel()
+						w := newWorld(t, o)
+						for _, f := range []string{"A", "B", "C", "D"} {
+							w.server.CreateMailbox(f)
+						}
+						text := w.message("m")
+						uid := w.server.Append("C", wire(text), mail.NewFlags(), time.Date(2025, 6, 3, 10, 0, 0, 0, time.UTC))
+						if command == "move" {
+							w.arrive("A", text)
+							w.sync()
+							w.move(w.file("A", text), "B")
+						} else {
+							w.sync()
+							w.put("B", text, "")
+						}
+						w.server.SetFault(once(func(s model.Step) bool {
+							return slices.Contains([]string{"move", "copy", "append"}, s.Op) && s.After == arrived
+						}, func() model.Action {
+							switch twin {
+							case "moved there":
+								w.server.Move("C", "B", uid)
+							case "moved elsewhere":
+								w.server.Move("C", "D", uid)
+							}
+							return model.Action{Kind: model.Drop}
+						}))
+						w.try()
+						w.server.SetFault(nil)
+						w.sync()
+						want := map[string][]string{"INBOX": {}, "A": {}, "B": {"m"}, "C": {}, "D": {}}
+						to := map[string]string{"moved there": "B", "left alone": "C", "moved elsewhere": "D"}[twin]
+						want[to] = append(want[to], "m")
+						w.want(want)
+						w.quiet()
+						if left := w.intents(); slices.ContainsFunc(left, func(in state.Intent) bool { return !in.Settled }) {
+							t.Errorf("left: %+v", left)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestTwinThatIsNotShown: an upload had arrived, and the server does not let anybody look whether an equal message is where it was. It is waited
+// for that, for a day at most.
+func TestTwinThatIsNotShown(t *testing.T) {
+	t.Parallel()
+	for _, ends := range []bool{true, false} {
+		w := newWorld(t, model.Full())
+		w.server.CreateMailbox("C")
+		text := w.message("m")
+		w.arrive("C", text)
+		w.sync()
+		w.put("INBOX", text, "")
+		drop := once(func(s model.Step) bool { return s.Op == "append" && s.After }, func() model.Action { return model.Action{Kind: model.Drop} })
+		w.server.SetFault(func(s model.Step) model.Action {
+			if s.Op == "fetch" && s.Mailbox == "C" && !s.After {
+				return model.Action{Kind: model.Refuse}
+			}
+			return drop(s)
+		})
+		if res := w.try(); len(res.Errors) == 0 || len(w.intents()) != 1 {
+			t.Errorf("errors %v, intents %+v", res.Errors, w.intents())
+		}
+		if ends {
+			w.server.SetFault(nil)
+		} else {
+			w.now = w.now.Add(25 * time.Hour)
+		}
+		w.sync()
+		w.want(map[string][]string{"INBOX": {"m"}, "C": {"m"}})
+		w.quiet()
+		if left := w.intents(); len(left) > 0 {
+			t.Errorf("left: %+v", left)
+		}
+	}
 }
