@@ -341,12 +341,14 @@ func TestTrashIsExcluded(t *testing.T) {
 }
 
 // TestCopyToAnExcludedTrashIsCutOff: the answer to a copy into a folder that the configuration leaves out is lost. It is looked for there all
-// the same, and not made twice.
+// the same, as soon as the server lets us, and not made twice.
 func TestCopyToAnExcludedTrashIsCutOff(t *testing.T) {
 	t.Parallel()
 	for name, known := range map[string]bool{"never synchronised": false, "synchronised before": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+			refused := false
+			w.dialer = between{w.server, func(s remote.Session) remote.Session { return unsaid{s, "Trash", &refused} }}
 			w.server.CreateMailbox("Trash")
 			w.set.Policy.Trash = "Trash"
 			text := w.message("m")
@@ -359,9 +361,16 @@ func TestCopyToAnExcludedTrashIsCutOff(t *testing.T) {
 			w.set.Exclude = []string{"Trash"}
 			w.sync()
 			w.must(os.Remove(w.file("INBOX", text)))
-			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action { return model.Action{Kind: model.Drop} }))
+			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action {
+				refused = true // from the next look on
+				return model.Action{Kind: model.Drop}
+			}))
 			w.try()
 			w.server.SetFault(nil)
+			if res := w.try(); len(res.Errors) == 0 {
+				t.Error("nothing is said of the refusal")
+			}
+			refused = false
 			w.sync()
 			if got := w.serverTree().subjects(); got != "INBOX: other\nTrash: m, old\n" {
 				t.Errorf("server: %s", got)

@@ -217,9 +217,12 @@ func (r *run) settleIn(ctx context.Context, f *folder, list []*state.Intent) err
 		return nil
 	}
 	var err error
-	if f.remote == nil {
+	switch {
+	case f.remote == nil:
 		err = r.forgetIntents(ctx, list) // the mailbox is gone, and with it whatever had been stored there
-	} else {
+	case f.remote.Status == nil:
+		err = f.remote.StatusErr // it may be another mailbox by now, or the same
+	default:
 		err = defect.Contain(func() error { return r.settleFolder(ctx, f, list) })
 	}
 	if err != nil && r.ofFolder(ctx, err) {

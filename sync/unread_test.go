@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -300,4 +302,52 @@ func TestMovedOutOfAMailboxThatRefuses(t *testing.T) {
 			w.quiet()
 		})
 	}
+}
+
+// TestUploadUnderWayWhereStatusIsRefused: a connection breaks during an upload, the UIDs of the mailbox turn out to mean other messages, and the
+// server does not say which mailbox that is by now. It is not forgotten that the upload may arrive yet.
+func TestUploadUnderWayWhereStatusIsRefused(t *testing.T) {
+	t.Parallel()
+	o := model.Full()
+	o.EmailIDs = false
+	w := newWorld(t, o)
+	var more int64
+	refused := false
+	w.dialer = between{w.server, func(s remote.Session) remote.Session { return unsaid{resized{s, &more, new(int)}, "INBOX", &refused} }}
+	gone := w.message("gone")
+	w.arrive("INBOX", gone)
+	w.sync()
+	w.put("INBOX", w.message("mine"), "S")
+	w.must(os.Remove(w.file("INBOX", gone)))
+	more = 7 // that is another message
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "append" && !s.After }, func() model.Action {
+		refused = true
+		return model.Action{Kind: model.Ghost}
+	}))
+	if res := w.try(); len(res.Errors) == 0 {
+		t.Error("nothing is said of the refusal")
+	}
+	more, refused = 0, false
+	w.sync()
+	w.server.ReleaseGhosts()
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`mine \Seen`}})
+	w.quiet()
+}
+
+// unsaid refuses to say anything of one mailbox when it lists all.
+type unsaid struct {
+	remote.Session
+	mailbox string
+	refused *bool
+}
+
+func (u unsaid) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
+	list, err := u.Session.Mailboxes(ctx)
+	for i := range list {
+		if *u.refused && list[i].Name == u.mailbox {
+			list[i].Status, list[i].StatusErr = nil, &remote.Error{Class: remote.Refused, Op: "looking at " + u.mailbox, Err: errors.New("not now")}
+		}
+	}
+	return list, err
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
-	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/state"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // appendLiar tells the engine something else about uploads than the server did.
