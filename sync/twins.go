@@ -43,14 +43,14 @@ func (r *run) twinsOf(ctx context.Context, intents []*state.Intent) (twins, erro
 	})
 }
 
-// takeOurs is take for what is to be adopted, and whose original may be removed: as many messages as may be strays are left to the comparison
+// takeOurs is take for what is to be adopted, and whose original may be removed: as many messages as may be others are left to the comparison
 // that follows.
 func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	m, found, err := c.take(ctx, in)
 	if err != nil || !found || taken(*in) {
 		return m, found, err
 	}
-	strays, err := c.strays(ctx, in)
+	strays, err := c.surplus(ctx, in)
 	var spared []remote.Message
 	for err == nil && found {
 		i := slices.IndexFunc(strays, func(row state.Message) bool {
@@ -68,9 +68,9 @@ func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Mes
 	return m, found && err == nil, err
 }
 
-// strays are the messages with the bytes of an unanswered intent, but for its own, that are not where the state has them. Where the original of
+// surplus are the messages with the bytes of an unanswered intent, but for its own, that are not where the state has them. Where the original of
 // a move has left its place, nothing is removed for what is found, and nobody asks for them.
-func (c *candidates) strays(ctx context.Context, in *state.Intent) (strays []state.Message, err error) {
+func (c *candidates) surplus(ctx context.Context, in *state.Intent) (strays []state.Message, err error) {
 	var rows []state.Message
 	uids, boxes := map[int64]mail.UIDSet{}, map[int64]remote.Box{}
 	err = c.r.view(ctx, func(tx *state.Tx) error {
