@@ -310,7 +310,7 @@ func (r *run) notDownloaded(ctx context.Context, f *folder, op plan.Op, why erro
 			if err != nil {
 				return err
 			}
-			if m.Why == "" && m.Name != "" {
+			if m.Why == "" && m.Name != "" && !r.isLost(op) {
 				r.soil(f)
 				return nil // an agreed row whose file is to come back: the next run tries again
 			}

@@ -131,3 +131,85 @@ func TestOlderStateInPlace(t *testing.T) {
 		})
 	}
 }
+
+// TestRestoredStateAndARefusedTransfer: what one side lacks after a backup was restored is brought back, and the server refuses that, for good
+// perhaps. The account does not stay restored for it: what the person deletes from then on stays deleted, and the message is still tried.
+func TestRestoredStateAndARefusedTransfer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		refused string
+		lose    func(w *world, text string) // takes the message from one side
+	}{
+		{"append", func(w *world, _ string) {
+			box, _ := w.server.Snapshot().Mailbox("INBOX")
+			w.server.Expunge("INBOX", box.Messages[0].UID)
+		}},
+		{"body", func(w *world, text string) { w.must(os.Remove(w.file("INBOX", text))) }},
+	} {
+		for _, how := range []string{"a backup", "--rebind"} {
+			t.Run(c.refused+" after "+how, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, model.Full())
+				w.server.CreateMailbox("B")
+				a, b := w.message("a"), w.message("b")
+				w.arrive("INBOX", a, `\Seen`)
+				w.arrive("B", b)
+				w.sync()
+				c.lose(w, a)
+				if how == "a backup" {
+					w.must(os.CopyFS(w.root+".backup", os.DirFS(w.root)))
+					w.must(os.RemoveAll(w.root))
+					w.must(os.Rename(w.root+".backup", w.root))
+				} else {
+					w.set.Owner.Host, w.opt.Rebind = "elsewhere", true
+				}
+				w.server.SetRefuse(func(s model.Step) model.Action {
+					if s.Op == c.refused {
+						return model.Action{Kind: model.Refuse}
+					}
+					return model.Action{}
+				})
+				if res := w.try(); len(res.Notes) == 0 || len(res.Errors) != 1 {
+					t.Fatalf("notes %q, errors %v", res.Notes, res.Errors)
+				}
+				w.opt.Rebind = false
+				w.must(os.Remove(w.file("B", b)))
+				if res := w.try(); len(res.Notes) != 0 || len(res.Errors) != 1 {
+					t.Errorf("notes %q, errors %v", res.Notes, res.Errors)
+				}
+				w.server.SetRefuse(nil)
+				w.sync()
+				w.want(map[string][]string{"INBOX": {`a \Seen`}, "B": {}})
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestReplacedDirectoryAndARefusedDownload: likewise for a folder whose directory was replaced.
+func TestReplacedDirectoryAndARefusedDownload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("A")
+	a, b := w.message("a"), w.message("b")
+	w.arrive("A", a)
+	w.arrive("A", b)
+	w.sync()
+	w.must(os.CopyFS(w.dir("A")+".copy", os.DirFS(w.dir("A"))))
+	w.must(os.RemoveAll(w.dir("A")))
+	w.must(os.Rename(w.dir("A")+".copy", w.dir("A")))
+	w.must(os.Remove(w.file("A", a)))
+	w.server.SetRefuse(func(s model.Step) model.Action {
+		if s.Op == "body" {
+			return model.Action{Kind: model.Refuse}
+		}
+		return model.Action{}
+	})
+	w.try()
+	w.must(os.Remove(w.file("A", b)))
+	w.try()
+	w.server.SetRefuse(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "A": {"a"}})
+	w.quiet()
+}

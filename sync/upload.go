@@ -361,15 +361,15 @@ func (r *run) parkUpload(ctx context.Context, f *folder, op plan.Op) error {
 	return r.update(ctx, func(tx *state.Tx) error { return r.learnUnsent(tx, f, op) })
 }
 
-// learnUnsent parks a message that could not be uploaded. A row that both sides had keeps its place: it is
-// uploaded again because the server lost it, and stays a difference until that works.
+// learnUnsent parks a message that could not be uploaded. A row that both sides had, and that the server lost, keeps its place and stays a
+// difference until that works. If what it was called there means nothing any more, nothing tells it from a new message.
 func (r *run) learnUnsent(tx *state.Tx, f *folder, op plan.Op) error {
 	if op.Row != 0 {
 		m, err := tx.Message(op.Row)
 		if err != nil {
 			return err
 		}
-		if m.Why == "" {
+		if m.Why == "" && !r.isLost(op) {
 			r.soil(f)
 			return nil
 		}
