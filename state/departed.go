@@ -12,13 +12,17 @@ import (
 // the listing was cut short or a deletion was not carried out, it is known by this.
 type Departed struct {
 	ID string
-	// Row is the row of its file, 0 if the Maildir does not have it either. The row may be gone since.
+	// Row is the row of its file, 0 if the Maildir does not have it either, DeletedFile if that is because the person deleted it and the server
+	// is to follow. The row may be gone since.
 	Row  int64
 	Size int64 // as the server told it, -1 if not known
 	// Header is the digest of its header, zero if not known: a server may give an ID to another message later.
 	Header mail.Digest
 	At     time.Time // when it was missed
 }
+
+// DeletedFile is in Departed.Row.
+const DeletedFile = -1
 
 // PutDeparted writes down that a message has departed, in place of what was known under its ID.
 func (tx *Tx) PutDeparted(d Departed) error {

@@ -36,7 +36,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 			if err != nil {
 				return err
 			}
-			agreed[f.base.ID] += c.Why[string(plan.Dismissed)]
+			agreed[f.base.ID] += c.Why[string(plan.Dismissed)] + c.Why[string(plan.Pending)]
 		}
 		return nil
 	})

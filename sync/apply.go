@@ -237,6 +237,9 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		}
 		return tx.PutMessage(&m)
 	case plan.Forget:
+		if err := r.departForgotten(tx, op); err != nil {
+			return err
+		}
 		if err := tx.DeleteMessage(op.Row); !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
@@ -357,6 +360,9 @@ func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
 		m.RemoteFlags, m.RemoteSize, m.EmailID, m.Date = rm.Flags, rm.Size, rm.EmailID, rm.Date
 		if rm.Header != nil {
 			m.Header, m.HasMessageID = rm.Header.Digest, rm.Header.HasMessageID
+		}
+		if rm.Digest != nil {
+			m.Digest = *rm.Digest
 		}
 	}
 	if lm := f.newLocalMessage(name); lm != nil {

@@ -132,7 +132,13 @@ func (r *run) compareMaildrop(ctx context.Context, s remote.Maildrop) error {
 	if err := r.missMaildrop(ctx); err != nil {
 		return err
 	}
-	return r.takeMaildrop(ctx, s)
+	if err := r.takeMaildrop(ctx, s); err != nil {
+		return err
+	}
+	if r.set.Policy.UntilDeleted && (len(d.back) > 0 || slices.ContainsFunc(d.known, func(m state.Message) bool { return m.Why == string(plan.Pending) })) {
+		f.selected.HighestModSeq = 0 // until it has gone
+	}
+	return nil
 }
 
 // nameMaildrop gives the listed messages their UIDs: those of the rows that they belong to, or new ones.
@@ -274,7 +280,7 @@ func (r *run) missMaildrop(ctx context.Context) error {
 // leavesMaildrop reports whether a message is one that the Maildir has, or that the person has deleted from it. Others, that were not
 // transferred, stay.
 func leavesMaildrop(m *state.Message) bool {
-	return m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed)
+	return m.Why == string(plan.Agreed) || m.Why == string(plan.Dismissed) || m.Why == string(plan.Pending)
 }
 
 // takeMaildrop notes the listed messages that are not known, or may not be.

@@ -21,7 +21,7 @@ const rememberDeparted = 90 * 24 * time.Hour
 // returned is a message that the server lists again.
 type returned struct {
 	uid mail.UID
-	row state.Message // of its file; ID 0: the Maildir does not have it
+	row state.Message // of its file; ID 0: the Maildir does not have it, as far as is known
 	was state.Departed
 }
 
@@ -102,7 +102,7 @@ func (r *run) recallDeparted(ctx context.Context, s remote.Maildrop, fresh []rem
 // name and size must be the same, or the header one that is no other message's.
 func isBack(tx *state.Tx, m remote.Message, h *plan.Header, was state.Departed) (back returned, is bool, err error) {
 	back = returned{uid: m.UID, was: was}
-	if was.Row != 0 {
+	if was.Row > 0 {
 		switch back.row, err = tx.Message(was.Row); {
 		case errors.Is(err, state.ErrNotFound):
 			back.row = state.Message{}
@@ -135,6 +135,9 @@ func (r *run) returnFiles() {
 		}
 		if b.row.ID == 0 || f == nil || f.local == nil || p != nil && p.Local != plan.Present {
 			m.Park, m.Date = plan.Dismissed, r.now() // its time begins anew
+			if deleted := b.was.Row == state.DeletedFile || p != nil && p.Local == plan.Gone; deleted && r.set.Policy.UntilDeleted {
+				m.Park = plan.Pending
+			}
 			continue
 		}
 		if p != nil {
@@ -160,13 +163,44 @@ func (r *run) returnFiles() {
 // has a NUL.
 func departure(m state.Message, at time.Time) state.Departed {
 	out := state.Departed{ID: m.EmailID, Size: m.RemoteSize, Header: m.Header, At: at}
-	if m.Name != "" {
+	switch {
+	case m.Name != "":
 		out.Row = m.ID
+	case m.Why == string(plan.Pending):
+		out.Row = state.DeletedFile
 	}
 	if out.ID == "" {
 		out.ID = fmt.Sprintf("\x00%x %d", m.Digest, m.ID)
 	}
 	return out
+}
+
+// deletedFile is the departure of a message whose file the person has deleted.
+func (r *run) deletedFile(m state.Message) state.Departed {
+	d := departure(m, r.now())
+	if d.Row = 0; r.set.Policy.UntilDeleted {
+		d.Row = state.DeletedFile
+	}
+	return d
+}
+
+// departForgotten notes of a message that is listed no more, when the person has deleted its file after all, that the server is to follow should it be
+// listed again.
+func (r *run) departForgotten(tx *state.Tx, op plan.Op) error {
+	p := r.pairOf(op.Row)
+	if !r.set.Policy.UntilDeleted || p == nil || p.Local != plan.Gone {
+		return nil
+	}
+	m, err := tx.Message(op.Row)
+	if err != nil {
+		return err
+	}
+	was, ok, err := tx.Departed(departure(m, r.now()).ID)
+	if err != nil || !ok || was.Row != m.ID {
+		return err
+	}
+	was.Row = state.DeletedFile
+	return tx.PutDeparted(was)
 }
 
 // putDeparted writes a departure down. Where the server gave the name to another message before, that one stays known by its size

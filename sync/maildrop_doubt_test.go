@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -102,6 +103,110 @@ func TestMaildropNamesFail(t *testing.T) {
 	w.brought(1, 0)
 	w.set.LeaveFor = 0
 	w.brought(0, 6)
+}
+
+// TestMaildropUntilDeletedIsToldAgain: the person deletes a message, and the server does not, or does not list it just then. Once it is listed, the
+// server is told again, by every other sync if need be.
+func TestMaildropUntilDeletedIsToldAgain(t *testing.T) {
+	for _, q := range []popserver.Quirks{{}, {NoUIDL: true}} {
+		for _, tt := range []struct {
+			name    string
+			between func(w *popWorld, mail []popserver.Message)
+		}{
+			{"DELE does nothing", func(w *popWorld, _ []popserver.Message) {
+				w.server.Set(popserver.Quirks{NoUIDL: q.NoUIDL, IgnoreDele: true})
+				w.brought(0, 1)
+			}},
+			{"DELE does nothing, several times", func(w *popWorld, _ []popserver.Message) {
+				w.server.Set(popserver.Quirks{NoUIDL: q.NoUIDL, IgnoreDele: true})
+				for range 7 {
+					w.sync()
+				}
+			}},
+			{"DELE does nothing, and then the numbers contradict each other", func(w *popWorld, _ []popserver.Message) {
+				w.server.Set(popserver.Quirks{NoUIDL: q.NoUIDL, IgnoreDele: true})
+				w.brought(0, 1)
+				w.server.Set(popserver.Quirks{NoUIDL: q.NoUIDL, Stat: 1})
+				w.sync()
+			}},
+			{"DELE does nothing, and then nothing is listed", func(w *popWorld, mail []popserver.Message) {
+				w.server.Set(popserver.Quirks{NoUIDL: q.NoUIDL, IgnoreDele: true})
+				w.brought(0, 1)
+				w.server.Put()
+				w.brought(0, 0)
+				w.server.Put(mail...)
+			}},
+			{"nothing is listed", func(w *popWorld, mail []popserver.Message) {
+				w.server.Put()
+				w.brought(0, 0)
+				w.server.Put(mail...)
+			}},
+		} {
+			t.Run(fmt.Sprintf("%s, no UIDL %v", tt.name, q.NoUIDL), func(t *testing.T) {
+				mail := pops(3)
+				w := newPopWorld(t, forever, mail...)
+				w.set.Policy.UntilDeleted = true
+				w.server.Set(q)
+				w.brought(3, 0)
+				w.remove(mail[2])
+				tt.between(w, mail)
+				w.server.Set(q)
+				for range 4 {
+					if r := w.sync(); r.ToMaildir.New != 0 {
+						t.Fatalf("%+v", r.ToMaildir)
+					}
+				}
+				w.has(mail[:2]...)
+				if n := len(w.server.Mail()); n != 2 {
+					t.Errorf("the server has %d messages", n)
+				}
+				before := w.server.Retrieved()
+				w.brought(0, 0)
+				if n := w.server.Retrieved() - before; n > 0 && !q.NoUIDL {
+					t.Errorf("%d messages were read again", n)
+				}
+			})
+		}
+	}
+}
+
+// TestMaildropUntilDeletedAfterItLeft: the file of a message that was not listed any more is deleted, and the server follows when it lists it again. So
+// it does not with one like a file that it never had.
+func TestMaildropUntilDeletedAfterItLeft(t *testing.T) {
+	mail := append(pops(3), pop("x", 9))
+	w := newPopWorld(t, forever, mail[:3]...)
+	w.set.Policy.UntilDeleted = true
+	w.brought(3, 0)
+	w.server.Put()
+	w.own("Work", strings.ReplaceAll(mail[3].Body, "\r\n", "\n"))
+	w.brought(0, 0)
+	w.remove(mail[2])
+	w.remove(mail[3])
+	w.brought(0, 0)
+	w.server.Put(mail...)
+	w.brought(1, 0)
+	w.brought(0, 1)
+	w.brought(0, 0)
+	w.has(mail[0], mail[1], mail[3])
+}
+
+// TestMaildropUntilDeletedLater: what was deleted here while the server was to keep everything stays there when it is to follow from then on.
+func TestMaildropUntilDeletedLater(t *testing.T) {
+	mail := pops(3)
+	w := newPopWorld(t, forever, mail...)
+	w.brought(3, 0)
+	w.remove(mail[2])
+	w.brought(0, 0)
+	w.server.Put()
+	w.brought(0, 0)
+	w.set.Policy.UntilDeleted = true
+	w.server.Put(mail...)
+	for range 3 {
+		w.brought(0, 0)
+	}
+	w.remove(mail[1])
+	w.brought(0, 1)
+	w.has(mail[0])
 }
 
 // TestMaildropLostWhileComparing: what a session noted that was then lost is not believed.

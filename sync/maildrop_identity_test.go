@@ -225,3 +225,55 @@ func TestMaildropNumberNames(t *testing.T) {
 		w.has(mail...)
 	}
 }
+
+// TestMaildropWithoutUIDLDisappears: a listing without names is empty for once, or cut short. What the person has deleted, before that or meanwhile, or
+// has moved, is known when it is listed again.
+func TestMaildropWithoutUIDLDisappears(t *testing.T) {
+	for _, left := range []int{0, 3} {
+		for _, before := range []bool{true, false} {
+			for _, messageID := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%d left, deleted before %v, with Message-ID %v", left, before, messageID), func(t *testing.T) {
+					mail := pops(5)
+					for i := range mail {
+						if !messageID {
+							mail[i].Body = strings.Replace(mail[i].Body, "Message-ID", "X-Number", 1)
+						}
+					}
+					w := newPopWorld(t, forever, mail...)
+					w.server.Set(popserver.Quirks{NoUIDL: true})
+					w.brought(5, 0)
+					w.move(mail[2], "Work")
+					w.remove(mail[3])
+					w.remove(mail[4])
+					if before {
+						w.brought(0, 0)
+					}
+					for range 2 {
+						w.server.Put(mail[:left]...)
+						w.brought(0, 0)
+						w.brought(0, 0)
+						w.server.Put(mail...)
+						w.brought(0, 0)
+					}
+					w.has(mail[:3]...)
+				})
+			}
+		}
+	}
+}
+
+// TestMaildropOtherUIDLsAndAContradiction: all names are others, and in the session in which that shows the server's numbers contradict each other.
+func TestMaildropOtherUIDLsAndAContradiction(t *testing.T) {
+	mail := pops(4)
+	w := newPopWorld(t, forever, mail...)
+	w.brought(4, 0)
+	w.remove(mail[3])
+	w.brought(0, 0)
+	w.server.Put(anew(mail)...)
+	w.server.Set(popserver.Quirks{Stat: 1})
+	w.brought(0, 0)
+	w.server.Set(popserver.Quirks{})
+	w.brought(0, 0)
+	w.brought(0, 0)
+	w.has(mail[:3]...)
+}

@@ -304,16 +304,16 @@ func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.
 			}
 			n++
 			if !l.kept {
-				m.Name = ""
-			}
-			if err := putDeparted(tx, departure(m, r.now())); err != nil {
-				return err
-			}
-			if !l.kept {
+				if err := putDeparted(tx, r.deletedFile(m)); err != nil {
+					return err
+				}
 				if err := tx.DeleteMessage(m.ID); err != nil {
 					return err
 				}
 				continue
+			}
+			if err := putDeparted(tx, departure(m, r.now())); err != nil {
+				return err
 			}
 			m.UID, m.Why, m.Text = 0, string(plan.OneWay), "deleted on the server once it was here"
 			m.RemoteFlags, m.RemoteHeld = mail.Flags{}, false

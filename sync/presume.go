@@ -70,7 +70,7 @@ func (r *run) pairOf(row int64) *plan.Pair {
 func isRemoval(op plan.Op) bool {
 	forgotten := op.Kind == plan.Forget && op.Folder != "" // else its message is known under another row
 	return forgotten || op.Kind == plan.Delete && !op.Kept || op.Kind == plan.DeleteFolder || op.Kind == plan.Hold || op.Trash ||
-		(op.Kind == plan.Park && op.Why == plan.Dismissed)
+		(op.Kind == plan.Park && (op.Why == plan.Dismissed || op.Why == plan.Pending))
 }
 
 // mayRemove asks whether the plan's removals from the server may be carried out in this run.

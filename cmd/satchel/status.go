@@ -228,6 +228,8 @@ func reason(f mailsync.FolderStatus, why plan.Why) string {
 		return "%s in the Maildir only, and no longer on the server or never there"
 	case f.Maildrop && why == plan.Dismissed:
 		return "%s deleted locally, still on the server until keep_on_server lets go of them"
+	case f.Maildrop && why == plan.Pending:
+		return "%s deleted locally, to be deleted on the server should it list them again"
 	}
 	switch why {
 	case plan.TooLarge:

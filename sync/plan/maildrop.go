@@ -70,7 +70,7 @@ func MatchListing(listed []Listed, known []Numbered, named, partial bool) Listin
 			m.Remote[i] = Gone
 		}
 	}
-	if m.Renamed = !partial && isRenamed(listed, known, times); m.Renamed {
+	if m.Renamed = isRenamed(listed, known, times); m.Renamed {
 		for i := range m.Remote {
 			m.Remote[i] = Lost
 		}
@@ -111,10 +111,17 @@ func sameSize(a, b int64) bool { return a == b || a < 0 || b < 0 }
 func (m *maker) planInMaildrop(x *row) {
 	r, l := &x.remote, x.local
 	switch {
+	case r.found == none && l.found == have:
+		// Its name does not tell whether the server still has it, and nothing there is the same: it may be again.
+		if l.folder != x.Folder || l.msg >= 0 {
+			m.rebind(x, l.folder, "found again")
+		}
+	case r.found == none && l.found == gone && m.policy.UntilDeleted:
+		m.parkOnServer(x, Pending, "deleted in the Maildir, and not found on the server: it is deleted there should it be listed again")
+	case r.found == none && l.found == gone:
+		m.parkOnServer(x, Dismissed, "deleted in the Maildir: it is not delivered again")
 	case r.found != have && l.found != have:
 		m.forgetRow(x, "gone on both sides")
-	case r.found == none && l.found == have && l.folder == x.Folder:
-		// Its name does not tell whether the server still has it, and nothing there is the same: it may be again.
 	case r.found != have:
 		m.parkInMaildir(x, OneWay, "gone from the server: it stays in the Maildir")
 	case l.found == have:
@@ -135,6 +142,25 @@ func (m *maker) planInMaildrop(x *row) {
 	default:
 		m.parkOnServer(x, Dismissed, "deleted in the Maildir: it is not delivered again")
 	}
+}
+
+// planDeletedBefore is planParked for a message that is in the maildrop, and that the person has deleted from the Maildir. It reports whether there is
+// no more to plan.
+func (m *maker) planDeletedBefore(x *row) bool {
+	if !m.policy.Maildrop || x.Why != Dismissed && x.Why != Pending {
+		return false
+	}
+	switch {
+	case x.remote.found == none:
+		// As in planInMaildrop it may be listed again, and must not be new then.
+	case x.remote.found == have && x.Due:
+		m.remove(x, Server, overdue)
+	case x.remote.found == have && x.Why == Pending && m.policy.UntilDeleted:
+		m.remove(x, Server, "deleted in the Maildir, and on the server, which lists it again")
+	default:
+		return false
+	}
+	return true
 }
 
 // leaveMaildrop deletes the message of op on the server once the Maildir has it.

@@ -36,6 +36,8 @@ func TestMatchListing(t *testing.T) {
 			ListingMatch{Known: []int{-1}, Untold: []bool{false}, Doubtful: []bool{true}, Remote: []Presence{Lost}}},
 		{"no names, and a message that only STAT knows", []Listed{{"", 1}, {"", -1}}, []Numbered{k("", 1)}, false, true,
 			ListingMatch{Known: []int{-1, -1}, Untold: []bool{false, true}, Doubtful: []bool{true, false}, Remote: []Presence{Lost}}},
+		{"other names, in a part", []Listed{{"x", 1}}, []Numbered{k("a", 1)}, true, true,
+			ListingMatch{Known: []int{-1}, Untold: []bool{false}, Doubtful: []bool{false}, Remote: []Presence{Lost}, Renamed: true}},
 	} {
 		if got := MatchListing(tt.listed, tt.known, tt.named, tt.partial); fmt.Sprint(got) != fmt.Sprint(tt.want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", tt.name, got, tt.want)
@@ -93,6 +95,9 @@ func TestMaildropTable(t *testing.T) {
 		{"gone from the server", Gone, Present, Agreed, false, false, "park maildir one-way"},
 		{"gone from the server, which is to follow the Maildir", Gone, Present, Agreed, true, true, "park maildir one-way"},
 		{"lost on the server, which says nothing", Lost, Present, Agreed, true, false, ""},
+		{"lost on both sides", Lost, Lost, Agreed, true, true, "forget"},
+		{"lost on the server, deleted in the Maildir", Lost, Gone, Agreed, true, false, "park server dismissed"},
+		{"lost on the server, deleted in the Maildir, until-deleted", Lost, Gone, Agreed, true, true, "park server pending"},
 		{"deleted in the Maildir", Present, Gone, Agreed, false, false, "park server dismissed"},
 		{"deleted in the Maildir, until-deleted", Present, Gone, Agreed, false, true, "delete server"},
 		{"deleted in the Maildir, its time is over", Present, Gone, Agreed, true, false, "delete server"},
@@ -101,6 +106,12 @@ func TestMaildropTable(t *testing.T) {
 		{"deleted before", Present, Absent, Dismissed, false, true, ""},
 		{"deleted before, its time is over", Present, Absent, Dismissed, true, false, "delete server"},
 		{"deleted before, gone", Gone, Absent, Dismissed, true, false, "forget"},
+		{"deleted before, lost on the server", Lost, Absent, Dismissed, true, true, ""},
+		{"deleted before, and to go", Present, Absent, Pending, false, true, "delete server"},
+		{"deleted before, and was to go", Present, Absent, Pending, false, false, ""},
+		{"deleted before, was to go, its time is over", Present, Absent, Pending, true, false, "delete server"},
+		{"deleted before, and to go, gone", Gone, Absent, Pending, true, true, "forget"},
+		{"deleted before, and to go, lost on the server", Lost, Absent, Pending, true, true, ""},
 		{"too large", Present, Absent, TooLarge, true, true, ""},
 	} {
 		p := &Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Why: tt.why, Digest: mail.Digest{1}, Header: mail.Digest{2}}, Remote: tt.remote, Local: tt.local, Due: tt.due}
@@ -158,6 +169,17 @@ func TestMaildropGuard(t *testing.T) {
 // TestMaildropMoved: a file that was moved takes its row along, and is no deletion.
 func TestMaildropMoved(t *testing.T) {
 	p := &Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Digest: mail.Digest{1}, FileSize: 10}, Local: Gone}
+	in := maildropInput(true, p)
+	in.Local = []LocalMessage{{Folder: "Work", Name: "other", FileSize: 10, Content: &mail.Content{Digest: mail.Digest{1}}}}
+	got := Make(in)
+	if len(got.Ops) != 1 || got.Ops[0].Kind != Rebind || got.Ops[0].Folder != "Work" || got.Ops[0].UID != 7 || got.Ops[0].Name != "other" {
+		t.Errorf("%+v", got.Ops)
+	}
+}
+
+// TestMaildropMovedWhileUnknown: of a moved file nobody knows whether the server still has its message. It stays known.
+func TestMaildropMovedWhileUnknown(t *testing.T) {
+	p := &Pair{Base: Base{ID: 1, Folder: "INBOX", UID: 7, Name: "name", Digest: mail.Digest{1}, FileSize: 10}, Remote: Lost, Local: Gone}
 	in := maildropInput(true, p)
 	in.Local = []LocalMessage{{Folder: "Work", Name: "other", FileSize: 10, Content: &mail.Content{Digest: mail.Digest{1}}}}
 	got := Make(in)

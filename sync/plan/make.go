@@ -146,6 +146,10 @@ func (m *maker) keptFromMaildir(x *RemoteMessage) (why Why, reason string) {
 		return OneWay, "in push mode the server's messages stay on the server"
 	case x.Park == OverDownload:
 		return x.Park, tomorrow
+	case x.Park == Dismissed:
+		return x.Park, "deleted in the Maildir: it is not delivered again"
+	case x.Park == Pending:
+		return x.Park, "deleted in the Maildir, and the server lists it again: the next sync deletes it there"
 	case x.Park != Agreed:
 		return x.Park, "outside the configured limits"
 	case !m.canHave(x.Folder, Maildir):

@@ -326,10 +326,9 @@ func (m *maker) planParked(x *row) {
 	case at.found == gone && at.unsure: // a dismissed message must not come back because of it
 		m.add(Op{Kind: Hold, Side: otherSide(side), Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: Unreadable,
 			Reason: "gone, but it may be a message that can't be read just now"})
+	case m.planDeletedBefore(x):
 	case at.found != have:
 		m.forgetRow(x, "gone")
-	case m.policy.Maildrop && x.Why == Dismissed && x.Due:
-		m.remove(x, Server, overdue)
 	default:
 		if at.msg >= 0 || x.RemoteHeld || x.LocalHeld {
 			m.rebind(x, at.folder, "found again")

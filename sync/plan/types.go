@@ -98,7 +98,7 @@ const (
 	Refused    Why = "refused"    // the server would not take or give it, see the row's text; tried again each run
 	Unreadable Why = "unreadable" // the local file can't be read; tried again each run
 	Dismissed  Why = "dismissed"  // archive: the person deleted it locally, it is not delivered again
-	Pending    Why = "pending"    // marked \Deleted on a server without UIDPLUS; counts as gone
+	Pending    Why = "pending"    // marked \Deleted on a server without UIDPLUS, or to go from a maildrop that lists it again; counts as gone
 	NoFolder   Why = "no-folder"  // the other side has no such folder and may not get one
 
 	OverDownload Why = "over-daily-download" // beyond the day's budget, see Budget
