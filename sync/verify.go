@@ -244,7 +244,7 @@ func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message
 		case !ok:
 			v.differ(f, row.UID, row.Name, "the server did not give its header")
 		case h.Header == c.Header:
-		case !row.RemoteDigest.IsZero():
+		case !row.RemoteDigest.IsZero() && h.Header == row.Header: // which is the server's
 			v.out.Rewritten++
 		default:
 			v.differ(f, row.UID, row.Name, "the header on the server is another one")
@@ -253,10 +253,10 @@ func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message
 	return nil
 }
 
-// exactly is a message as the server sends it: the digest of every byte and, in a maildrop, that without the server's notes.
+// exactly is a message as the server sends it: the digest of every byte, and that by which it is known, in a maildrop without the server's notes.
 type exactly struct {
-	sum          [sha256.Size]byte
-	withoutNotes mail.Digest
+	sum    [sha256.Size]byte
+	digest mail.Digest
 }
 
 func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID]exactly) error {
@@ -279,7 +279,7 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 	if [sha256.Size]byte(h.Sum(nil)) == want.sum {
 		return nil
 	}
-	if !row.RemoteDigest.IsZero() || !want.withoutNotes.IsZero() && want.withoutNotes == row.Digest {
+	if want.digest == row.RemoteDigest || v.r.isMaildrop() && want.digest == row.Digest {
 		v.out.Rewritten++
 		return nil
 	}
@@ -289,25 +289,18 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 
 // exactBytes digests messages as the server sends them, to the byte.
 func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]exactly, error) {
-	out := map[mail.UID]exactly{}
+	out, survey := map[mail.UID]exactly{}, mail.Survey
+	if v.r.isMaildrop() {
+		survey = mail.SurveyMaildrop
+	}
 	err := v.r.pool.reading(ctx, func(s remote.Session) error {
 		_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
-			var one exactly
 			h := sha256.New()
-			body = io.TeeReader(body, h)
-			if !v.r.isMaildrop() {
-				if _, err := io.Copy(io.Discard, body); err != nil {
-					return err
-				}
-			} else {
-				c, err := mail.SurveyMaildrop(body)
-				if err != nil {
-					return err
-				}
-				one.withoutNotes = c.Digest
+			c, err := survey(io.TeeReader(body, h))
+			if err != nil {
+				return err
 			}
-			one.sum = [sha256.Size]byte(h.Sum(nil))
-			out[m.UID] = one
+			out[m.UID] = exactly{[sha256.Size]byte(h.Sum(nil)), c.Digest}
 			return nil
 		})
 		return err
