@@ -13,6 +13,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // VerifyOptions are what one comparison was asked for.
@@ -106,11 +107,9 @@ func (v *verifier) folder(ctx context.Context, f *folder) error {
 	case f.remote == nil && f.local == nil:
 		return nil
 	case f.remote == nil:
-		v.differ(f, 0, "", "the server does not have this folder")
-		return nil
+		return v.oneSided(ctx, f, plan.Server, "the server does not have this folder")
 	case f.local == nil:
-		v.differ(f, 0, "", "the Maildir does not have this folder")
-		return nil
+		return v.oneSided(ctx, f, plan.Maildir, "the Maildir does not have this folder")
 	}
 	v.out.Folders++
 	remotes, locals, rows, err := v.read(ctx, f)
@@ -155,41 +154,81 @@ func (v *verifier) folder(ctx context.Context, f *folder) error {
 	return nil
 }
 
+// oneSided looks at a folder that one side does not have. That is no difference where each of its messages is left on the other side for a reason, and
+// an empty one is not created.
+func (v *verifier) oneSided(ctx context.Context, f *folder, missing plan.Side, what string) error {
+	remotes, locals, rows, err := v.read(ctx, f)
+	if err != nil {
+		return err
+	}
+	explained := 0
+	for _, row := range rows {
+		if row.Why != "" {
+			delete(remotes, row.UID)
+			delete(locals, row.Name)
+			explained++
+		}
+	}
+	policy := v.r.set.Policy
+	created := policy.CreatesFolders(missing) && !(policy.Mode == plan.Archive && f.base.OnDisk) // where it was deleted in the Maildir
+	if len(remotes)+len(locals) > 0 || explained == 0 && created {
+		v.differ(f, 0, "", "%s", what)
+		return nil
+	}
+	v.out.Folders++
+	v.out.Explained += explained
+	return nil
+}
+
+// read reads a folder, of the sides that have it.
 func (v *verifier) read(ctx context.Context, f *folder) (map[mail.UID]remote.Message, map[string]maildir.Entry, []state.Message, error) {
-	var ch remote.Changes
-	st, err := v.r.statusOf(ctx, f)
+	remotes, err := v.readRemote(ctx, f)
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	locals := map[string]maildir.Entry{}
+	if f.local != nil {
+		scan, err := v.r.md.Scan(ctx, f.name, nil)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for _, p := range scan.Problems {
+			v.r.fail(f.name, p)
+		}
+		for _, e := range scan.Entries {
+			locals[e.Base] = e
+		}
+	}
+	var rows []state.Message
+	err = v.r.eachRow(ctx, f, func(m state.Message) { rows = append(rows, m) })
+	return remotes, locals, rows, err
+}
+
+func (v *verifier) readRemote(ctx context.Context, f *folder) (map[mail.UID]remote.Message, error) {
+	remotes := map[mail.UID]remote.Message{}
+	if f.remote == nil {
+		return remotes, nil
+	}
+	st, err := v.r.statusOf(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	var ch remote.Changes
 	err = v.r.pool.reading(ctx, func(s remote.Session) (err error) {
 		ch, err = s.Changes(ctx, remote.Box{Name: f.mailbox, UIDValidity: st.UIDValidity}, remote.Since{})
 		return err
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	f.selected = &ch.Selected
 	if f.base.UIDNext != 0 && f.base.UIDValidity != ch.Selected.UIDValidity {
-		return nil, nil, nil, remote.ErrUIDValidity
+		return nil, remote.ErrUIDValidity
 	}
-	remotes := map[mail.UID]remote.Message{}
 	for _, m := range slices.Concat(ch.New, ch.Flags) {
 		remotes[m.UID] = m
 	}
-	scan, err := v.r.md.Scan(ctx, f.name, nil)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for _, p := range scan.Problems {
-		v.r.fail(f.name, p)
-	}
-	locals := map[string]maildir.Entry{}
-	for _, e := range scan.Entries {
-		locals[e.Base] = e
-	}
-	var rows []state.Message
-	err = v.r.eachRow(ctx, f, func(m state.Message) { rows = append(rows, m) })
-	return remotes, locals, rows, err
+	return remotes, nil
 }
 
 // flags compares the flags of one message. A flag that one side can't keep is known to the state and no difference.

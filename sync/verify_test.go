@@ -3,6 +3,7 @@ package sync_test
 import (
 	"context"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // verify compares the two sides.
@@ -70,4 +72,54 @@ func (r rewriting) Append(ctx context.Context, box remote.Box, next mail.UID, up
 		out[i] = u
 	}
 	return r.Session.Append(ctx, box, next, out, sent, done)
+}
+
+// TestVerifyOfAFolderOnOneSide: what one side alone has because the mode, or the person, leaves it there is explained, in a folder of its own too.
+func TestVerifyOfAFolderOnOneSide(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		mode      plan.Mode
+		create    plan.Create
+		explained int // 2 in folders of the Maildir, 2 in those of the server, one each in INBOX
+	}{
+		{plan.Pull, plan.CreateBoth, 3},
+		{plan.Archive, plan.CreateBoth, 3},
+		{plan.Push, plan.CreateBoth, 3},
+		{plan.TwoWay, plan.CreateNone, 4},
+		{plan.Pull, plan.CreateNone, 5},
+	} {
+		w := newWorld(t, model.Full())
+		w.set.Policy.Mode, w.set.Policy.Create = tt.mode, tt.create
+		w.sync()
+		w.arrive("INBOX", w.message("theirs"))
+		w.server.CreateMailbox("Theirs")
+		w.server.CreateMailbox("Theirs/Empty")
+		w.arrive("Theirs", w.message("a"))
+		w.arrive("Theirs", w.message("b"))
+		w.put("INBOX", w.message("mine"), "S")
+		w.put("Mine", w.message("c"), "S")
+		w.put("Mine", w.message("d"), "S")
+		w.mkfolder("Mine/Empty")
+		if v := w.verify(false); len(v.Differences) < 2 {
+			t.Errorf("%s, create %s, not synchronised yet: %+v", tt.mode, tt.create, v)
+		}
+		w.sync()
+		if v := w.verify(false); len(v.Differences) != 0 || v.Explained != tt.explained {
+			t.Errorf("%s, create %s: %+v", tt.mode, tt.create, v)
+		}
+		if tt.mode == plan.Archive {
+			w.must(os.RemoveAll(w.dir("Theirs"))) // is not delivered again
+			w.sync()
+			if v := w.verify(false); len(v.Differences) != 0 || v.Explained != tt.explained+2 {
+				t.Errorf("%s, a folder was deleted: %+v", tt.mode, v)
+			}
+		}
+	}
+	w := newWorld(t, model.Full())
+	w.sync()
+	w.mkfolder("Mine")
+	w.server.CreateMailbox("Theirs")
+	if v := w.verify(false); len(v.Differences) != 2 {
+		t.Errorf("empty folders that the next sync creates: %+v", v)
+	}
 }

@@ -318,22 +318,14 @@ func createFolder(side Side, name mail.FolderName, mailbox string, k *known) Fol
 // mayCreateInMaildir: k is the base folder, nil if there is none. A folder that the Maildir had and has no more
 // was deleted there; only pull takes that back.
 func (f *folderMatch) mayCreateInMaildir(k *known) bool {
-	p := f.Policy
-	if p.Mode == Push || p.Create != CreateBoth && p.Create != CreateMaildir {
-		return false
-	}
-	return k == nil || !k.OnDisk || p.Mode == Pull
+	return f.Policy.CreatesFolders(Maildir) && (k == nil || !k.OnDisk || f.Policy.Mode == Pull)
 }
 
 // mayCreateOnServer is the same for the server. A folder that was never known to be in the Maildir, but is there now, is new there, whatever
 // became of the server's.
 func (f *folderMatch) mayCreateOnServer(l *LocalFolder, k *known) bool {
-	p := f.Policy
-	if p.Mode != TwoWay && p.Mode != Push || p.Create != CreateBoth && p.Create != CreateServer {
+	if !f.Policy.CreatesFolders(Server) || l.Problem != "" || l.Mailbox == "" || l.Name == mail.Inbox || strings.EqualFold(l.Mailbox, string(mail.Inbox)) {
 		return false
 	}
-	if l.Problem != "" || l.Mailbox == "" || l.Name == mail.Inbox || strings.EqualFold(l.Mailbox, string(mail.Inbox)) {
-		return false
-	}
-	return k == nil || k.Mailbox == "" || !k.OnDisk || p.Mode == Push
+	return k == nil || k.Mailbox == "" || !k.OnDisk || f.Policy.Mode == Push
 }

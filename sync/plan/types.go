@@ -71,6 +71,14 @@ type Policy struct {
 	AllowDeletes, RestoreHeld bool
 }
 
+// CreatesFolders reports whether a folder is created on a side because the other one has it. One that a message goes to may be created all the same.
+func (p Policy) CreatesFolders(side Side) bool {
+	if side == Server {
+		return (p.Mode == TwoWay || p.Mode == Push) && (p.Create == CreateBoth || p.Create == CreateServer)
+	}
+	return p.Mode != Push && (p.Create == CreateBoth || p.Create == CreateMaildir)
+}
+
 // Presence is what was seen of a base row on one side.
 type Presence uint8
 
