@@ -101,4 +101,6 @@ type Kind struct {
 	Local bool
 	// Exact: a change that follows a look at a directory always leaves it with another time.
 	Exact bool
+	// Passing: the inode numbers are the system's, and others after the next mount.
+	Passing bool
 }

@@ -357,7 +357,7 @@ func (w *walker) add(name mail.FolderName, dir string, entries []dirEntry) {
 		w.problem(name, dir, err)
 		return
 	}
-	w.folders = append(w.folders, Folder{Name: name, Inode: st.inode, Mark: mark, Incomplete: st.missing})
+	w.folders = append(w.folders, Folder{Name: name, Inode: w.s.lasting(st.inode), Mark: mark, Incomplete: st.missing})
 }
 
 func isSubdir(name string) bool { return name == newDir || name == curDir || name == tmpDir }

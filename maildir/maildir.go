@@ -94,7 +94,7 @@ type Options struct {
 // Folder is one folder that exists.
 type Folder struct {
 	Name  mail.FolderName
-	Inode uint64 // of the directory
+	Inode uint64 // of the directory, 0 if it is not known
 	Mark  Mark
 	// Incomplete: it lacks cur or new. CreateFolder completes it.
 	Incomplete bool

@@ -144,8 +144,16 @@ func (s *Store) Close() error {
 // Local reports whether marks can be trusted: false on NFS, SMB and FUSE, and where it is not known.
 func (s *Store) Local() bool { return s.fs.Kind().Local }
 
-// RootInode identifies the root directory: another one under the same path is another disk, or a copy.
-func (s *Store) RootInode() uint64 { return s.rootInfo.Inode }
+// RootInode identifies the root directory: another one under the same path is another disk, or a copy. 0: it is not known.
+func (s *Store) RootInode() uint64 { return s.lasting(s.rootInfo.Inode) }
+
+// lasting returns an inode number if it says anything to a later run, else 0.
+func (s *Store) lasting(inode uint64) uint64 {
+	if s.fs.Kind().Passing {
+		return 0
+	}
+	return inode
+}
 
 // Lock keeps every other Satchel off this Maildir until Close; a *LockedError says who has it.
 func (s *Store) Lock() error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
@@ -212,4 +213,63 @@ func TestReplacedDirectoryAndARefusedDownload(t *testing.T) {
 	w.sync()
 	w.want(map[string][]string{"INBOX": {}, "A": {"a"}})
 	w.quiet()
+}
+
+// TestInodesOfAMount: on a file system whose inode numbers are others after each mount, what was deleted before a sync stays deleted. That the Maildir
+// lies on such a one, or no longer does, is noticed.
+func TestInodesOfAMount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("A")
+	a, b := w.message("a"), w.message("b")
+	w.arrive("INBOX", a)
+	w.arrive("A", b)
+	w.arrive("A", w.message("c"))
+	w.sync()
+	mount := func(n uint64) {
+		disk, err := maildir.OSFS(w.root)
+		w.must(err)
+		w.fs = mounted{disk, n}
+	}
+	mount(1)
+	if res := w.sync(); len(res.Notes) == 0 {
+		t.Error("it is not noticed that it was copied there")
+	}
+	w.must(os.Remove(w.file("INBOX", a)))
+	mount(2)
+	if res := w.sync(); len(res.Notes) != 0 {
+		t.Errorf("%q", res.Notes)
+	}
+	w.must(os.Remove(w.file("A", b)))
+	w.must(os.Rename(w.dir("A"), w.dir("B")))
+	mount(3)
+	if res := w.sync(); len(res.Notes) != 0 {
+		t.Errorf("%q", res.Notes)
+	}
+	mount(4)
+	w.quiet()
+	w.want(map[string][]string{"INBOX": {}, "B": {"c"}})
+	w.fs = nil
+	if res := w.sync(); len(res.Notes) == 0 {
+		t.Error("it is not noticed that it was copied from there")
+	}
+	w.quiet()
+}
+
+// mounted is a disk without inodes, of which the system numbers the files.
+type mounted struct {
+	maildir.FS
+	times uint64
+}
+
+func (m mounted) Kind() maildir.Kind {
+	k := m.FS.Kind()
+	k.Passing = true
+	return k
+}
+
+func (m mounted) Stat(name string) (maildir.FileInfo, error) {
+	info, err := m.FS.Stat(name)
+	info.Inode += m.times * 1_000_000
+	return info, err
 }
