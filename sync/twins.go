@@ -50,16 +50,16 @@ func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Mes
 	if err != nil || !found || taken(*in) {
 		return m, found, err
 	}
-	strays, err := c.surplus(ctx, in)
+	away, err := c.twinsAway(ctx, in)
 	var spared []remote.Message
 	for err == nil && found {
-		i := slices.IndexFunc(strays, func(row state.Message) bool {
+		i := slices.IndexFunc(away, func(row state.Message) bool {
 			return row.Date.IsZero() || m.Date.IsZero() || row.Date.Unix() == m.Date.Unix()
 		})
 		if i < 0 {
 			break
 		}
-		strays, spared = slices.Delete(strays, i, i+1), append(spared, m)
+		away, spared = slices.Delete(away, i, i+1), append(spared, m)
 		m, found, err = c.take(ctx, in)
 	}
 	for _, m := range spared {
@@ -68,9 +68,9 @@ func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Mes
 	return m, found && err == nil, err
 }
 
-// surplus are the messages with the bytes of an unanswered intent, but for its own, that are not where the state has them. Where the original of
+// twinsAway are the messages with the bytes of an unanswered intent, but for its own, that are not where the state has them. Where the original of
 // a move has left its place, nothing is removed for what is found, and nobody asks for them.
-func (c *candidates) surplus(ctx context.Context, in *state.Intent) (strays []state.Message, err error) {
+func (c *candidates) twinsAway(ctx context.Context, in *state.Intent) (away []state.Message, err error) {
 	var rows []state.Message
 	uids, boxes := map[int64]mail.UIDSet{}, map[int64]remote.Box{}
 	err = c.r.view(ctx, func(tx *state.Tx) error {
@@ -111,11 +111,11 @@ func (c *candidates) surplus(ctx context.Context, in *state.Intent) (strays []st
 		}
 		for _, m := range rows {
 			if m.Folder == id && gone.Contains(m.UID) {
-				strays = append(strays, m)
+				away = append(away, m)
 			}
 		}
 	}
-	return strays, nil
+	return away, nil
 }
 
 // goneFrom returns the UIDs that a mailbox has no message with: all, if it is gone or was replaced.
