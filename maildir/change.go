@@ -37,8 +37,10 @@ func (s *Store) setFlags(d folderDir, e Entry, add, remove mail.Flags) (Entry, e
 	}
 	if out.File == e.File && out.New == e.New {
 		// It has them already, if it is still called so.
-		_, err := s.fs.Stat(d.file(e))
-		return out, err
+		if _, err := s.fs.Stat(d.file(e)); err != nil {
+			return out, err
+		}
+		return out, s.dropSpares(d, e.Base, d.file(e))
 	}
 	return out, s.rename(d, e, d, out)
 }
@@ -87,6 +89,9 @@ func (s *Store) rename(from folderDir, e Entry, to folderDir, out Entry) error {
 			err = s.fs.RenameNew(src, dst)
 		}
 	}
+	if errors.Is(err, fs.ErrExist) && s.twoNames(src, dst) {
+		err = s.fs.Remove(src) // the second half of a rename by link and unlink that was cut off
+	}
 	if isCrossDevice(err) {
 		err = s.copyAcross(src, dst, to)
 	}
@@ -95,6 +100,24 @@ func (s *Store) rename(from folderDir, e Entry, to folderDir, out Entry) error {
 	}
 	return s.renamed(from, e, to, out)
 }
+
+// twoNames reports whether a file has both names, so that it stays if one of them goes: not only one name that is found in two ways,
+// because the file system takes small letters for capitals, or shows one directory twice.
+func (s *Store) twoNames(a, b string) bool {
+	x, errX := s.fs.Stat(a)
+	y, errY := s.fs.Stat(b)
+	if errX != nil || errY != nil || !sameInode(x, y) || x.Links < 2 || !x.Mode.IsRegular() {
+		return false
+	}
+	if path.Dir(a) == path.Dir(b) {
+		return !strings.EqualFold(path.Base(a), path.Base(b))
+	}
+	x, errX = s.fs.Stat(path.Dir(a))
+	y, errY = s.fs.Stat(path.Dir(b))
+	return errX == nil && errY == nil && !sameInode(x, y)
+}
+
+func sameInode(a, b FileInfo) bool { return a.Inode != 0 && a.Inode == b.Inode && a.Dev == b.Dev }
 
 // renamed says to everybody who must know that a message has another file name or folder.
 func (s *Store) renamed(from folderDir, e Entry, to folderDir, out Entry) error {
@@ -108,16 +131,18 @@ func (s *Store) renamed(from folderDir, e Entry, to folderDir, out Entry) error 
 		s.listings.set(from.name, e.Base, nil)
 		s.listings.set(to.name, out.Base, &out)
 	}
-	return s.dropSpares(from, e.Base)
+	if from.path != to.path {
+		return s.dropSpares(from, e.Base, "")
+	}
+	return s.dropSpares(from, e.Base, to.file(out))
 }
 
-// dropSpares removes further names of a file that was renamed or removed.
-func (s *Store) dropSpares(d folderDir, base string) error {
-	l := s.listings.get(d.name)
-	if l == nil {
-		return nil
-	}
-	for _, e := range l.takeSpares(base) {
+// dropSpares removes all names of a file but the one that it has now in the folder, empty if it is gone from there.
+func (s *Store) dropSpares(d folderDir, base, now string) error {
+	for _, e := range s.listings.takeSpares(d.name, base) {
+		if now != "" && (d.file(e) == now || !s.twoNames(d.file(e), now)) {
+			continue
+		}
 		if err := ignoreMissing(s.fs.Remove(d.file(e))); err != nil {
 			return err
 		}
@@ -313,5 +338,5 @@ func (s *Store) remove(d folderDir, e Entry, keep string) error {
 	}
 	s.touched.lose(path.Dir(file))
 	s.listings.set(d.name, e.Base, nil)
-	return s.dropSpares(d, e.Base)
+	return s.dropSpares(d, e.Base, "")
 }

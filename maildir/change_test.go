@@ -2,8 +2,10 @@ package maildir
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -148,6 +150,95 @@ func TestSetFlagsWhenTheNameIsTaken(t *testing.T) {
 	if !texts["older"] || !texts["younger"] {
 		t.Errorf("there are %v", texts)
 	}
+}
+
+// TestRenameThatWasCutOff: a rename by link and unlink was cut off, so that the file has its old name and its new one. Done again it is
+// finished, whichever of the names is listed, and nothing else of the message is left.
+func TestRenameThatWasCutOff(t *testing.T) {
+	seen, flagged, deleted := mail.NewFlags(`\Seen`), mail.NewFlags(`\Flagged`), mail.NewFlags(`\Deleted`)
+	for _, tc := range []struct {
+		was, now    string
+		add, remove mail.Flags
+		wasIs       mail.Flags // flags of was
+	}{
+		{was: "m:2,S", now: "m:2,ST", add: deleted, wasIs: seen},
+		{was: "m:2,S", now: "m:2,FS", add: flagged, wasIs: seen},
+		{was: "m:2,F", now: "m:2,FS", add: seen, wasIs: flagged},
+		{was: "m:2,FS", now: "m:2,S", remove: flagged, wasIs: seen.Plus(flagged)},
+		{was: "m:2,S", now: "m:2,", remove: seen, wasIs: seen},
+	} {
+		for _, bulk := range []bool{false, true} {
+			for _, forgotten := range []bool{false, true} {
+				s, root := realStore(t, Nested, "INBOX")
+				cur := filepath.Join(root, "INBOX", "cur")
+				writeFile(t, cur, tc.was, "x")
+				if err := os.Link(filepath.Join(cur, tc.was), filepath.Join(cur, tc.now)); err != nil {
+					t.Fatal(err)
+				}
+				known := knowing([]Entry{{Base: "m", Flags: tc.wasIs}})
+				scan, err := s.Scan(t.Context(), "INBOX", known)
+				if err != nil || len(scan.Entries) != 1 || scan.Entries[0].File != tc.was || known.Taken("m") {
+					t.Fatalf("%+v: %+v %v", tc, scan, err)
+				}
+				if forgotten { // as where there are many folders
+					for i := range maxListings {
+						s.listings.put(mail.FolderName(fmt.Sprint(i)), &listing{}, nil)
+					}
+				}
+				for range 2 {
+					if bulk {
+						err = s.SetFlagsAll("INBOX", []FlagChange{{Seen{"m", tc.wasIs}, tc.add, tc.remove}})[0].Err
+					} else {
+						_, err = s.SetFlags("INBOX", "m", tc.add, tc.remove)
+					}
+					if err != nil {
+						t.Errorf("%+v: %v", tc, err)
+					}
+				}
+				if got := files(t, cur); !slices.Equal(got, []string{tc.now}) {
+					t.Errorf("%+v: there is %v", tc, got)
+				}
+			}
+		}
+	}
+}
+
+// TestOneNameIsNotTwo: what is found under two names may be one name, where small letters are taken for capitals, or a directory is mounted
+// twice. It is never taken away as the rest of a rename.
+func TestOneNameIsNotTwo(t *testing.T) {
+	s, f, root := faultStore(t, Nested)
+	withFolders(t, s, root, []mail.FolderName{"INBOX", "B"})
+	writeFile(t, root, "INBOX", "cur", "m:2,s", "x")
+	real := f.FS
+	for name, other := range map[string]string{"small letters": "INBOX/cur/m:2,S", "mounted twice": "B/cur/m:2,s"} {
+		for _, links := range []uint64{0, 1, 2} {
+			f.FS = aliasFS{real, strings.TrimSuffix(other, path.Base(other)), other, links}
+			if s.twoNames("INBOX/cur/m:2,s", other) {
+				t.Errorf("%s, links %d: two names", name, links)
+			}
+		}
+	}
+}
+
+// aliasFS shows the directory INBOX/cur, and the file in it, once more under other names.
+type aliasFS struct {
+	FS
+	dir, file string
+	links     uint64
+}
+
+func (a aliasFS) Stat(name string) (FileInfo, error) {
+	switch name {
+	case a.file:
+		name = "INBOX/cur/m:2,s"
+	case strings.TrimSuffix(a.dir, "/"):
+		name = "INBOX/cur"
+	}
+	info, err := a.FS.Stat(name)
+	if info.Mode.IsRegular() {
+		info.Links = a.links
+	}
+	return info, err
 }
 
 func TestMove(t *testing.T) {

@@ -83,7 +83,7 @@ type Watch interface {
 	Close() error
 }
 
-// FileInfo is what lstat tells. Where a system has no such thing, Dev, Inode and CTime are zero.
+// FileInfo is what lstat tells. Where a system has no such thing, Dev, Inode, Links and CTime are zero.
 type FileInfo struct {
 	Mode    fs.FileMode
 	Size    int64
@@ -91,6 +91,7 @@ type FileInfo struct {
 	CTime   time.Time // last change of the inode, name included on most systems
 	Dev     uint64
 	Inode   uint64
+	Links   uint64 // how many names the file has
 }
 
 // Kind describes a file system.

@@ -17,7 +17,7 @@ func fileInfo(info os.FileInfo) FileInfo {
 	out := FileInfo{Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		// The types differ between systems, on some the conversions do nothing.
-		out.Dev, out.Inode = uint64(st.Dev), uint64(st.Ino)
+		out.Dev, out.Inode, out.Links = uint64(st.Dev), uint64(st.Ino), uint64(st.Nlink)
 		changed := changeTime(st)
 		out.CTime = time.Unix(changed.Unix())
 	}

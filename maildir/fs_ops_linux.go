@@ -111,7 +111,7 @@ func statInfo(st *unix.Stat_t) FileInfo {
 	return FileInfo{
 		Mode: fs.FileMode(st.Mode&0o777) | typeOf(typeBits(st)), Size: st.Size,
 		ModTime: time.Unix(st.Mtim.Unix()), CTime: time.Unix(st.Ctim.Unix()),
-		Dev: uint64(st.Dev), Inode: st.Ino,
+		Dev: uint64(st.Dev), Inode: st.Ino, Links: uint64(st.Nlink),
 	}
 }
 

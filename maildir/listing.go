@@ -25,8 +25,7 @@ type listing struct {
 
 	mu      sync.Mutex
 	letters letterSet
-	changed map[string]*Entry  // by base; nil: gone
-	spares  map[string][]Entry // further names of the same file
+	changed map[string]*Entry // by base; nil: gone
 }
 
 // verdict is what a listing knows of a base name.
@@ -146,25 +145,10 @@ func (l *listing) arrived(e *Entry) {
 	l.letters |= keywordLetters(parseFileName(e.File).letters)
 }
 
-func (l *listing) spare(e Entry) {
-	if l.spares == nil {
-		l.spares = map[string][]Entry{}
-	}
-	l.spares[e.Base] = append(l.spares[e.Base], e)
-}
-
 func (l *listing) used() letterSet {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.letters
-}
-
-func (l *listing) takeSpares(base string) []Entry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	spares := l.spares[base]
-	delete(l.spares, base)
-	return spares
 }
 
 // nameHashes are the base names of one folder, in eight bytes each. Two names may have one hash: that makes a
@@ -225,11 +209,24 @@ type listings struct {
 	order  []mail.FolderName // oldest first
 	missed map[mail.FolderName]int
 	seps   map[mail.FolderName]byte // what separator found out where no listing tells
+	// spares are those of each folder as it was read last. They are few, and stay when its listing falls out: a name that is left
+	// behind would be another message.
+	spares map[mail.FolderName]spares
 }
 
-func (c *listings) put(f mail.FolderName, l *listing) {
+// spares are the names of files that have several, by base.
+type spares map[string][]Entry
+
+// put remembers what a reading gave.
+func (c *listings) put(f mail.FolderName, l *listing, further spares) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if delete(c.spares, f); further != nil {
+		if c.spares == nil {
+			c.spares = map[mail.FolderName]spares{}
+		}
+		c.spares[f] = further
+	}
 	if c.byName == nil {
 		c.byName = map[mail.FolderName]*listing{}
 	}
@@ -240,6 +237,14 @@ func (c *listings) put(f mail.FolderName, l *listing) {
 		delete(c.byName, c.order[0])
 		c.order = c.order[1:]
 	}
+}
+
+func (c *listings) takeSpares(f mail.FolderName, base string) []Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	further := c.spares[f][base]
+	delete(c.spares[f], base)
+	return further
 }
 
 func (c *listings) get(f mail.FolderName) *listing {
@@ -289,7 +294,7 @@ func (c *listings) setSep(f mail.FolderName, sep byte) {
 func (c *listings) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byName, c.order, c.missed, c.seps = nil, nil, nil, nil
+	c.byName, c.order, c.missed, c.seps, c.spares = nil, nil, nil, nil, nil
 }
 
 // set records a change of this Store's own.

@@ -46,8 +46,9 @@ func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error
 		return Scan{}, err
 	}
 	l := &listing{stamp: r.stamp, quiet: r.quiet, letters: r.letters, sep: r.sep, entries: r.entries, others: r.others}
+	var further spares
 	if r.known == nil {
-		if l.entries, err = s.tellApart(d, &r, l); err != nil {
+		if l.entries, further, err = s.tellApart(d, &r, known); err != nil {
 			return Scan{}, err
 		}
 		r.names = Names{}
@@ -55,7 +56,7 @@ func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error
 			s.addName(&r.names, l.entries[i].Base)
 		}
 	}
-	s.listings.put(d.name, l)
+	s.listings.put(d.name, l, further)
 	return Scan{
 		Mark: r.mark, Entries: l.entries, All: r.known == nil, Count: r.names.n, Names: r.names,
 		Problems: r.problems, Quiet: r.quiet,
@@ -175,17 +176,21 @@ func compareEntries(a, b Entry) int {
 
 var errTwice = errors.New("another message has the same base name; a sync will rename this one")
 
-// tellApart makes every base name one message. Links to one file are remembered in l, so that
-// what is done to one name is done to all.
-func (s *Store) tellApart(d folderDir, r *reading, l *listing) ([]Entry, error) {
+// tellApart makes every base name one message. The names of a file that has several are returned as well, so that what is done to
+// one of them is done to all. known may be nil, and has taken nothing afterwards.
+func (s *Store) tellApart(d folderDir, r *reading, known Known) ([]Entry, spares, error) {
 	twice := false
 	for i := 1; i < len(r.entries) && !twice; i++ {
 		twice = r.entries[i].Base == r.entries[i-1].Base
 	}
 	if !twice {
-		return r.entries, nil
+		return r.entries, nil, nil
+	}
+	if known != nil {
+		defer known.Reset()
 	}
 	var out, renamed []Entry
+	further := spares{}
 	for i := 0; i < len(r.entries); {
 		j := i + 1
 		for j < len(r.entries) && r.entries[j].Base == r.entries[i].Base {
@@ -194,9 +199,9 @@ func (s *Store) tellApart(d folderDir, r *reading, l *listing) ([]Entry, error) 
 		if j == i+1 {
 			out = append(out, r.entries[i])
 		} else {
-			kept, fresh, err := s.tellApartGroup(d, r, r.entries[i:j], l)
+			kept, fresh, err := s.tellApartGroup(d, r, r.entries[i:j], known, further)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			out, renamed = append(out, kept...), append(renamed, fresh...)
 		}
@@ -204,10 +209,10 @@ func (s *Store) tellApart(d folderDir, r *reading, l *listing) ([]Entry, error) 
 	}
 	out = append(out, renamed...)
 	slices.SortFunc(out, compareEntries)
-	return out, nil
+	return out, further, nil
 }
 
-func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, l *listing) (kept, renamed []Entry, err error) {
+func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, known Known, further spares) (kept, renamed []Entry, err error) {
 	type file struct {
 		Entry
 		info FileInfo
@@ -221,11 +226,12 @@ func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, l *listin
 		if err != nil {
 			return nil, nil, err
 		}
-		same := slices.IndexFunc(files, func(f file) bool {
-			return info.Inode != 0 && f.info.Inode == info.Inode && f.info.Dev == info.Dev
-		})
+		same := slices.IndexFunc(files, func(f file) bool { return sameInode(f.info, info) })
 		if same >= 0 {
-			l.spare(e)
+			one := &files[same].Entry
+			if *one, e = older(*one, e, known); !s.dropLeft(d, *one, e, info.CTime) {
+				further[e.Base] = append(further[e.Base], *one, e)
+			}
 			continue
 		}
 		files = append(files, file{e, info})
@@ -251,6 +257,37 @@ func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, l *listin
 		renamed = append(renamed, e)
 	}
 	return kept, renamed, nil
+}
+
+// older tells which of a file's two names was there before somebody began to rename it, and stopped: the one that is known, since
+// nobody knows the other yet. Whoever renames it anew by that name does what was left undone. From new to cur is the only way there
+// is, so that what lies in cur counts.
+func older(a, b Entry, known Known) (first, second Entry) {
+	if known == nil || a.New != b.New {
+		return a, b
+	}
+	is := func(e Entry) bool { return !e.Unexplained && known.Take(e.Base, e.Flags.Hash()) }
+	if !is(a) && is(b) {
+		return b, a
+	}
+	return a, b
+}
+
+// dropLeft removes one of a file's two names if whoever renamed it is surely not about to remove the other, and reports whether it did.
+func (s *Store) dropLeft(d folderDir, now, left Entry, changed time.Time) bool {
+	if s.readOnly {
+		return false
+	}
+	if now.New == left.New { // else it is what a rename from new to cur removes
+		if age, err := s.clock.since(changed, litterAge); err != nil || age <= litterAge {
+			return false
+		}
+	}
+	if !s.twoNames(d.file(left), d.file(now)) || s.syncDir(d.dir(now)) != nil || s.fs.Remove(d.file(left)) != nil {
+		return false
+	}
+	s.touched.lose(d.dir(left))
+	return true
 }
 
 // renameFresh gives a file a new base name where it lies.

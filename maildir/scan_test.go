@@ -203,6 +203,39 @@ func TestTwoNamesOfOneFile(t *testing.T) {
 	}
 }
 
+// TestTwoNamesLeftLongAgo: of a file whose renaming was cut off one name stays, the one that is known: in cur once nobody can be about to
+// remove that one, and before that neither is touched.
+func TestTwoNamesLeftLongAgo(t *testing.T) {
+	for _, tc := range []struct {
+		flags string
+		age   time.Duration
+		want  []string
+	}{
+		{`\Seen`, 0, []string{"a:2,FS", "a:2,S"}},
+		{`\Seen`, 2 * litterAge, []string{"a:2,S"}},
+		{`\Seen \Flagged`, 2 * litterAge, []string{"a:2,FS"}},
+		{``, 2 * litterAge, []string{"a:2,FS"}}, // neither is known
+	} {
+		s, f, root := faultStore(t, Nested)
+		withFolders(t, s, root, []mail.FolderName{mail.Inbox})
+		f.age = tc.age
+		writeFile(t, root, "INBOX", "cur", "a:2,S", "x")
+		if err := os.Link(filepath.Join(root, "INBOX", "cur", "a:2,S"), filepath.Join(root, "INBOX", "cur", "a:2,FS")); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			known := knowing([]Entry{{Base: "a", Flags: mail.NewFlags(strings.Fields(tc.flags)...)}})
+			scan := scanKnown(t, s, known)
+			if n := len(scan.Entries); n > 1 || scan.Count != 1 {
+				t.Errorf("%+v: %+v", tc, scan)
+			}
+			if got := files(t, root, "INBOX", "cur"); !slices.Equal(got, tc.want) {
+				t.Errorf("%+v: there is %v", tc, got)
+			}
+		}
+	}
+}
+
 // TestScanAgainstRenamer: a mail reader renames as fast as it can while we read. No message may
 // ever seem to be gone, none may be there twice.
 func TestScanAgainstRenamer(t *testing.T) {

@@ -1,0 +1,180 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+var errKilled = errors.New("killed")
+
+// steps are the changes of one run to the Maildir and the state. With the one that is the last, 0 for none, the process dies.
+type steps struct {
+	last  int64
+	taken atomic.Int64
+}
+
+func (s *steps) change(do func() error) error {
+	if n := s.taken.Add(1); s.last > 0 && n > s.last {
+		return errKilled
+	}
+	return do()
+}
+
+func (s *steps) died() bool { return s.last > 0 && s.taken.Load() > s.last }
+
+// linkFS is a file system without renames that refuse to replace, such as NFS: files are renamed by a second name, and then without the first.
+type linkFS struct {
+	maildir.FS
+	root  string
+	steps *steps
+}
+
+func (l linkFS) Kind() maildir.Kind { return maildir.Kind{Name: "NFS"} }
+
+func (l linkFS) RenameNew(from, to string) error {
+	if info, err := l.FS.Stat(from); err != nil || !info.Mode.IsRegular() {
+		return l.steps.change(func() error { return l.FS.RenameNew(from, to) })
+	}
+	err := l.steps.change(func() error { return os.Link(filepath.Join(l.root, from), filepath.Join(l.root, to)) })
+	if err != nil {
+		return err
+	}
+	return l.Remove(from)
+}
+
+func (l linkFS) Remove(name string) error {
+	return l.steps.change(func() error { return l.FS.Remove(name) })
+}
+
+func (l linkFS) Create(name string, perm fs.FileMode) (f maildir.File, err error) {
+	err = l.steps.change(func() error { f, err = l.FS.Create(name, perm); return err })
+	return f, err
+}
+
+func (l linkFS) SyncDir(dir string) error {
+	return l.steps.change(func() error { return l.FS.SyncDir(dir) })
+}
+
+// on runs one sync on such a file system as wrap makes of the real one, dead after so many steps, 0 for never.
+func (w *world) on(wrap func(maildir.FS, *steps) maildir.FS, last int) (*mailsync.Result, *steps) {
+	w.t.Helper()
+	w.must(os.MkdirAll(w.root, 0o700))
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	s := &steps{last: int64(last)}
+	res := mailsync.Sync(context.Background(), w.set, mailsync.World{
+		Dialer: w.dialer, Now: func() time.Time { return w.now }, Maildir: maildir.Options{FS: wrap(real, s)}, Commit: s.change, Serial: true,
+	}, w.opt)
+	return res, s
+}
+
+func (w *world) linked(real maildir.FS, s *steps) maildir.FS { return linkFS{real, w.root, s} }
+
+// killedAnywhere plays one history with a run that dies after its first step, after its second, and so on: start makes a world and what there
+// is to do in it, then what happens after the death, before the runs that follow it.
+func killedAnywhere(t *testing.T, start func() *world, fs func(*world) func(maildir.FS, *steps) maildir.FS, then func(*world), want map[string][]string) {
+	t.Helper()
+	for last := 1; ; last++ {
+		w := start()
+		_, s := w.on(fs(w), last)
+		then(w)
+		for i := range 2 {
+			res, _ := w.on(fs(w), 0)
+			if res.Fatal != nil || len(res.Errors) > 0 {
+				t.Fatalf("dead after step %d, run %d after it: %v %v\n%s", last, i+1, res.Fatal, res.Errors, w)
+			}
+			if i == 1 && (res.ToMaildir != (mailsync.Count{}) || res.ToServer != (mailsync.Count{})) {
+				t.Errorf("dead after step %d: the second run after it still had something to do: %+v %+v", last, res.ToMaildir, res.ToServer)
+			}
+		}
+		func() {
+			defer func() {
+				if t.Failed() {
+					t.Logf("dead after step %d", last)
+				}
+			}()
+			w.want(want)
+		}()
+		if !s.died() {
+			return
+		}
+	}
+}
+
+// TestFlagsKilledBetweenLinkAndUnlink: the server's flags come to files that are renamed by link and unlink, and the run dies at any step. The
+// flags are those of the server, and each message has one name, also in more folders than are remembered; what the server does next is done
+// to all of a message.
+func TestFlagsKilledBetweenLinkAndUnlink(t *testing.T) {
+	t.Parallel()
+	changes := []struct{ before, add, remove, after string }{
+		{`\Flagged`, `\Seen`, "", `\Flagged \Seen`},
+		{`\Seen`, `\Deleted`, "", `\Seen \Deleted`},
+		{`\Seen`, `\Flagged`, "", `\Flagged \Seen`},
+		{`\Flagged \Seen`, "", `\Flagged`, `\Seen`},
+		{``, `\Seen`, "", `\Seen`},
+		{`\Flagged work`, `\Seen`, "", `\Flagged \Seen work`},
+	}
+	for _, next := range []string{"nothing", "expunge", "move"} {
+		t.Run(next, func(t *testing.T) {
+			t.Parallel()
+			uids := make([]mail.UID, len(changes))
+			start := func() *world {
+				w := newWorld(t, model.Full())
+				w.set.Policy.Guard.Share = 1
+				for _, f := range []string{"B", "C", "D", "E", "F", "G", "H", "I"} {
+					w.server.CreateMailbox(f)
+					w.arrive(f, w.message("o"))
+				}
+				for i, c := range changes {
+					uids[i] = w.arrive("INBOX", w.message(fmt.Sprint("m", i)), strings.Fields(c.before)...)
+				}
+				w.arrive("INBOX", w.message("other"), `\Seen`)
+				if res, _ := w.on(w.linked, 0); res.Fatal != nil || len(res.Errors) > 0 {
+					t.Fatal(res.Fatal, res.Errors)
+				}
+				for i, c := range changes {
+					if c.add != "" {
+						w.server.Store("INBOX", true, mail.NewFlags(c.add), uids[i])
+					} else {
+						w.server.Store("INBOX", false, mail.NewFlags(c.remove), uids[i])
+					}
+				}
+				return w
+			}
+			want := map[string][]string{"INBOX": {`other \Seen`}}
+			for _, f := range []string{"B", "C", "D", "E", "F", "G", "H", "I"} {
+				want[f] = []string{"o"}
+			}
+			for i, c := range changes {
+				switch m := fmt.Sprintf("m%d %s", i, c.after); next {
+				case "nothing":
+					want["INBOX"] = append(want["INBOX"], m)
+				case "move":
+					want["B"] = append(want["B"], m)
+				}
+			}
+			then := func(w *world) {
+				switch next {
+				case "expunge":
+					w.server.Expunge("INBOX", uids...)
+				case "move":
+					w.server.Move("INBOX", "B", uids...)
+				}
+			}
+			killedAnywhere(t, start, func(w *world) func(maildir.FS, *steps) maildir.FS { return w.linked }, then, want)
+		})
+	}
+}
