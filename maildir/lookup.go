@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -243,34 +244,42 @@ func (s *Store) probeSeparator(d folderDir) (colon bool, err error) {
 	return colon, err
 }
 
-// FindAnywhere looks for a base name in all folders.
-func (s *Store) FindAnywhere(ctx context.Context, base string) (mail.FolderName, Entry, error) {
+// FindAll looks for base names in all folders, each of which is read once, and says in which folders each of them is. An error
+// means that there are folders which could not be read: what was not found may be there.
+func (s *Store) FindAll(ctx context.Context, bases []string) (found map[string][]mail.FolderName, err error) {
 	folders, _, err := s.Folders()
 	if err != nil {
-		return "", Entry{}, err
+		return nil, err
 	}
-	busy := false
+	wanted := allBut{}
+	for _, base := range bases {
+		wanted[base] = true
+	}
+	found = map[string][]mail.FolderName{}
 	for _, f := range folders {
 		if err := ctx.Err(); err != nil {
-			return "", Entry{}, err
+			return nil, err
 		}
-		var found Entry
-		err := s.onFile(f.Name, base, func(d folderDir, e Entry) error {
-			_, err := s.fs.Stat(d.file(e))
-			found = e
-			return err
-		})
-		switch {
-		case err == nil:
-			return f.Name, found, nil
-		case errors.Is(err, ErrBusy):
-			busy = true
-		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoFolder):
-			return "", Entry{}, fmt.Errorf("looking for %s in %s: %w", base, f.Name, err)
+		scan, failed := s.Scan(ctx, f.Name, wanted)
+		if errors.Is(failed, ErrNoFolder) {
+			continue
 		}
+		for _, e := range scan.Entries {
+			if wanted[e.Base] {
+				found[e.Base] = append(found[e.Base], f.Name)
+			}
+		}
+		if failed == nil && !scan.Quiet {
+			failed = fmt.Errorf("reading the folder %s: %w", f.Name, ErrBusy)
+		}
+		err = cmp.Or(err, failed)
 	}
-	if busy {
-		return "", Entry{}, fmt.Errorf("%s: %w", base, ErrBusy)
-	}
-	return "", Entry{}, fmt.Errorf("%s: %w", base, ErrNotFound)
+	return found, err
 }
+
+// allBut are base names that a reading shall show, and no others.
+type allBut map[string]bool
+
+func (a allBut) Reset()                          {}
+func (a allBut) Take(base string, _ uint32) bool { return !a[base] }
+func (a allBut) Taken(string) bool               { return false }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -435,15 +437,31 @@ func TestFindReadsOnce(t *testing.T) {
 	}
 }
 
-func TestFindAnywhere(t *testing.T) {
-	s, root := testStore(t, PlusPlus, mail.Inbox, "A", "B/C")
-	writeFile(t, root, ".B.C", "cur", "m:2,TX", "x")
-	f, e, err := s.FindAnywhere(t.Context(), "m")
-	if err != nil || f != "B/C" || e.File != "m:2,TX" {
-		t.Errorf("found %s %+v %v", f, e, err)
+func TestFindAll(t *testing.T) {
+	s, f, root := faultStore(t, PlusPlus)
+	withFolders(t, s, root, []mail.FolderName{mail.Inbox, "A", "B/C"})
+	for _, dir := range []string{".B.C", ".A", "."} {
+		writeFile(t, root, dir, "cur", "m:2,TX", "x")
+		writeFile(t, root, dir, "cur", "o:2,S", "x")
 	}
-	if _, _, err := s.FindAnywhere(t.Context(), "none"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("found nothing: %v", err)
+	writeFile(t, root, "new", "n", "x")
+	for _, tc := range []struct {
+		locked string
+		want   map[string][]mail.FolderName
+	}{
+		{"", map[string][]mail.FolderName{"m": {mail.Inbox, "A", "B/C"}, "n": {mail.Inbox}}},
+		{".A/cur", map[string][]mail.FolderName{"m": {mail.Inbox, "B/C"}, "n": {mail.Inbox}}},
+	} {
+		f.set(func(op, name string) error {
+			if op == "list" && name == tc.locked {
+				return syscall.EACCES
+			}
+			return nil
+		})
+		found, err := s.FindAll(t.Context(), []string{"m", "none", "n"})
+		if !maps.EqualFunc(found, tc.want, slices.Equal) || errors.Is(err, syscall.EACCES) != (tc.locked != "") {
+			t.Errorf("with %q locked found %v %v", tc.locked, found, err)
+		}
 	}
 }
 

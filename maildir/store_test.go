@@ -152,8 +152,8 @@ func TestLifeOfAMessage(t *testing.T) {
 			if scan := mustScan(t, s, "Archive/2024"); len(scan.Entries) != 1 || scan.Entries[0] != e || !scan.Quiet {
 				t.Errorf("Scan = %+v, want %+v", scan, e)
 			}
-			if f, found, err := s.FindAnywhere(t.Context(), got.Base); err != nil || f != "Archive/2024" || found != e {
-				t.Errorf("FindAnywhere = %v %+v %v", f, found, err)
+			if found, err := s.FindAll(t.Context(), []string{got.Base}); err != nil || !slices.Equal(found[got.Base], []mail.FolderName{"Archive/2024"}) {
+				t.Errorf("FindAll = %v %v", found, err)
 			}
 			run := RunName(time.Unix(1e9, 0))
 			if err := s.Remove("Archive/2024", got.Base, &Undo{Run: run}); err != nil {

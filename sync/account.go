@@ -112,6 +112,8 @@ type run struct {
 
 	broken map[mail.FolderName]error // folders in which the program made a mistake in this run, see failFolder
 
+	unsettled map[int64]error // folders, by ID, in which this pass could not find out what a stopped run had done
+
 	passes int                   // the number of this pass, from 1
 	marks  func(*state.Tx) error // prepared by markFolders, nil if there are none
 

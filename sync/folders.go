@@ -377,6 +377,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		}
 	}
 	r.leaveBroken()
+	r.leaveUnsettledFolders()
 	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
 		return err

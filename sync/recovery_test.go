@@ -2,15 +2,19 @@ package sync_test
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -94,6 +98,46 @@ func TestFolderThatCantBeLookedInto(t *testing.T) {
 			t.Fatalf("the server has %d messages in A", n)
 		}
 	}
+}
+
+// TestRecoveryReadsEachFolderOnce: what a run costs that finds many deliveries of a killed one grows with the folders, or with the deliveries, not
+// with both.
+func TestRecoveryReadsEachFolderOnce(t *testing.T) {
+	t.Parallel()
+	const folders, messages = 24, 100
+	w := newWorld(t, model.Full())
+	for i := range folders {
+		f := fmt.Sprintf("F%02d", i)
+		w.server.CreateMailbox(f)
+		w.arrive(f, w.message(f))
+	}
+	w.sync()
+	for i := range messages {
+		w.arrive("INBOX", w.message(fmt.Sprint("m", i)))
+	}
+	w.on(func(real maildir.FS, s *steps) maildir.FS { return deliveryFS{linkFS{real, w.root, s}, false} }, 0)
+	if n := len(w.intents()); n != messages {
+		t.Fatalf("%d intents", n)
+	}
+	var read atomic.Int64
+	w.on(func(real maildir.FS, _ *steps) maildir.FS { return countingFS{real, &read} }, 0)
+	if n := read.Load(); n > 3*2*(folders+1) {
+		t.Errorf("%d directories read", n)
+	}
+	if n := len(w.files("INBOX")); n != messages {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// countingFS counts the readings of directories.
+type countingFS struct {
+	maildir.FS
+	read *atomic.Int64
+}
+
+func (c countingFS) Names(dir string, each func(string, fs.FileMode) bool) error {
+	c.read.Add(1)
+	return c.FS.Names(dir, each)
 }
 
 // TestMovedAwayAndBackIsNoGhost: an upload was sent twice, its one copy is moved away and back by a person, and has

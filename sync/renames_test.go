@@ -33,6 +33,13 @@ func (s *steps) change(do func() error) error {
 	return do()
 }
 
+// die has the process die now.
+func (s *steps) die() error {
+	s.last = max(s.taken.Load(), 1)
+	s.taken.Store(s.last + 1)
+	return errKilled
+}
+
 func (s *steps) died() bool { return s.last > 0 && s.taken.Load() > s.last }
 
 // linkFS is a file system without renames that refuse to replace, such as NFS: files are renamed by a second name, and then without the first.

@@ -11,7 +11,6 @@ import (
 	"github.com/satchel-mail/satchel/internal/defect"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
-	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -19,40 +18,44 @@ import (
 // settleLocal finishes or forgets what a stopped run had begun in the Maildir. A message is recognised by its
 // base name, wherever the person may have moved it meanwhile.
 func (r *run) settleLocal(ctx context.Context) error {
+	r.unsettled = nil
 	intents, err := r.intents(ctx, state.Deliver, state.MoveLocal)
 	if err != nil || len(intents) == 0 {
 		return err
 	}
 	r.log.Info("finishing what a stopped run had begun", "intents", len(intents))
+	names := make([]string, len(intents))
+	for i := range intents {
+		names[i] = intents[i].Message.Name
+	}
+	found, unread := r.md.FindAll(ctx, names)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	files := make([]fileOfIntent, 0, len(intents))
+	durable := map[mail.FolderName]error{}
+	for i := range intents {
+		file, err := fileOfIntent{in: &intents[i]}, unread
+		if at := found[names[i]]; len(at) > 0 {
+			file.at = at[0]
+			err = r.makeDurable(file.at, durable)
+		}
+		if err != nil {
+			r.leaveUnsettled(file.in, err)
+			continue
+		}
+		files = append(files, file)
+	}
 	const batch = 1000
-	for chunk := range slices.Chunk(intents, batch) {
-		where := make([]mail.FolderName, len(chunk)) // empty: nowhere
-		for i, in := range chunk {
-			name, _, err := r.md.FindAnywhere(ctx, in.Message.Name)
-			if err != nil && !errors.Is(err, maildir.ErrNotFound) {
-				return fmt.Errorf("looking for message file %s: %w", in.Message.Name, err)
-			}
-			if err == nil {
-				where[i] = name
-			}
-		}
-		// The stopped run may have named a file, and not come to make the name durable.
-		for _, name := range slices.Compact(slices.Sorted(slices.Values(where))) {
-			if name == "" {
-				continue
-			}
-			if err := r.md.SyncFolder(name); err != nil {
-				return err
-			}
-		}
+	for chunk := range slices.Chunk(files, batch) {
 		err := r.update(ctx, func(tx *state.Tx) error {
-			for i, in := range chunk {
-				if where[i] != "" {
-					if err := settleFile(tx, in, where[i]); err != nil {
+			for _, file := range chunk {
+				if file.at != "" {
+					if err := settleFile(tx, *file.in, file.at); err != nil {
 						return err
 					}
 				}
-				if err := tx.DeleteIntent(in.ID); err != nil {
+				if err := tx.DeleteIntent(file.in.ID); err != nil {
 					return err
 				}
 			}
@@ -63,6 +66,44 @@ func (r *run) settleLocal(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// fileOfIntent is the folder that the file of an intent is in, empty if it is in none.
+type fileOfIntent struct {
+	in *state.Intent
+	at mail.FolderName
+}
+
+// makeDurable makes the names in a folder durable, once: the stopped run may have named a file, and not come to it.
+func (r *run) makeDurable(name mail.FolderName, done map[mail.FolderName]error) error {
+	err, ok := done[name]
+	if !ok {
+		err = r.md.SyncFolder(name)
+		done[name] = err
+	}
+	return err
+}
+
+// leaveUnsettled leaves an intent to the next run, and its folders with it: what became of its message is not known.
+func (r *run) leaveUnsettled(in *state.Intent, err error) {
+	if r.unsettled == nil {
+		r.unsettled = map[int64]error{}
+	}
+	err = fmt.Errorf("finding out what became of the message file %s, which a stopped run left on its way: %w", in.Message.Name, err)
+	for _, id := range []int64{in.Message.Folder, in.To} {
+		if r.unsettled[id] == nil {
+			r.unsettled[id] = err
+		}
+	}
+}
+
+// leaveUnsettledFolders takes them out of this pass.
+func (r *run) leaveUnsettledFolders() {
+	for _, f := range r.folders {
+		if err := r.unsettled[f.base.ID]; err != nil && f.base.ID != 0 {
+			r.failFolder(f, err)
+		}
+	}
 }
 
 func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {

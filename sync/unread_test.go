@@ -304,6 +304,56 @@ func TestMovedOutOfAMailboxThatRefuses(t *testing.T) {
 	}
 }
 
+// TestUnreadableFolderAndAStoppedDelivery: a folder can't be read, and a run was killed that delivered to another one. Unless the message is
+// found, it may be in the folder that can't be read: only the one that it was delivered to waits for that, and it comes once.
+func TestUnreadableFolderAndAStoppedDelivery(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name             string
+		delivered, moved bool // before the run was killed; by the person, to the folder that can't be read
+		waits            bool
+	}{{"not delivered", false, false, true}, {"delivered", true, false, false}, {"delivered and moved on", true, true, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("B")
+			w.server.CreateMailbox("C")
+			w.arrive("B", w.message("b"), `\Seen`)
+			w.sync()
+			w.arrive("INBOX", w.message("m"))
+			w.on(func(real maildir.FS, s *steps) maildir.FS {
+				return deliveryFS{linkFS{real, w.root, s}, tc.delivered}
+			}, 0)
+			if tc.moved {
+				w.move(w.files("INBOX")[0], "B")
+			}
+			w.arrive("C", w.message("c"))
+			w.arrive("INBOX", w.message("n"))
+			for range 2 {
+				res, _ := w.on(func(real maildir.FS, _ *steps) maildir.FS { return lockedFS{real, "B/cur"} }, 0)
+				inbox := 0
+				for _, e := range res.Errors {
+					if e.Folder == "INBOX" {
+						inbox++
+					}
+				}
+				if res.Fatal != nil || len(res.Errors) != 1+inbox || (inbox > 0) != tc.waits {
+					t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+				}
+				if got := len(w.files("C")); got != 1 {
+					t.Errorf("C has %d messages", got)
+				}
+			}
+			w.sync()
+			want := map[string][]string{"INBOX": {"m", "n"}, "B": {`b \Seen`}, "C": {"c"}}
+			if tc.moved {
+				want["INBOX"], want["B"] = []string{"n"}, []string{`b \Seen`, "m"}
+			}
+			w.want(want)
+			w.quiet()
+		})
+	}
+}
+
 // TestUploadUnderWayWhereStatusIsRefused: a connection breaks during an upload, the UIDs of the mailbox turn out to mean other messages, and the
 // server does not say which mailbox that is by now. It is not forgotten that the upload may arrive yet.
 func TestUploadUnderWayWhereStatusIsRefused(t *testing.T) {
@@ -350,4 +400,53 @@ func (u unsaid) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 		}
 	}
 	return list, err
+}
+
+// deliveryFS is there until a message is named in INBOX/new: before that is done, or right after it, the process dies.
+type deliveryFS struct {
+	linkFS
+	done bool
+}
+
+func (d deliveryFS) RenameNew(from, to string) error {
+	if !strings.HasPrefix(to, "INBOX/new/") {
+		return d.linkFS.RenameNew(from, to)
+	}
+	if d.done {
+		if err := d.FS.RenameNew(from, to); err != nil {
+			return err
+		}
+	}
+	return d.steps.die()
+}
+
+// lockedFS has a directory that may not be looked into.
+type lockedFS struct {
+	maildir.FS
+	locked string
+}
+
+func (l lockedFS) denied(name string) error {
+	if name == l.locked || strings.HasPrefix(name, l.locked+"/") {
+		return &fs.PathError{Op: "open", Path: name, Err: syscall.EACCES}
+	}
+	return nil
+}
+
+func (l lockedFS) Stat(name string) (maildir.FileInfo, error) {
+	if err := l.denied(name); err != nil && name != l.locked {
+		return maildir.FileInfo{}, err
+	}
+	return l.FS.Stat(name)
+}
+
+func (l lockedFS) List(name string, each func(string, fs.FileMode) bool) error {
+	if err := l.denied(name); err != nil {
+		return err
+	}
+	return l.FS.List(name, each)
+}
+
+func (l lockedFS) Names(name string, each func(string, fs.FileMode) bool) error {
+	return l.List(name, each)
 }
