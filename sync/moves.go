@@ -233,6 +233,9 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			moved.RemoteFlags, moved.RemoteHeld, moved.LocalHeld = op.RemoteSeen, false, false // both halves are there
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
 			in.Message.Folder = row.Folder
+			if from := r.byName[op.From]; from != nil { // where the person had moved it
+				in.Message.Folder = from.base.ID
+			}
 			if op.Name != "" {
 				in.Message.Name = op.Name
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 var errKilled = errors.New("killed")
@@ -184,4 +186,111 @@ func TestFlagsKilledBetweenLinkAndUnlink(t *testing.T) {
 			killedAnywhere(t, start, func(w *world) func(maildir.FS, *steps) maildir.FS { return w.linked }, then, want)
 		})
 	}
+}
+
+// mountFS has the folder B mounted: nothing is renamed into it or out of it.
+type mountFS struct{ linkFS }
+
+func (m mountFS) inside(name string) bool { return strings.HasPrefix(name, "B/") }
+
+func (m mountFS) RenameNew(from, to string) error {
+	if m.inside(from) != m.inside(to) {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: syscall.EXDEV}
+	}
+	return m.steps.change(func() error { return m.FS.RenameNew(from, to) })
+}
+
+func (w *world) mounted(real maildir.FS, s *steps) maildir.FS {
+	return mountFS{linkFS{real, w.root, s}}
+}
+
+// TestMovesKilledAtAnyStep: messages were moved, on the server or by a person in pull mode, and the run dies at any step that follows them in the
+// Maildir, where a file is moved by link and unlink, or to a mounted folder by a copy. Each message is in one folder, once, on both sides.
+func TestMovesKilledAtAnyStep(t *testing.T) {
+	t.Parallel()
+	for name, fs := range map[string]func(*world) func(maildir.FS, *steps) maildir.FS{
+		"link":  func(w *world) func(maildir.FS, *steps) maildir.FS { return w.linked },
+		"mount": func(w *world) func(maildir.FS, *steps) maildir.FS { return w.mounted },
+	} {
+		for _, from := range []string{"INBOX", "Z"} {
+			for _, how := range []string{"on the server", "to another folder meanwhile", "taken back", "and the next run dies"} {
+				t.Run(name+" from "+from+" "+how, func(t *testing.T) {
+					t.Parallel()
+					text := ""
+					start := func() *world {
+						w := newWorld(t, model.Full())
+						w.set.Policy.Guard.Share = 1
+						for _, f := range []string{"A", "B", "Z"} {
+							w.server.CreateMailbox(f)
+						}
+						text = w.message("m")
+						there := from
+						if how == "taken back" {
+							w.set.Policy.Mode, there = plan.Pull, "B"
+						}
+						uid := w.arrive(there, text, `\Seen`, "work")
+						other := w.arrive(there, w.message("n"), `\Flagged`)
+						w.arrive(from, w.message("other"), `\Seen`, "work")
+						if res, _ := w.on(fs(w), 0); res.Fatal != nil || len(res.Errors) > 0 {
+							t.Fatal(res.Fatal, res.Errors)
+						}
+						switch how {
+						case "taken back":
+							letters, err := os.ReadFile(filepath.Join(w.dir("B"), "dovecot-keywords"))
+							w.must(err)
+							w.must(os.WriteFile(filepath.Join(w.dir(from), "dovecot-keywords"), letters, 0o600))
+							w.move(w.file("B", text), from)
+						case "to another folder meanwhile":
+							letters, err := os.ReadFile(filepath.Join(w.dir(from), "dovecot-keywords"))
+							w.must(err)
+							w.must(os.WriteFile(filepath.Join(w.dir("A"), "dovecot-keywords"), letters, 0o600))
+							w.move(w.file(from, text), "A")
+							w.server.Move(from, "B", uid, other)
+						default:
+							w.server.Move(from, "B", uid, other)
+						}
+						return w
+					}
+					want := map[string][]string{"INBOX": {}, "A": {}, "B": {`m \Seen work`, `n \Flagged`}, "Z": {}}
+					want[from] = []string{`other \Seen work`}
+					killedAnywhere(t, start, fs, func(w *world) {
+						if how == "and the next run dies" {
+							w.on(fs(w), 4) // when the second half is done, and not yet known
+						}
+					}, want)
+				})
+			}
+		}
+	}
+}
+
+// TestHalfAMoveIsNoCopy: a move was cut off before it began, and its destination has a file of the message's name already, which a person put
+// there. Nothing is taken away.
+func TestHalfAMoveIsNoCopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("B")
+	text := w.message("m")
+	uid := w.arrive("INBOX", text, `\Seen`)
+	w.sync()
+	w.server.Move("INBOX", "B", uid)
+	w.on(func(real maildir.FS, s *steps) maildir.FS { return beforeMoveFS{linkFS{real, w.root, s}} }, 0)
+	if n := len(w.intents()); n != 1 {
+		t.Fatalf("%d intents", n)
+	}
+	file := w.file("INBOX", text)
+	w.must(os.WriteFile(filepath.Join(w.dir("B"), "cur", filepath.Base(file)), []byte(text), 0o600))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "B": {`m \Seen`, `m \Seen`}})
+	w.quiet()
+}
+
+// beforeMoveFS is there until a file is to be moved to B.
+type beforeMoveFS struct{ linkFS }
+
+func (b beforeMoveFS) RenameNew(from, to string) error {
+	if strings.HasPrefix(to, "B/cur/") {
+		return b.steps.die()
+	}
+	return b.linkFS.RenameNew(from, to)
 }

@@ -32,19 +32,27 @@ func (r *run) settleLocal(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	folders, err := r.folderNames(ctx)
+	if err != nil {
+		return err
+	}
 	files := make([]fileOfIntent, 0, len(intents))
 	durable := map[mail.FolderName]error{}
 	for i := range intents {
 		file, err := fileOfIntent{in: &intents[i]}, unread
 		if at := found[names[i]]; len(at) > 0 {
-			file.at = at[0]
-			err = r.makeDurable(file.at, durable)
+			if file.at, err = r.placeOf(ctx, file.in, at, folders); err == nil {
+				err = r.makeDurable(file.at, durable)
+			}
 		}
 		if err != nil {
 			r.leaveUnsettled(file.in, err)
 			continue
 		}
 		files = append(files, file)
+	}
+	if err := r.md.Flush(); err != nil {
+		return fmt.Errorf("making moves durable that a stopped run had begun: %w", err)
 	}
 	const batch = 1000
 	for chunk := range slices.Chunk(files, batch) {
@@ -72,6 +80,36 @@ func (r *run) settleLocal(ctx context.Context) error {
 type fileOfIntent struct {
 	in *state.Intent
 	at mail.FolderName
+}
+
+// folderNames are the names of the folders that the state has, by ID.
+func (r *run) folderNames(ctx context.Context) (map[int64]mail.FolderName, error) {
+	names := map[int64]mail.FolderName{}
+	err := r.view(ctx, func(tx *state.Tx) error {
+		folders, err := tx.Folders()
+		for _, f := range folders {
+			names[f.ID] = f.Name
+		}
+		return err
+	})
+	return names, err
+}
+
+// placeOf is the folder that the file of an intent is in, of those that have one of its name. A move puts the file into its new folder
+// before it takes it out of the old one.
+func (r *run) placeOf(ctx context.Context, in *state.Intent, at []mail.FolderName, folders map[int64]mail.FolderName) (mail.FolderName, error) {
+	from, to := folders[in.Message.Folder], folders[in.To]
+	if in.Kind != state.MoveLocal || from == to || !slices.Contains(at, to) {
+		return at[0], nil
+	}
+	if !slices.Contains(at, from) {
+		return to, nil
+	}
+	finished, err := r.md.FinishMove(ctx, from, in.Message.Name, to)
+	if err == nil && finished {
+		return to, nil
+	}
+	return from, err // the other one is somebody's own
 }
 
 // makeDurable makes the names in a folder durable, once: the stopped run may have named a file, and not come to it.
