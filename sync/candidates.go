@@ -120,6 +120,20 @@ func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
 	return m, true
 }
 
+// mayBeUnread reports whether the message of an intent may be one that the server does not give.
+func (c *candidates) mayBeUnread(in *state.Intent) bool {
+	for uid := range c.unread {
+		m, free := c.free[uid]
+		if !free || uid < in.UIDNext {
+			continue
+		}
+		if m.Header != nil && m.Header.Header == in.Message.Header || m.Header == nil && (in.Message.RemoteSize < 0 || m.Size == in.Message.RemoteSize) {
+			return true
+		}
+	}
+	return false
+}
+
 // changed is the message that has the UID which the server told for an upload, if nothing else has the upload's bytes and it may be what the
 // server made of them.
 func (c *candidates) changed(in *state.Intent) (remote.Message, bool) {

@@ -453,6 +453,9 @@ func (r *run) copiedToNew(ctx context.Context, f *folder, in *state.Intent) (boo
 	return !twin, err
 }
 
+// errNotGiven stops what would store a message once more that may be there.
+var errNotGiven = errors.New("the server does not give a message that may be the one which a stopped sync sent")
+
 // settleOne looks for the message of one unanswered intent.
 func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *candidates, in *state.Intent) error {
 	if in.Kind == state.Upload {
@@ -474,6 +477,9 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	}
 	if err != nil {
 		return err
+	}
+	if !found && !r.isOver(in) && cand.mayBeUnread(in) {
+		return fmt.Errorf("%w: nothing more is stored in the folder until it does, or until tomorrow", errNotGiven)
 	}
 	if in.Kind == state.MoveRemote {
 		if !found && in.UIDNext == 1 && len(cand.unread) == 0 {

@@ -91,10 +91,8 @@ func (r *run) tracesOfUnread(ctx context.Context) (*traces, error) {
 			known = &traces{map[int64]bool{}, map[int64]bool{}, map[mail.Digest]bool{}, map[mail.Digest]bool{}}
 		}
 		err := r.eachRow(ctx, f, func(m state.Message) {
-			if m.Why == "" {
-				known.remoteSizes[m.RemoteSize], known.fileSizes[m.FileSize] = true, true
-				known.headers[m.Header], known.contents[m.Digest] = true, true
-			}
+			known.remoteSizes[m.RemoteSize], known.fileSizes[m.FileSize] = true, true
+			known.headers[m.Header], known.contents[m.Digest] = true, true
 		})
 		if err != nil {
 			return nil, fmt.Errorf("looking up what is known of folder %s, which can't be read: %w", f.name, err)

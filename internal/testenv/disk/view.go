@@ -91,18 +91,35 @@ func (v *view) Stat(name string) (info maildir.FileInfo, err error) {
 		if n == nil {
 			return missing("stat", name)
 		}
-		info = n.info(inode)
+		info = d.info(n, inode)
 		return nil
 	})
 	return info, err
 }
 
-func (n *node) info(inode uint64) maildir.FileInfo {
+func (d *Disk) info(n *node, inode uint64) maildir.FileInfo {
 	mode := n.mode
 	if n.dir {
 		mode |= fs.ModeDir
 	}
-	return maildir.FileInfo{Mode: mode, Size: int64(len(n.data)), ModTime: time.Unix(0, n.mtime), CTime: time.Unix(0, n.ctime), Dev: 1, Inode: inode}
+	return maildir.FileInfo{Mode: mode, Size: int64(len(n.data)), ModTime: time.Unix(0, n.mtime), CTime: time.Unix(0, n.ctime), Dev: 1, Inode: inode,
+		Links: d.links(inode)}
+}
+
+// links is how many names a file has.
+func (d *Disk) links(inode uint64) uint64 {
+	if !d.byLink {
+		return 1
+	}
+	var links uint64
+	for _, dir := range d.nodes {
+		for _, child := range dir.entries {
+			if child == inode {
+				links++
+			}
+		}
+	}
+	return links
 }
 
 func (v *view) List(dir string, each func(string, fs.FileMode) bool) error {
@@ -417,7 +434,7 @@ func (f *file) SetModTime(t time.Time) error {
 }
 
 func (f *file) Stat() (info maildir.FileInfo, err error) {
-	err = f.v.do("stat", f.name, func(*Disk) error { info = f.n.info(f.inode); return nil })
+	err = f.v.do("stat", f.name, func(d *Disk) error { info = d.info(f.n, f.inode); return nil })
 	return info, err
 }
 

@@ -93,7 +93,7 @@ var found = []uint64{261, 292, 1113, 2501, 2732, 3277, 4222, 4927, 4931, 5078, 6
 	11042164, 11092438, 11103323, 11128110, 11135861, 11140012, 11146223, 11149938, 11160411, 11517445, 11548543, 11554452, 11564961, 11569205, 11579139, 11582378,
 	11608614, 11631279, 11649311, 11674004, 12007137, 12016709, 12127467, 8026054, 13052382,
 	30000206, 30000271, 30000850, 30002150, 30002340, 30002341, 30002982, 30003082, 30003280, 30003669, 30004690, 30004786, 31000858, 31001034,
-	31003149, 31003844}
+	31003149, 31003844, 32000537, 34000568, 34000776}
 
 // TestHistories plays random histories, each of them twice, and some of these the second time with the state in a file. Of the newest kind
 // there are as many as of all others.
@@ -102,6 +102,9 @@ func TestHistories(t *testing.T) {
 	for n := range 1000 {
 		if !raced || n < 20 {
 			seeds = append(seeds, uint64(n), uint64(10_000_000+n))
+		}
+		if !raced && n < 400 {
+			seeds = append(seeds, uint64(30_100_000+n))
 		}
 	}
 	const groups = 8
