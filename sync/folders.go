@@ -349,7 +349,12 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		f.base = b
 	}
 	sortFolders(r.folders)
+	compared, err := r.toCompare(ctx)
+	if err != nil {
+		return err
+	}
 	for _, f := range r.folders {
+		f.target = f.target || compared[f.base.ID] > 0
 		if f.mailbox == "" {
 			f.mailbox = f.base.Mailbox
 		}
@@ -430,6 +435,16 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 // isTarget reports whether this run was asked to work on a folder.
 func (r *run) isTarget(name mail.FolderName) bool {
 	return len(r.opt.Targets) == 0 || slices.Contains(r.opt.Targets, name)
+}
+
+// toCompare counts the messages of the folders, by ID, that a run which compares everything works on, named or not: those in which something
+// could count as deleted afterwards.
+func (r *run) toCompare(ctx context.Context) (agreed map[int64]int, err error) {
+	if !r.merge {
+		return nil, nil
+	}
+	err = r.view(ctx, func(tx *state.Tx) (err error) { agreed, err = tx.AgreedAll(); return err })
+	return agreed, err
 }
 
 // replaced reports whether the UIDs that the state knows in a mailbox mean nothing any more.

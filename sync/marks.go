@@ -102,8 +102,8 @@ func (r *run) markFolders(ctx context.Context) error {
 			was := base
 			if f.local != nil {
 				base.OnDisk = true
-				// A directory that was replaced is known as the folder's only once it was compared.
-				if base.Inode == 0 || f.target && f.readLocal && !f.dirty {
+				// A directory that was replaced is known as the folder's only once it was compared, if there is something to compare.
+				if base.Inode == 0 || f.target && f.readLocal && !f.dirty || r.merge && !f.target {
 					base.Inode = f.local.Inode
 				}
 			}

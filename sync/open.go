@@ -164,14 +164,18 @@ func (r *run) rootReplaced(ctx context.Context) (bool, error) {
 
 // mergeIf makes this a run that compares everything and deletes nothing.
 func (r *run) mergeIf(copied bool) {
-	switch {
-	case !copied:
+	if !copied {
 		return
-	case r.opt.Rebind:
-		r.note("the Maildir is bound to %s at %s now: everything is compared, and nothing is deleted on either side in this run", r.set.Owner.User, r.set.Owner.Host)
-	default:
-		r.note("the Maildir or its state database was copied or restored from a backup: everything is compared, and nothing is deleted on either side in this run")
 	}
+	what := "everything is compared"
+	if len(r.opt.Targets) > 0 {
+		what = "all folders that were synchronised before are compared, not only those that were named"
+	}
+	why := "the Maildir or its state database was copied or restored from a backup"
+	if r.opt.Rebind {
+		why = fmt.Sprintf("the Maildir is bound to %s at %s now", r.set.Owner.User, r.set.Owner.Host)
+	}
+	r.note("%s: %s, and nothing is deleted on either side in this run", why, what)
 	r.merge = true
 }
 
@@ -296,5 +300,5 @@ func (r *run) adoptPlace(ctx context.Context) error {
 // compared reports whether this run has looked at everything and dealt with what it found. Messages that one side
 // refuses are dealt with: the state knows them.
 func (r *run) compared() bool {
-	return len(r.opt.Targets) == 0 && !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.failed != nil || f.dirty })
+	return !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.failed != nil || f.dirty })
 }

@@ -93,6 +93,50 @@ func TestStateLostOrRestored(t *testing.T) {
 	})
 }
 
+// TestRestoredAndNamedFolders: whoever synchronises named folders only can delete in them again after a restore. The first run compares all folders of
+// which the state knows messages, and those alone.
+func TestRestoredAndNamedFolders(t *testing.T) {
+	t.Parallel()
+	for _, rebind := range []bool{false, true} {
+		w := newWorld(t, model.Full())
+		for _, name := range []string{"Once", "Never"} {
+			w.server.CreateMailbox(name)
+			w.arrive(name, w.message(name))
+		}
+		a, uid := w.message("a"), w.arrive("Once", w.message("gone"))
+		w.arrive("INBOX", a)
+		w.arrive("INBOX", w.message("b"))
+		w.opt.Targets = []mail.FolderName{"INBOX", "Once"}
+		w.sync()
+		w.opt.Targets = []mail.FolderName{"INBOX"}
+		w.server.Expunge("Once", uid)
+		if rebind {
+			w.set.Owner.Host, w.opt.Rebind = "elsewhere", true
+		} else {
+			backup := filepath.Join(t.TempDir(), "copy")
+			w.must(os.CopyFS(backup, os.DirFS(w.root)))
+			w.must(os.RemoveAll(w.root))
+			w.must(os.Rename(backup, w.root))
+		}
+		res := w.sync()
+		w.opt.Rebind = false
+		if n := res.ToMaildir.Deleted + res.ToServer.Deleted; n != 0 || len(res.Notes) == 0 || !strings.Contains(res.Notes[0], "not only those that were named") {
+			t.Errorf("rebind %v: %d deleted, and it says %q", rebind, n, res.Notes)
+		}
+		w.must(os.Remove(w.file("INBOX", a)))
+		if res := w.sync(); res.ToServer.Deleted != 1 || res.ToMaildir.New != 0 || len(res.Notes) != 0 {
+			t.Errorf("rebind %v: %+v %+v, and it says %q", rebind, res.ToMaildir, res.ToServer, res.Notes)
+		}
+		if n := w.localTree()["Never"]; len(n) != 0 {
+			t.Errorf("rebind %v: what never was synchronised came: %v", rebind, n)
+		}
+		w.opt.Targets = nil
+		w.sync()
+		w.want(map[string][]string{"INBOX": {"b"}, "Once": {"Once", "gone"}, "Never": {"Never"}})
+		w.quiet()
+	}
+}
+
 // TestOlderStateInPlace: an older state database was written over the present one, so that it looks as if it were that.
 func TestOlderStateInPlace(t *testing.T) {
 	t.Parallel()
