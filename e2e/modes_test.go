@@ -409,6 +409,34 @@ func TestRestored(t *testing.T) {
 	a.holds("INBOX", "a", "b", "c", "after")
 }
 
+// TestBackupPutOver: a backup is put over a Maildir in which messages were marked since, so that they have two names. Each is there once.
+func TestBackupPutOver(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"tar -C Mail -xf backup.tar", "cp -a backup/. Mail/", "cp -a --remove-destination backup/. Mail/"} {
+		a := synced(t, "a", "b", "c", "twin", "twin")
+		sh := func(command string) {
+			t.Helper()
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Dir = a.Dir
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", command, err, out)
+			}
+		}
+		sh("cp -a Mail backup; tar -C Mail -cf backup.tar .")
+		a.flag("INBOX", "a", "S")
+		a.client().Store("INBOX", true, flags(`\Flagged`), a.uid("INBOX", "b"))
+		a.settled()
+		sh(how)
+		r := a.sync(0)
+		if n := r.ToMaildir.New + r.ToServer.New + r.ToMaildir.Deleted + r.ToServer.Deleted; n != 0 {
+			t.Errorf("%s: messages were copied or deleted: %v", how, r.Outcome)
+		}
+		a.holds("INBOX", "a", "b", "c", "twin", "twin")
+		a.verify()
+		a.quiet()
+	}
+}
+
 // TestUIDValidity: a folder that was made anew with the same messages.
 func TestUIDValidity(t *testing.T) {
 	t.Parallel()

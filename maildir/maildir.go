@@ -158,6 +158,8 @@ type Scan struct {
 	// Quiet: nobody changed the folder while it was read, so what is not in Entries, nor taken, is not there. If
 	// false, a name that is missing must be looked up with Stat before it counts as gone.
 	Quiet bool
+	// Aside is how many files were put aside for undo by this Scan, as copies of others under the same base name.
+	Aside int
 }
 
 // Names is a fingerprint of a set of base names, whatever their order. Those that one Store made are compared

@@ -22,8 +22,8 @@ const (
 )
 
 // Scan reads the names in the folder, without looking at the files. known may be nil. Two files with one base name are
-// told apart: links to one file are one message, else the newer one gets a fresh base name, so that no
-// program takes one for the other.
+// told apart: links to one file are one message, a copy of the other is put aside for undo, else the newer one gets a fresh base name,
+// so that no program takes one for the other.
 func (s *Store) Scan(ctx context.Context, f mail.FolderName, known Known) (Scan, error) {
 	d, err := s.locate(f)
 	if err != nil {
@@ -42,6 +42,10 @@ func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error
 		known.Reset()
 		r, err = s.readUntilQuiet(ctx, d, nil)
 	}
+	aside := 0
+	if err == nil && r.known == nil {
+		aside, err = s.setAsideCopies(ctx, d, &r, known)
+	}
 	if err != nil {
 		return Scan{}, err
 	}
@@ -59,7 +63,7 @@ func (s *Store) scan(ctx context.Context, d folderDir, known Known) (Scan, error
 	s.listings.put(d.name, l, further)
 	return Scan{
 		Mark: r.mark, Entries: l.entries, All: r.known == nil, Count: r.names.n, Names: r.names,
-		Problems: r.problems, Quiet: r.quiet,
+		Problems: r.problems, Quiet: r.quiet, Aside: aside,
 	}, nil
 }
 

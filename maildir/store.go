@@ -326,29 +326,40 @@ func (s *Store) SyncMessages(f mail.FolderName, bases []string) error {
 
 // syncData makes the data of many files durable at once where that is possible.
 func (s *Store) syncData(d folderDir, bases []string) error {
-	const few = 4
-	if len(bases) > few {
-		point, err := s.fs.SyncPoint(d.sub(curDir))
-		if err == nil {
-			return errors.Join(point.Sync(), point.Close())
-		}
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
+	if done, err := s.syncAll(d, len(bases)); done || err != nil {
+		return err
 	}
 	for _, base := range bases {
-		err := s.onFileIn(d, base, func(d folderDir, e Entry) error {
-			file, err := s.fs.Open(d.file(e))
-			if err != nil {
-				return err
-			}
-			return errors.Join(file.Sync(), file.Close())
-		})
+		err := s.onFileIn(d, base, func(d folderDir, e Entry) error { return s.syncFile(d.file(e)) })
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
 	return nil
+}
+
+// syncAll makes all data on the folder's file system durable if that is less work than to do so with n files, and reports whether it did.
+func (s *Store) syncAll(d folderDir, n int) (bool, error) {
+	const few = 4
+	if n <= few {
+		return false, nil
+	}
+	point, err := s.fs.SyncPoint(d.sub(curDir))
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(point.Sync(), point.Close())
+}
+
+func (s *Store) syncFile(name string) error {
+	file, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 func isNameTooLong(err error) bool { return errors.Is(err, syscall.ENAMETOOLONG) }

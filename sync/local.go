@@ -37,6 +37,9 @@ func (r *run) gatherLocal(ctx context.Context, f *folder) error {
 	}
 	scan := l.scan // alone, so that it does not keep the rest
 	f.scanned, f.readLocal = &scan, true
+	if l.scan.Aside > 0 {
+		r.note("folder %s held %d messages twice, under one name but for the flags, as when a backup is put over it: one file of each stays, the other is where `satchel undo` keeps files", f.name, l.scan.Aside)
+	}
 	for _, p := range l.scan.Problems {
 		r.fail(f.name, p)
 		scan.Mark.Racy = true // reported again until somebody mends it

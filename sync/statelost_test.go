@@ -1,6 +1,8 @@
 package sync_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,6 +137,59 @@ func TestRestoredAndNamedFolders(t *testing.T) {
 		w.want(map[string][]string{"INBOX": {"b"}, "Once": {"Once", "gone"}, "Never": {"Never"}})
 		w.quiet()
 	}
+}
+
+// TestRestoredOverWhatIsThere: a backup is put over a Maildir in which messages were marked since, with the state or without. Each message is there
+// once, on both sides, with the mark that the server has.
+func TestRestoredOverWhatIsThere(t *testing.T) {
+	t.Parallel()
+	for _, state := range []bool{true, false} {
+		w := newWorld(t, model.Full())
+		a, b, twin := w.message("a"), w.message("b"), w.message("twin")
+		w.arrive("INBOX", a)
+		w.arrive("INBOX", b, `\Seen`)
+		w.arrive("INBOX", twin)
+		w.arrive("INBOX", twin)
+		w.sync()
+		backup := filepath.Join(t.TempDir(), "backup")
+		w.must(os.CopyFS(backup, os.DirFS(w.root)))
+		w.reflag(w.file("INBOX", a), "S")
+		w.reflag(w.file("INBOX", b), "")
+		w.sync()
+		want := map[string][]string{"INBOX": {`a \Seen`, "b", "twin", "twin"}}
+		w.want(want)
+		w.putOver(backup, state)
+		res := w.sync()
+		w.want(want)
+		if n := res.ToMaildir.New + res.ToServer.New + res.ToMaildir.Deleted + res.ToServer.Deleted; n != 0 {
+			t.Errorf("with state %v: %+v %+v", state, res.ToMaildir, res.ToServer)
+		}
+		if !strings.Contains(strings.Join(res.Notes, " "), "held 2 messages twice") {
+			t.Errorf("with state %v, it says %q", state, res.Notes)
+		}
+		w.quiet()
+		if u := w.undo(mailsync.UndoOptions{}); u.Fatal != nil || len(u.Messages) != 2 || u.Count(mailsync.BecameBack) != 0 {
+			t.Errorf("with state %v: undo: %+v", state, u)
+		}
+		w.want(want)
+	}
+}
+
+// putOver writes a backup over the Maildir, as tar does: each file is made anew.
+func (w *world) putOver(backup string, state bool) {
+	w.t.Helper()
+	w.must(filepath.WalkDir(backup, func(file string, d fs.DirEntry, err error) error {
+		to := filepath.Join(w.root, strings.TrimPrefix(file, backup))
+		if err != nil || d.IsDir() || !state && strings.HasPrefix(d.Name(), ".satchel.db") {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		w.must(err)
+		if err := os.Remove(to); !errors.Is(err, fs.ErrNotExist) {
+			w.must(err)
+		}
+		return os.WriteFile(to, text, 0o600)
+	}))
 }
 
 // TestOlderStateInPlace: an older state database was written over the present one, so that it looks as if it were that.
