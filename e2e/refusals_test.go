@@ -339,3 +339,39 @@ func TestLocalNames(t *testing.T) {
 		})
 	}
 }
+
+// TestMaildirInMaildir: one account's Maildir lies in another's, which a symbolic link hides. The one's mail is not stored on the other's server:
+// within one configuration both are refused, and what another configuration has there is no folder.
+func TestMaildirInMaildir(t *testing.T) {
+	t.Parallel()
+	home, work := dovecot(t), dovecot(t)
+	home.check(os.Mkdir(filepath.Join(home.Dir, "data"), 0o700))
+	home.check(os.Symlink("data", filepath.Join(home.Dir, "link")))
+	home.Maildir = filepath.Join(home.Dir, "link")
+	home.set("maildir", quote(home.Maildir))
+	work.Maildir = filepath.Join(home.Dir, "data", "work")
+	work.set("maildir", quote(work.Maildir))
+	work.send("INBOX", flags(), "confidential")
+	home.send("INBOX", flags(), "mine")
+	work.settled()
+	for range 2 {
+		if r := home.sync(1); !strings.Contains(r.Outcome.Stderr, "another account's Maildir") {
+			t.Errorf("it does not say why: %v", r.Outcome)
+		}
+	}
+	home.holds("INBOX", "mine")
+	if got := home.client().Folders(); len(got) != 1 {
+		t.Errorf("the server has the folders %q", got)
+	}
+
+	one, err := os.ReadFile(home.Config)
+	home.check(err)
+	two, err := os.ReadFile(work.Config)
+	home.check(err)
+	home.check(os.WriteFile(home.Config, []byte(string(one)+strings.ReplaceAll(string(two), "account.me", "account.work")), 0o600))
+	for _, account := range []string{"me", "work"} {
+		if o := home.run("sync", account); o.Code != 2 || !strings.Contains(o.Stderr, "lies inside") {
+			t.Errorf("want 2, got %v", o)
+		}
+	}
+}

@@ -204,6 +204,7 @@ var (
 	errBadName  = errors.New("the name is not UTF-8 or has an empty part: rename the directory")
 	errTooDeep  = fmt.Errorf("more than %d directories deep", maxDepth)
 	errDotInbox = errors.New("stands for INBOX, which is the Maildir itself: rename the directory")
+	errOthers   = errors.New("another account's Maildir lies here: move it elsewhere, or, if it is none any more, remove .satchel.db and .satchel.lock in it")
 	errDotDir   = errors.New(`a Maildir whose name begins with "." is no folder of the nested layout: rename it, or move it elsewhere`)
 )
 
@@ -212,15 +213,21 @@ type dirEntry struct {
 	mode fs.FileMode
 }
 
-// list returns the directories and links in dir, canonical spellings first, then sorted.
+// list returns the directories and links in dir, canonical spellings first, then sorted. Below the root, one that is a Maildir of Satchel's itself is
+// an error: what it holds is another server's.
 func (w *walker) list(dir string) ([]dirEntry, error) {
 	var out []dirEntry
+	others := false
 	err := w.s.fs.List(dir, func(name string, mode fs.FileMode) bool {
+		others = others || dir != "." && (name == lockFile || name == stateFile)
 		if mode.IsDir() || mode&fs.ModeSymlink != 0 {
 			out = append(out, dirEntry{name, mode})
 		}
 		return true
 	})
+	if err == nil && others {
+		err = errOthers
+	}
 	slices.SortFunc(out, func(a, b dirEntry) int { return strings.Compare(a.name, b.name) })
 	return out, err
 }

@@ -364,6 +364,39 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestMaildirInMaildir: a directory that is a Maildir of Satchel's itself is no folder, nor is anything in it, and what is in it is not gone.
+func TestMaildirInMaildir(t *testing.T) {
+	for _, layout := range []Layout{Nested, PlusPlus} {
+		for _, own := range []string{lockFile, stateFile} {
+			s, root := testStore(t, layout, mail.Inbox, "A", "work", "work/INBOX", "work/B/C", "workshop")
+			work := filepath.Join(root, "work")
+			if layout == PlusPlus {
+				work = filepath.Join(root, ".work")
+			}
+			writeFile(t, root, own, "")
+			writeFile(t, work, own, "")
+			folders, problems, err := s.Folders()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []mail.FolderName
+			for _, f := range folders {
+				names = append(names, f.Name)
+			}
+			want := []mail.FolderName{mail.Inbox, "A", "workshop"}
+			if layout == PlusPlus { // there they lie beside it
+				want = []mail.FolderName{mail.Inbox, "A", "work/B/C", "work/INBOX", "workshop"}
+			}
+			if !slices.Equal(names, want) {
+				t.Errorf("%s, %s: %v", layout, own, names)
+			}
+			if len(problems) != 1 || problems[0].Folder != "work" || !errors.Is(problems[0], errOthers) {
+				t.Errorf("%s, %s: %v", layout, own, problems)
+			}
+		}
+	}
+}
+
 func FuzzFolderNames(f *testing.F) {
 	for _, n := range hostileNames {
 		f.Add(n, "x")

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	ownDir   = ".satchel" // prefix of everything of Satchel's in the root
-	lockFile = ".satchel.lock"
+	ownDir    = ".satchel" // prefix of everything of Satchel's in the root
+	lockFile  = ".satchel.lock"
+	stateFile = ".satchel.db" // whose is no business of this package
 )
 
 // Store is one account's Maildir.

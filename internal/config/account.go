@@ -13,6 +13,8 @@ type source struct {
 	path, text string
 	perm       fs.FileMode
 	home       string // empty if there is none
+	// follow gives the path that one stands for once symbolic links are followed; nil: itself.
+	follow func(string) string
 }
 
 // reader reads one file.
@@ -25,6 +27,8 @@ type reader struct {
 type located struct {
 	Account
 	t *table
+	// where Maildir and StatePath really lie
+	realMaildir, realState string
 }
 
 // parse reads and checks a whole configuration.
@@ -48,7 +52,8 @@ func parse(src source) (*Config, error) {
 				accounts.fail(name, "%s", why)
 			}
 			if t := accounts.table(name, "a table [account.NAME]"); t != nil && !doc.full() {
-				r.accounts = append(r.accounts, located{r.account(name, t), t})
+				a := r.account(name, t)
+				r.accounts = append(r.accounts, located{a, t, r.real(a.Maildir), r.real(a.StatePath)})
 			}
 		}
 	}
@@ -231,6 +236,14 @@ func folderMap(t *table) map[string]string {
 	return out
 }
 
+// shown is the Maildir as the file has it and, as `ls` shows links, where that leads.
+func (a located) shown() string {
+	if a.realMaildir == a.Maildir {
+		return quote(a.Maildir)
+	}
+	return quote(a.Maildir) + " -> " + quote(a.realMaildir)
+}
+
 // compare checks what accounts must not have in common.
 func (r *reader) compare() {
 	type owner struct{ name, key string }
@@ -241,12 +254,12 @@ func (r *reader) compare() {
 				continue
 			}
 			switch {
-			case a.Maildir == b.Maildir:
-				b.t.fail("maildir", "%s is already the Maildir of account %s; each account needs its own", quote(b.Maildir), quote(a.Name))
-			case within(a.Maildir, b.Maildir):
-				b.t.fail("maildir", "%s lies inside the Maildir of account %s (%s), which would take it for folders; choose a place beside it", quote(b.Maildir), quote(a.Name), quote(a.Maildir))
-			case within(b.Maildir, a.Maildir):
-				b.t.fail("maildir", "the Maildir of account %s (%s) lies inside %s, which would take it for folders; choose a place beside it", quote(a.Name), quote(a.Maildir), quote(b.Maildir))
+			case a.realMaildir == b.realMaildir:
+				b.t.fail("maildir", "%s is already the Maildir of account %s; each account needs its own", b.shown(), quote(a.Name))
+			case within(a.realMaildir, b.realMaildir):
+				b.t.fail("maildir", "%s lies inside the Maildir of account %s (%s), which would take it for folders; choose a place beside it", b.shown(), quote(a.Name), a.shown())
+			case within(b.realMaildir, a.realMaildir):
+				b.t.fail("maildir", "the Maildir of account %s (%s) lies inside %s, which would take it for folders; choose a place beside it", quote(a.Name), a.shown(), b.shown())
 			}
 		}
 		if b.StatePath == "" {
@@ -256,16 +269,16 @@ func (r *reader) compare() {
 		if b.t.has("state") {
 			key = "state"
 		}
-		a, taken := states[b.StatePath]
+		a, taken := states[b.realState]
 		switch {
 		case !taken:
-			states[b.StatePath] = owner{b.Name, key}
+			states[b.realState] = owner{b.Name, key}
 		case key == "state" || a.key == "state": // else the Maildir is the same, which was said already
 			b.t.fail(key, "%s is already the state database of account %s; each account needs its own", quote(b.StatePath), quote(a.name))
 		}
 	}
 	for _, b := range r.accounts {
-		i := slices.IndexFunc(r.accounts, func(a located) bool { return a.Maildir != "" && a.Maildir == b.StatePath })
+		i := slices.IndexFunc(r.accounts, func(a located) bool { return a.Maildir != "" && a.realMaildir == b.realState })
 		if i >= 0 {
 			b.t.fail("state", "%s is a Maildir; allowed is the path of a file", quote(b.StatePath))
 		}

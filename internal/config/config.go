@@ -196,5 +196,5 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		home = "" // said where a path needs it
 	}
-	return parse(source{path: path, text: string(data), perm: info.Mode().Perm(), home: home})
+	return parse(source{path: path, text: string(data), perm: info.Mode().Perm(), home: home, follow: followLinks})
 }

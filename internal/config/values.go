@@ -199,6 +199,28 @@ func expandPath(path, home string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
+// real is where a path really lies, by which two are compared.
+func (s source) real(path string) string {
+	if s.follow == nil || path == "" {
+		return path
+	}
+	return s.follow(path)
+}
+
+// followLinks follows the symbolic links in an absolute path as far as it exists.
+func followLinks(path string) string {
+	for dir, below := path, ""; ; {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, below)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return path
+		}
+		dir, below = parent, filepath.Join(filepath.Base(dir), below)
+	}
+}
+
 // within reports whether the clean path inner is outer or lies below it.
 func within(outer, inner string) bool {
 	rel, err := filepath.Rel(outer, inner)
