@@ -336,3 +336,29 @@ func TestWatchGuard(t *testing.T) {
 	}
 	a.holds("INBOX", subjects...)
 }
+
+// rests waits until a watch has looked at everything, and the server tells of changes.
+func (a *account) rests() {
+	a.t.Helper()
+	eventually(a.t, "the watch rests", func() bool { s := a.watchState(); return s != nil && s.State == "waiting" && s.Listening != "poll" })
+}
+
+// TestWatchOfOneFolderIsAskedForOthers: what is asked for is what is done, though it is more than what is watched.
+func TestWatchOfOneFolderIsAskedForOthers(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	a.set("poll", `"24h"`)
+	for _, f := range []string{"A", "B", "C"} {
+		a.client().Create(f)
+	}
+	a.watch("me/INBOX")
+	a.rests()
+	for folder, args := range map[string][]string{"A": nil, "B": {"me"}, "C": {"me/C"}} {
+		a.send(folder, flags(), "at."+folder)
+		a.sync(0, args...)
+		if !a.has(folder, "at."+folder) {
+			t.Errorf("sync %q says that all is synchronised, and the message in %s is not here", args, folder)
+		}
+	}
+}

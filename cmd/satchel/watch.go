@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -382,10 +381,9 @@ func (r *round) answer(ctx context.Context, w *watching, by *watch.Watcher, req 
 }
 
 func (r *round) answerSync(ctx context.Context, w *watching, by *watch.Watcher, req control.Request, reply func(control.Reply)) int {
-	targets, ok := targetsWithin(req.Targets, w.targets)
-	if !ok {
-		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: the running watch was started for %s only; name these, or start it for the whole account\n", w.Name, folderNames(w.targets))})
-		return exitLocked
+	var targets []mail.FolderName
+	for _, f := range req.Targets {
+		targets = append(targets, mail.FolderName(f))
 	}
 	res, err := by.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
 	if errors.Is(err, context.Canceled) { // whoever asked is gone, or the watch ends
@@ -399,28 +397,6 @@ func (r *round) answerSync(ctx context.Context, w *watching, by *watch.Watcher, 
 	asker.ui.json, asker.ui.quiet = req.JSON, req.Quiet
 	asker.showSync(res, req.DryRun)
 	return exitOfResult(res)
-}
-
-// targetsWithin returns the folders to work on for somebody who asks for some, none for all, where a watch works on some.
-func targetsWithin(asked []string, watched []mail.FolderName) ([]mail.FolderName, bool) {
-	if len(asked) == 0 {
-		return watched, true
-	}
-	var out []mail.FolderName
-	for _, f := range asked {
-		if name := mail.FolderName(f); len(watched) == 0 || slices.Contains(watched, name) {
-			out = append(out, name)
-		}
-	}
-	return out, len(out) == len(asked)
-}
-
-func folderNames(folders []mail.FolderName) string {
-	quoted := make([]string, len(folders))
-	for i, f := range folders {
-		quoted[i] = fmt.Sprintf("%q", f)
-	}
-	return list(quoted, "and")
 }
 
 // writer hands on what is written.
