@@ -362,3 +362,40 @@ func TestWatchOfOneFolderIsAskedForOthers(t *testing.T) {
 		}
 	}
 }
+
+// readsAgain has a watch read its configuration again.
+func (w *watching) readsAgain() {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		w.t.Fatal(err)
+	}
+	eventually(w.t, "the configuration is read again", func() bool { return strings.Contains(w.String(), "was read again") })
+}
+
+// TestWatchGuardAcrossReading: what was removed in the last ten minutes counts though the configuration was read again meanwhile.
+func TestWatchGuardAcrossReading(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	var subjects []string
+	for i := range 100 {
+		subjects = append(subjects, fmt.Sprintf("m%02d", i))
+	}
+	a.send("INBOX", flags(`\Seen`), subjects...)
+	w := a.watch()
+	a.rests()
+	for _, f := range a.files("INBOX")[:40] {
+		a.check(os.Remove(f.Path))
+	}
+	eventually(t, "40 are removed", func() bool { server, _ := a.subjects("INBOX"); return len(server) == 60 })
+	a.rests()
+	w.readsAgain()
+	a.rests()
+	for _, f := range a.files("INBOX")[:28] {
+		a.check(os.Remove(f.Path))
+	}
+	eventually(t, "the others are held back", func() bool { return a.status()["INBOX"].HeldBack == 28 })
+	if server, _ := a.subjects("INBOX"); len(server) != 60 {
+		t.Errorf("%d messages are left on the server", len(server))
+	}
+}

@@ -51,7 +51,8 @@ func (a *app) watch(ctx context.Context, args []string) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	r, err := a.newRound(args)
+	kept := lasting{}
+	r, err := a.newRound(args, kept)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (a *app) watch(ctx context.Context, args []string) error {
 					return errors.Join(<-done, errInterrupted)
 				}
 				sd.reloading()
-				if n, err := a.newRound(args); err != nil {
+				if n, err := a.newRound(args, kept); err != nil {
 					a.ui.fail("the configuration was not read again, and the watch goes on as before: %v", err)
 					sd.ready()
 				} else {
@@ -91,6 +92,16 @@ func (a *app) watch(ctx context.Context, args []string) error {
 	}
 }
 
+// lasting is what a watch knows though it reads its configuration again, of the account with each state database.
+type lasting map[string]*watch.Removals
+
+func (l lasting) removals(j job) *watch.Removals {
+	if l[j.StatePath] == nil {
+		l[j.StatePath] = &watch.Removals{}
+	}
+	return l[j.StatePath]
+}
+
 // round is a watch with one reading of the configuration.
 type round struct {
 	a        *app
@@ -106,6 +117,7 @@ type round struct {
 type watching struct {
 	job
 	hook  *newmail.Hook
+	gone  *watch.Removals
 	first sync.Once
 	began chan struct{} // closed when the first run has ended, or somebody else watches the account
 	mute  bool          // it was said that there can be no socket
@@ -135,7 +147,7 @@ func (w *watching) set(by *watch.Watcher) {
 	w.watcher = by
 }
 
-func (a *app) newRound(args []string) (*round, error) {
+func (a *app) newRound(args []string, kept lasting) (*round, error) {
 	cfg, err := a.loadConfig()
 	if err != nil {
 		return nil, err
@@ -146,7 +158,7 @@ func (a *app) newRound(args []string) (*round, error) {
 	}
 	r := &round{a: a, cfg: cfg, freeEvery: 10 * time.Second}
 	for _, j := range jobs {
-		r.accounts = append(r.accounts, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), began: make(chan struct{})})
+		r.accounts = append(r.accounts, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), gone: kept.removals(j), began: make(chan struct{})})
 	}
 	return r, nil
 }
@@ -321,6 +333,7 @@ func (r *round) prepare(w *watching) {
 		Targets:  w.targets,
 		Poll:     w.Poll,
 		Idle:     w.WatchConnections,
+		Removals: w.gone,
 		Ran:      func(res *mailsync.Result) { r.ran(w, res) },
 	}))
 }

@@ -40,7 +40,7 @@ metrics = %q
 	var out, msg bytes.Buffer
 	a := newApp(streams{out: &out, err: &msg, env: func(string) string { return "" }})
 	a.configPath = path
-	r, err := a.newRound(nil)
+	r, err := a.newRound(nil, lasting{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,23 +9,33 @@ import (
 // guardFor is how long a removal counts for the guard: what somebody deletes by mistake arrives in slices, and each of them may be small.
 const guardFor = 10 * time.Minute
 
+// Removals remember what was removed from an account in the time that the guard looks at. Its watchers use them one after the other; the
+// zero value remembers nothing yet.
+type Removals struct{ removed []removed }
+
 // removed is what a run removed, and when.
 type removed struct {
 	at time.Time
 	plan.Removed
 }
 
+func (r *Removals) add(now time.Time, what []plan.Removed) {
+	for _, one := range what {
+		r.removed = append(r.removed, removed{now, one})
+	}
+}
+
 // lately returns what was removed in the time that the guard looks at.
-func (w *Watcher) lately(now time.Time) []plan.Removed {
+func (r *Removals) lately(now time.Time) []plan.Removed {
 	var out []plan.Removed
-	kept := w.removed[:0]
-	for _, r := range w.removed {
-		if now.Sub(r.at) < guardFor {
-			kept = append(kept, r)
-			out = append(out, r.Removed)
+	kept := r.removed[:0]
+	for _, one := range r.removed {
+		if now.Sub(one.at) < guardFor {
+			kept = append(kept, one)
+			out = append(out, one.Removed)
 		}
 	}
-	w.removed = kept
+	r.removed = kept
 	return out
 }
 

@@ -27,6 +27,8 @@ type Account struct {
 	Poll time.Duration
 	// Idle is how many mailboxes are waited for at once on a server without NOTIFY.
 	Idle int
+	// Removals are those of the watchers before this one, nil if there were none.
+	Removals *Removals
 	// Ran is called after every run; it must not take long.
 	Ran func(*mailsync.Result)
 }
@@ -48,8 +50,7 @@ type Watcher struct {
 	began   time.Time // when the last run began
 	marks   map[string]remote.Status
 	recent  []string // mailboxes, the one that changed last first
-	removed []removed
-	waiting waiting // messages that wait to be removed from the server
+	waiting waiting  // messages that wait to be removed from the server
 	// deafSince is when a connection that would have listened was not let in, zero if that was long ago or never.
 	deafSince time.Time
 
@@ -94,6 +95,9 @@ func New(acc Account) *Watcher {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.log = w.log.With("account", acc.Settings.Account)
+	if w.acc.Removals == nil {
+		w.acc.Removals = &Removals{}
+	}
 	w.keeper = &keeper{dialer: acc.World.Dialer}
 	if !acc.Settings.Policy.Maildrop { // a maildrop's session is one run, and nobody else may be there meanwhile
 		w.acc.World.Dialer, w.acc.World.Keep = w.keeper, w.keeper.keep
@@ -300,12 +304,15 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	var before Status
 	w.publish(func(s *Status) { before, s.State, s.NextTry = *s, Syncing, time.Time{} })
 	opt.Patient = true
-	opt.Removed = w.lately(w.began)
+	opt.Removed = w.acc.Removals.lately(w.began)
 	res := w.doors.sync(ctx, w.acc.Settings, w.acc.World, opt)
+	now := time.Now()
+	if !opt.AllowDeletes { // what was meant is not counted
+		w.acc.Removals.add(now, res.Removed)
+	}
 	if ctx.Err() != nil && res.Fatal != nil {
 		return res
 	}
-	now := time.Now()
 	if opt.DryRun { // it did nothing about what was told
 		*w.pace, w.waiting = pending, waited
 		w.publish(func(s *Status) { s.State, s.NextTry = before.State, before.NextTry })
@@ -321,11 +328,6 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 		w.pace.changed(now, settleRemoved)
 	case res.Fatal != nil, partly: // it did not get that far, or looked at some folders only
 		w.waiting = waited
-	}
-	if !opt.AllowDeletes { // what was meant is not counted
-		for _, r := range res.Removed {
-			w.removed = append(w.removed, removed{now, r})
-		}
 	}
 	if res.Fatal == nil {
 		w.follow(ctx, res, failed)

@@ -548,6 +548,27 @@ func TestWatchRemembersDeletions(t *testing.T) {
 	})
 }
 
+// TestWatchRemembersDeletionsOfTheOneBefore: what another watcher of the account removed counts too, in a run that was cut off as well.
+func TestWatchRemembersDeletionsOfTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all Removals
+		one := newRig(t, &fakeServer{}, func(a *Account) { a.Removals = &all })
+		time.Sleep(time.Second)
+		one.takes = time.Minute
+		one.answers(&mailsync.Result{Fatal: errTest, Removed: []plan.Removed{{Side: plan.Server, Folder: "INBOX", Messages: 9}}})
+		one.touch()
+		time.Sleep(time.Second)
+		one.end()
+		next := newRig(t, &fakeServer{}, func(a *Account) { a.Removals = &all })
+		defer next.end()
+		next.mu.Lock()
+		defer next.mu.Unlock()
+		if got := next.asked[0].Removed; len(got) != 1 {
+			t.Errorf("the engine is told of %v", got)
+		}
+	})
+}
+
 func TestOrder(t *testing.T) {
 	st := func(n mail.UID) remote.Status { return remote.Status{UIDNext: n} }
 	before := map[string]remote.Status{"A": st(1), "B": st(1), "INBOX": st(1), "C": st(1)}
