@@ -399,3 +399,44 @@ func TestWatchGuardAcrossReading(t *testing.T) {
 		t.Errorf("%d messages are left on the server", len(server))
 	}
 }
+
+// TestWatchAnnouncesAtItsEnd: a watch that is ended has the command for new mail come to its end, and tells it what it did not tell it yet.
+func TestWatchAnnouncesAtItsEnd(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	a.set("poll", `"24h"`)
+	a.set("on_new_mail", `"touch ../begun; sleep 2; echo $SATCHEL_NEW >>../told"`)
+	w := a.watch()
+	a.rests()
+	a.send("INBOX", flags(), "one")
+	eventually(t, "the command runs", func() bool { _, err := os.Stat(filepath.Join(a.Dir, "begun")); return err == nil })
+	a.send("INBOX", flags(), "two")
+	eventually(t, "another message", func() bool { return a.has("INBOX", "two") })
+	a.rests()
+	w.interrupt()
+	if told, _ := os.ReadFile(filepath.Join(a.Dir, "told")); string(told) != "1\n1\n" {
+		t.Errorf("it was told %q", told)
+	}
+}
+
+// TestWatchAnnouncesAcrossReading: the command for new mail is told of every message, and runs to its end, though the configuration is read
+// again meanwhile.
+func TestWatchAnnouncesAcrossReading(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	a.set("poll", `"24h"`)
+	a.set("on_new_mail", `"touch ../begun; sleep 2; echo $SATCHEL_NEW >>../told"`)
+	w := a.watch()
+	a.rests()
+	a.send("INBOX", flags(), "one")
+	eventually(t, "the command runs", func() bool { _, err := os.Stat(filepath.Join(a.Dir, "begun")); return err == nil })
+	a.send("INBOX", flags(), "two")
+	eventually(t, "another message", func() bool { return a.has("INBOX", "two") })
+	w.readsAgain()
+	eventually(t, "it is told of both", func() bool {
+		told, _ := os.ReadFile(filepath.Join(a.Dir, "told"))
+		return string(told) == "1\n1\n"
+	})
+}

@@ -51,7 +51,8 @@ func (a *app) watch(ctx context.Context, args []string) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	kept := lasting{}
+	kept, forget := a.newLastings(ctx)
+	defer forget()
 	r, err := a.newRound(args, kept)
 	if err != nil {
 		return err
@@ -92,14 +93,40 @@ func (a *app) watch(ctx context.Context, args []string) error {
 	}
 }
 
-// lasting is what a watch knows though it reads its configuration again, of the account with each state database.
-type lasting map[string]*watch.Removals
+// lasting is what goes on of an account though a watch reads its configuration again.
+type lasting struct {
+	removals watch.Removals
+	hook     *newmail.Hook
+}
 
-func (l lasting) removals(j job) *watch.Removals {
-	if l[j.StatePath] == nil {
-		l[j.StatePath] = &watch.Removals{}
+// lastings are those of the accounts with these state databases.
+type lastings struct {
+	of    map[string]*lasting
+	serve func(*newmail.Hook) // until the watch ends
+}
+
+// newLastings returns also what ends them, and waits until every hook was told what there was to tell, for as long as that may take.
+func (a *app) newLastings(ctx context.Context) (lastings, func()) {
+	serving, end := context.WithCancelCause(context.WithoutCancel(ctx)) // what the last round still delivers is told
+	var all sync.WaitGroup
+	serve := func(h *newmail.Hook) {
+		all.Go(func() { h.Serve(serving, func(account string, err error) { a.ui.fail("%s: %v", account, err) }) })
 	}
-	return l[j.StatePath]
+	return lastings{map[string]*lasting{}, serve}, func() {
+		end(context.Cause(ctx))
+		all.Wait()
+	}
+}
+
+func (l lastings) take(j job) *lasting {
+	kept := l.of[j.StatePath]
+	if kept == nil {
+		kept = &lasting{hook: newmail.New(j.Name, j.Maildir, j.OnNewMail)}
+		l.of[j.StatePath] = kept
+		l.serve(kept.hook)
+	}
+	kept.hook.Change(j.Name, j.Maildir, j.OnNewMail)
+	return kept
 }
 
 // round is a watch with one reading of the configuration.
@@ -116,8 +143,7 @@ type round struct {
 // watching is one account of a round.
 type watching struct {
 	job
-	hook  *newmail.Hook
-	gone  *watch.Removals
+	*lasting
 	first sync.Once
 	began chan struct{} // closed when the first run has ended, or somebody else watches the account
 	mute  bool          // it was said that there can be no socket
@@ -147,7 +173,7 @@ func (w *watching) set(by *watch.Watcher) {
 	w.watcher = by
 }
 
-func (a *app) newRound(args []string, kept lasting) (*round, error) {
+func (a *app) newRound(args []string, kept lastings) (*round, error) {
 	cfg, err := a.loadConfig()
 	if err != nil {
 		return nil, err
@@ -158,7 +184,7 @@ func (a *app) newRound(args []string, kept lasting) (*round, error) {
 	}
 	r := &round{a: a, cfg: cfg, freeEvery: 10 * time.Second}
 	for _, j := range jobs {
-		r.accounts = append(r.accounts, &watching{job: j, hook: newmail.New(j.Name, j.Maildir, j.OnNewMail), gone: kept.removals(j), began: make(chan struct{})})
+		r.accounts = append(r.accounts, &watching{job: j, lasting: kept.take(j), began: make(chan struct{})})
 	}
 	return r, nil
 }
@@ -262,7 +288,6 @@ func (r *round) watchOver(ctx context.Context, w *watching, by *watch.Watcher, l
 			why = fmt.Errorf("it is not watched any more until satchel is started again: %w", err)
 		}
 	})
-	all.Go(func() { w.hook.Serve(ctx, func(err error) { r.a.ui.fail("%s: %v", w.Name, err) }) })
 	all.Go(func() {
 		defer end()
 		r.serve(ctx, w, by, l)
@@ -333,7 +358,7 @@ func (r *round) prepare(w *watching) {
 		Targets:  w.targets,
 		Poll:     w.Poll,
 		Idle:     w.WatchConnections,
-		Removals: w.gone,
+		Removals: &w.removals,
 		Ran:      func(res *mailsync.Result) { r.ran(w, res) },
 	}))
 }
@@ -341,8 +366,14 @@ func (r *round) prepare(w *watching) {
 // ran tells what a run did, if it did anything, and what went wrong, once.
 func (r *round) ran(w *watching, res *mailsync.Result) {
 	r.display.done(w.Name)
-	w.first.Do(func() { close(w.began) })
 	w.hook.Tell(res.ToMaildir.New)
+	if exitOf(res.Fatal) == exitInterrupted { // the round ends
+		if didSomething(res) {
+			r.a.showSync(res, false)
+		}
+		return
+	}
+	w.first.Do(func() { close(w.began) })
 	trouble := trouble(res)
 	w.mu.Lock()
 	again := trouble == w.said

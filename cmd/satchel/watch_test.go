@@ -40,7 +40,9 @@ metrics = %q
 	var out, msg bytes.Buffer
 	a := newApp(streams{out: &out, err: &msg, env: func(string) string { return "" }})
 	a.configPath = path
-	r, err := a.newRound(nil, lasting{})
+	kept, forget := a.newLastings(t.Context())
+	t.Cleanup(forget)
+	r, err := a.newRound(nil, kept)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,23 +12,37 @@ import (
 	"github.com/satchel-mail/satchel/internal/shell"
 )
 
-// TimeLimit is how long a command may take.
-const TimeLimit = time.Minute
+const (
+	// TimeLimit is how long a command may take.
+	TimeLimit = time.Minute
+	// lastLimit is how long Serve goes on after it was told to end. Whoever stops the machine waits for it.
+	lastLimit = 10 * time.Second
+)
 
 // Hook is one account's command. It runs once at a time, however many ask for it.
 type Hook struct {
-	account, dir, command string
-	limit                 time.Duration
-	running               sync.Mutex
+	limit, lastLimit time.Duration
+	running          sync.Mutex
 
 	mu     sync.Mutex
+	what   what
 	untold int           // messages that Tell was told of and the command was not
 	news   chan struct{} // there are some
 }
 
+// what is to be run, for whom and where.
+type what struct{ account, dir, command string }
+
 // New makes the hook of an account. command is for the shell, empty for none; dir, the account's Maildir, is where it runs.
 func New(account, dir, command string) *Hook {
-	return &Hook{account: account, dir: dir, command: command, limit: TimeLimit, news: make(chan struct{}, 1)}
+	return &Hook{what: what{account, dir, command}, limit: TimeLimit, lastLimit: lastLimit, news: make(chan struct{}, 1)}
+}
+
+// Change has later runs be of another command, as New takes it.
+func (h *Hook) Change(account, dir, command string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.what = what{account, dir, command}
 }
 
 // Run tells the command that n messages were delivered, waits for its end, and says what went wrong, with the end of what it
@@ -36,17 +50,23 @@ func New(account, dir, command string) *Hook {
 // its environment beside all that is in ours, no terminal and nothing on standard input. After the time limit, or when ctx ends, it is killed together
 // with all that it started; what it has left behind when it ends by itself lives on.
 func (h *Hook) Run(ctx context.Context, n int) error {
-	if h.command == "" || n == 0 {
+	if n == 0 {
 		return nil
 	}
 	h.running.Lock()
 	defer h.running.Unlock()
+	h.mu.Lock()
+	what := h.what
+	h.mu.Unlock()
+	if what.command == "" {
+		return nil
+	}
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("on_new_mail was not run for %d new messages: %w", n, err)
 	}
 	p, err := shell.Start(shell.Command{
-		Argv: shell.Line(h.command), Dir: h.dir, NoTerminal: true, Merged: true,
-		Env: []string{"SATCHEL_ACCOUNT=" + h.account, "SATCHEL_NEW=" + strconv.Itoa(n)},
+		Argv: shell.Line(what.command), Dir: what.dir, NoTerminal: true, Merged: true,
+		Env: []string{"SATCHEL_ACCOUNT=" + what.account, "SATCHEL_NEW=" + strconv.Itoa(n)},
 	})
 	if err != nil {
 		return fmt.Errorf("on_new_mail: %w", err)
@@ -83,21 +103,32 @@ func (h *Hook) Tell(n int) {
 	}
 }
 
-// Serve runs the command for what Tell is told, until ctx ends. What comes while it runs is told together, in the next run. failed is called
-// with what went wrong.
-func (h *Hook) Serve(ctx context.Context, failed func(error)) {
-	for {
+// Serve runs the command for what Tell is told, until ctx ends. What comes while it runs is told together, in the next run. When ctx ends, a
+// command that runs, and one for what was told until then, have a little time left. failed is called with what went wrong
+// for which account.
+func (h *Hook) Serve(ctx context.Context, failed func(account string, err error)) {
+	running, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer kill(nil)
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(h.lastLimit):
+			kill(context.Cause(ctx))
+		case <-running.Done():
+		}
+	})
+	defer stop()
+	for ended := false; !ended; {
 		select {
 		case <-ctx.Done():
-			return
+			ended = true
 		case <-h.news:
 		}
 		h.mu.Lock()
-		n := h.untold
+		n, account := h.untold, h.what.account
 		h.untold = 0
 		h.mu.Unlock()
-		if err := h.Run(ctx, n); err != nil && ctx.Err() == nil {
-			failed(err)
+		if err := h.Run(running, n); err != nil {
+			failed(account, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,10 @@ func TestRun(t *testing.T) {
 	}
 	if got := contents(t, filepath.Join(dir, "told")); got != "personal 3 o" {
 		t.Errorf("it was told %q", got)
+	}
+	h.Change("work", dir, `printf '%s' "$SATCHEL_ACCOUNT" >told`)
+	if err := h.Run(t.Context(), 3); err != nil || contents(t, filepath.Join(dir, "told")) != "work" {
+		t.Errorf("another command is not run: %v", err)
 	}
 }
 
@@ -148,7 +153,7 @@ func TestServe(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	failures := make(chan error, 1)
 	var serving sync.WaitGroup
-	serving.Go(func() { h.Serve(ctx, func(err error) { failures <- err }) })
+	serving.Go(func() { h.Serve(ctx, func(_ string, err error) { failures <- err }) })
 	read := func(want string) {
 		t.Helper()
 		if got := contents(t, path); got != want+"\n" {
@@ -168,9 +173,59 @@ func TestServe(t *testing.T) {
 	h.Tell(2) // to nobody
 	h.Tell(3)
 	ctx, end = context.WithCancel(t.Context())
-	serving.Go(func() { h.Serve(ctx, func(err error) { failures <- err }) })
+	serving.Go(func() { h.Serve(ctx, func(_ string, err error) { failures <- err }) })
 	read("5")
 	<-failures
 	end()
 	serving.Wait()
+}
+
+// TestServeEnds: what was told before the end is told to the command, which comes to its own end if that does not take long.
+func TestServeEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit time.Duration
+		want  []string // what went wrong
+	}{
+		"in time":  {time.Minute, nil},
+		"too long": {0, []string{"on_new_mail was stopped: stopped by the test", "on_new_mail was not run for 2 new messages: stopped by the test"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, pipe := range []string{"begun", "may"} {
+				if err := syscall.Mkfifo(filepath.Join(dir, pipe), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h := New("a", dir, "echo $SATCHEL_NEW >begun; read x <may; echo $SATCHEL_NEW >>told")
+			h.lastLimit = c.limit
+			ctx, end := context.WithCancelCause(t.Context())
+			var got []string
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				h.Serve(ctx, func(_ string, err error) { got = append(got, err.Error()) })
+			}()
+			h.Tell(1)
+			contents(t, filepath.Join(dir, "begun"))
+			h.Tell(2)
+			end(errors.New("stopped by the test"))
+			if c.want == nil {
+				for _, begun := range []string{"", "2\n"} {
+					if begun != "" && contents(t, filepath.Join(dir, "begun")) != begun {
+						t.Error("it is told of something else")
+					}
+					if err := os.WriteFile(filepath.Join(dir, "may"), []byte("x\n"), 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			<-served
+			if !slices.Equal(got, c.want) {
+				t.Errorf("it fails with %q, want %q", got, c.want)
+			}
+			if c.want == nil && contents(t, filepath.Join(dir, "told")) != "1\n2\n" {
+				t.Error("it is not told of all")
+			}
+		})
+	}
 }

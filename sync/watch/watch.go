@@ -29,7 +29,7 @@ type Account struct {
 	Idle int
 	// Removals are those of the watchers before this one, nil if there were none.
 	Removals *Removals
-	// Ran is called after every run; it must not take long.
+	// Ran is called after every run, also one that was cut off, but not after a dry run; it must not take long.
 	Ran func(*mailsync.Result)
 }
 
@@ -310,6 +310,9 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	if !opt.AllowDeletes { // what was meant is not counted
 		w.acc.Removals.add(now, res.Removed)
 	}
+	if w.acc.Ran != nil && !opt.DryRun {
+		defer w.acc.Ran(res)
+	}
 	if ctx.Err() != nil && res.Fatal != nil {
 		return res
 	}
@@ -338,9 +341,6 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 			s.Totals.Lag = now.Sub(told)
 		}
 	})
-	if w.acc.Ran != nil {
-		w.acc.Ran(res)
-	}
 	return res
 }
 

@@ -518,53 +518,25 @@ func TestWatchIsAskedForAFolder(t *testing.T) {
 	})
 }
 
-// TestWatchRemembersDeletions: those of the last ten minutes count for the guard, unless they were allowed.
-func TestWatchRemembersDeletions(t *testing.T) {
+// TestWatchTellsOfRuns: whoever is to hear of runs hears of one that was cut off, which may have delivered something, and of no dry run.
+func TestWatchTellsOfRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, &fakeServer{}, nil)
-		defer r.end()
+		told := 0
+		r := newRig(t, &fakeServer{}, func(a *Account) { a.Ran = func(res *mailsync.Result) { told += res.ToMaildir.New } })
 		time.Sleep(time.Second)
-		removed := []plan.Removed{{Side: plan.Server, Folder: "INBOX", Messages: 9}}
-		r.answers(&mailsync.Result{Removed: removed})
-		_, _ = r.Sync(t.Context(), mailsync.Options{})
-		_, _ = r.Sync(t.Context(), mailsync.Options{AllowDeletes: true})
-		r.answers(&mailsync.Result{})
-		r.ran()
-		counted := func(want int) {
-			t.Helper()
-			_, _ = r.Sync(t.Context(), mailsync.Options{})
-			r.mu.Lock()
-			got := r.asked[len(r.asked)-1].Removed
-			r.mu.Unlock()
-			if len(got) != want || want > 0 && got[0] != removed[0] {
-				t.Errorf("the engine is told of %v", got)
+		r.answers(&mailsync.Result{ToMaildir: mailsync.Count{New: 1}})
+		for _, dry := range []bool{false, true} {
+			if _, err := r.Sync(t.Context(), mailsync.Options{DryRun: dry}); err != nil {
+				t.Fatal(err)
 			}
 		}
-		counted(1)
-		time.Sleep(guardFor - time.Second)
-		counted(1)
+		r.takes = time.Minute
+		r.answers(&mailsync.Result{ToMaildir: mailsync.Count{New: 10}, Fatal: context.Canceled})
+		r.touch()
 		time.Sleep(time.Second)
-		counted(0)
-	})
-}
-
-// TestWatchRemembersDeletionsOfTheOneBefore: what another watcher of the account removed counts too, in a run that was cut off as well.
-func TestWatchRemembersDeletionsOfTheOneBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var all Removals
-		one := newRig(t, &fakeServer{}, func(a *Account) { a.Removals = &all })
-		time.Sleep(time.Second)
-		one.takes = time.Minute
-		one.answers(&mailsync.Result{Fatal: errTest, Removed: []plan.Removed{{Side: plan.Server, Folder: "INBOX", Messages: 9}}})
-		one.touch()
-		time.Sleep(time.Second)
-		one.end()
-		next := newRig(t, &fakeServer{}, func(a *Account) { a.Removals = &all })
-		defer next.end()
-		next.mu.Lock()
-		defer next.mu.Unlock()
-		if got := next.asked[0].Removed; len(got) != 1 {
-			t.Errorf("the engine is told of %v", got)
+		r.end()
+		if told != 11 {
+			t.Errorf("told of %d messages", told)
 		}
 	})
 }
