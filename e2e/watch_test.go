@@ -440,3 +440,32 @@ func TestWatchAnnouncesAcrossReading(t *testing.T) {
 		return string(told) == "1\n1\n"
 	})
 }
+
+// TestWatchStopped: who asks a watch that was stopped (Ctrl-Z) is told so after a while, and at once when interrupted; there is a line for the
+// account in both cases.
+func TestWatchStopped(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{}))
+	a.overTLS()
+	w := a.watch()
+	a.rests()
+	a.check(w.cmd.Process.Signal(syscall.SIGSTOP))
+	defer func() { _ = w.cmd.Process.Signal(syscall.SIGCONT) }()
+	for code, interrupted := range map[int]bool{130: true} {
+		ctx, cancel := context.WithTimeout(t.Context(), watchPatience)
+		cmd := a.command(ctx, "sync", "--json")
+		var out, msg bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &msg
+		a.check(cmd.Start())
+		if interrupted {
+			time.Sleep(time.Second)
+			a.check(cmd.Process.Signal(syscall.SIGINT))
+		}
+		_ = cmd.Wait()
+		cancel()
+		if got := cmd.ProcessState.ExitCode(); got != code || !strings.Contains(out.String(), fmt.Sprintf(`"account":"me","ok":false,"exit":%d`, code)) ||
+			!strings.Contains(msg.String(), "satchel: me: ") {
+			t.Errorf("interrupted %v: exit code %d, it prints %q and %q", interrupted, got, &out, &msg)
+		}
+	}
+}

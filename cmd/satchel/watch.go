@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -409,38 +410,41 @@ func didSomething(res *mailsync.Result) bool {
 
 // answer does what another Satchel asks for.
 func (r *round) answer(ctx context.Context, w *watching, by *watch.Watcher, req control.Request, reply func(control.Reply)) int {
-	if req.Account != "" && req.Account != w.Name {
-		reply(control.Reply{Err: fmt.Sprintf("satchel: the watch knows this Maildir's account as %q, not as %q; restart it\n", w.Name, req.Account)})
-		return exitFailed
-	}
-	switch req.Do {
-	case control.Status:
+	res := &mailsync.Result{Account: req.Account}
+	switch {
+	case req.Account != w.Name:
+		res.Fatal = fmt.Errorf("the watch knows this Maildir's account as %q, not as %q; restart it", w.Name, req.Account)
+	case req.Do == control.Status:
 		reply(control.Reply{Status: marshal(watchLine(by.Status()))})
 		return exitOK
-	case control.Sync:
-		return r.answerSync(ctx, w, by, req, reply)
-	}
-	reply(control.Reply{Err: "satchel: the running watch is of another version; restart it\n"})
-	return exitFailed
-}
-
-func (r *round) answerSync(ctx context.Context, w *watching, by *watch.Watcher, req control.Request, reply func(control.Reply)) int {
-	var targets []mail.FolderName
-	for _, f := range req.Targets {
-		targets = append(targets, mail.FolderName(f))
-	}
-	res, err := by.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
-	if errors.Is(err, context.Canceled) { // whoever asked is gone, or the watch ends
-		err = watch.ErrEnded
-	}
-	if err != nil {
-		reply(control.Reply{Err: fmt.Sprintf("satchel: %s: %v\n", w.Name, err)})
-		return exitFailed
+	case req.Do == control.Sync:
+		res = syncFor(ctx, by, req)
+	default:
+		res.Fatal = errors.New("the running watch is of another version; restart it")
 	}
 	asker := r.a.on(writer(func(s string) { reply(control.Reply{Out: s}) }), writer(func(s string) { reply(control.Reply{Err: s}) }))
 	asker.ui.json, asker.ui.quiet = req.JSON, req.Quiet
 	asker.showSync(res, req.DryRun)
 	return exitOfResult(res)
+}
+
+// syncFor has a watcher synchronise what somebody asked for.
+func syncFor(ctx context.Context, by *watch.Watcher, req control.Request) *mailsync.Result {
+	var targets []mail.FolderName
+	for _, f := range req.Targets {
+		targets = append(targets, mail.FolderName(f))
+	}
+	res, err := by.Sync(ctx, mailsync.Options{Targets: targets, DryRun: req.DryRun, AllowDeletes: req.AllowDeletes, RestoreHeld: req.RestoreHeld, Rebind: req.Rebind})
+	switch {
+	case err != nil: // whoever asked is gone, or the watch ends
+		return &mailsync.Result{Account: req.Account, Fatal: watch.ErrEnded}
+	case exitOfResult(res) == exitInterrupted: // it was not the asker who was
+		cut := *res
+		cut.Fatal = watch.ErrEnded
+		cut.Errors = slices.DeleteFunc(slices.Clone(res.Errors), func(e mailsync.FolderError) bool { return exitOf(e) == exitInterrupted })
+		return &cut
+	}
+	return res
 }
 
 // writer hands on what is written.
@@ -461,21 +465,20 @@ func (a *app) askWatch(ctx context.Context, j job, opt mailsync.Options) (answer
 	for _, f := range j.targets {
 		req.Targets = append(req.Targets, string(f))
 	}
-	var out answered
-	exit, err := control.Ask(ctx, control.Path(j.StatePath), req, func(r control.Reply) { out.replies = append(out.replies, r) })
-	if errors.Is(err, control.ErrNobody) {
-		return out, false
+	var replies []control.Reply
+	exit, err := control.Ask(ctx, control.Path(j.StatePath), req, func(r control.Reply) { replies = append(replies, r) })
+	switch {
+	case errors.Is(err, control.ErrNobody):
+		return answered{}, false
+	case err != nil:
+		return answered{result: &mailsync.Result{Account: j.Name, Fatal: err}, exit: exitOf(err)}, true
 	}
-	out.exit = exit
-	if err != nil {
-		out.exit = exitOf(err)
-	}
-	return out, true
+	return answered{replies: replies, exit: exit}, true
 }
 
-// answered is what came of a sync: its result, or what the watch replied that did it.
+// answered is what came of a sync: its result, or what the watch replied that was asked for it.
 type answered struct {
-	result  *mailsync.Result // nil: a watch did it
+	result  *mailsync.Result // nil: a watch replied
 	replies []control.Reply
 	exit    int
 }

@@ -98,6 +98,29 @@ func TestWatchWithoutSocket(t *testing.T) {
 	}
 }
 
+// TestWatchAnswersWithALine: who asked for JSON gets the line of the account, whatever keeps the watch from doing what was asked for.
+func TestWatchAnswersWithALine(t *testing.T) {
+	r, _ := roundOf(t, "")
+	w := r.accounts[0]
+	r.prepare(w)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	w.current().Run(ended)
+	for name, req := range map[string]control.Request{
+		"another account": {Account: "b", Do: control.Sync},
+		"another version": {Account: "a", Do: "something else"},
+		"it has ended":    {Account: "a", Do: control.Sync},
+	} {
+		req.JSON = true
+		var out string
+		exit := r.answer(t.Context(), w, w.current(), req, func(r control.Reply) { out += r.Out })
+		want := fmt.Sprintf(`{"type":"account","account":%q,"ok":false,"exit":1,`, req.Account)
+		if exit != exitFailed || !strings.HasPrefix(out, want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: exit code %d, and %q", name, exit, out)
+		}
+	}
+}
+
 // TestWatchTakesOver: an account that another watch has is left to it for as long as that runs; and when two began at the same moment
 // one of them gives way.
 func TestWatchTakesOver(t *testing.T) {
@@ -139,7 +162,7 @@ func TestWatchTakesOver(t *testing.T) {
 	end()
 	within("it takes the other's place", func() bool { st, ok := w.status(); return ok && st.State == watch.Retrying })
 	within("it can be asked", func() bool {
-		exit, err := control.Ask(ctx, socket, control.Request{Do: control.Status}, func(control.Reply) {})
+		exit, err := control.Ask(ctx, socket, control.Request{Do: control.Status, Account: w.Name}, func(control.Reply) {})
 		return err == nil && exit == exitOK
 	})
 	stop()
