@@ -469,3 +469,23 @@ func TestWatchStopped(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchOfOneFolderIdles: where the server tells of some folders only, those that are watched are these.
+func TestWatchOfOneFolderIdles(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t, servers.Dovecot(t, servers.Options{Without: []string{"NOTIFY"}}))
+	a.overTLS()
+	a.set("poll", `"24h"`)
+	for _, f := range []string{"A", "B", "C"} {
+		a.client().Create(f)
+		a.send(f, flags(), "at."+f)
+	}
+	a.sync(0)
+	a.watch("me/C")
+	eventually(t, "the server tells of the folder", func() bool {
+		s := a.watchState()
+		return s != nil && s.State == "waiting" && strings.Join(s.Mailboxes, " ") == "C"
+	})
+	a.send("C", flags(), "new")
+	eventually(t, "a message there", func() bool { return a.has("C", "new") })
+}

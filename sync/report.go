@@ -273,10 +273,12 @@ func (r *run) record(ctx context.Context) {
 	if err != nil && r.res.Fatal == nil {
 		r.res.Fatal = err
 	}
-	r.res.Marks = map[string]remote.Status{}
+	r.res.Marks = map[string]Mark{}
 	for _, f := range r.folders {
 		if b := f.base; b.Mailbox != "" {
-			r.res.Marks[b.Mailbox] = remote.Status{UIDValidity: b.UIDValidity, UIDNext: b.UIDNext, Messages: b.Exists, HighestModSeq: b.HighestModSeq}
+			r.res.Marks[b.Mailbox] = Mark{
+				remote.Status{UIDValidity: b.UIDValidity, UIDNext: b.UIDNext, Messages: b.Exists, HighestModSeq: b.HighestModSeq}, f.name,
+			}
 		}
 	}
 }

@@ -139,8 +139,8 @@ type Result struct {
 	HeldBack, Deferred            int
 	OverBudget                    int // how many of Deferred wait for another day
 	HeldWhy                       string
-	// Marks are the server's numbers up to which everything was seen and dealt with, by the server's name of the mailbox.
-	Marks map[string]remote.Status
+	// Marks are those of all folders that the server has, by the server's name of the mailbox.
+	Marks map[string]Mark
 	// Removed is what this run removed.
 	Removed  []plan.Removed
 	Traffic  remote.Traffic
@@ -156,6 +156,12 @@ type Result struct {
 	// FolderPlan and Plan hold the planned operations of a dry run.
 	FolderPlan []plan.FolderOp
 	Plan       []plan.Op
+}
+
+// Mark is up to where everything in a folder was seen and dealt with, in the server's numbers.
+type Mark struct {
+	remote.Status
+	Folder mail.FolderName
 }
 
 func (r *Result) folders(side plan.Side) *FolderCount {

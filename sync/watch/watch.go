@@ -48,7 +48,7 @@ type Watcher struct {
 
 	pace    *pace
 	began   time.Time // when the last run began
-	marks   map[string]remote.Status
+	marks   map[string]mailsync.Mark
 	recent  []string // mailboxes, the one that changed last first
 	waiting waiting  // messages that wait to be removed from the server
 	// deafSince is when a connection that would have listened was not let in, zero if that was long ago or never.
@@ -121,7 +121,9 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 	if w.ears != nil {
 		defer w.ears.stop()
-		w.ears.prefer([]string{string(mail.Inbox)})
+		if w.watches(mail.Inbox) {
+			w.ears.prefer([]string{string(mail.Inbox)})
+		}
 		w.ears.listen(ctx)
 	}
 	defer w.keeper.drop()
@@ -273,7 +275,7 @@ func (w *Watcher) onServer() {
 	news := told.unknown
 	for name, st := range told.mailboxes {
 		mark, ours := w.marks[name]
-		news = news || w.marks == nil || ours && !seen(mark, st)
+		news = news || w.marks == nil || ours && !seen(mark.Status, st)
 	}
 	switch {
 	case news:
@@ -351,7 +353,7 @@ func (w *Watcher) follow(ctx context.Context, res *mailsync.Result, failed bool)
 	if w.ears == nil {
 		return
 	}
-	w.recent = order(w.recent, before, w.marks)
+	w.recent = order(w.recent, before, w.marks, w.watches)
 	w.ears.prefer(w.recent)
 	barred := !w.deafSince.IsZero() && time.Since(w.deafSince) > lastRetry
 	if failed || barred { // the server is back, and need not be waited for
@@ -360,11 +362,18 @@ func (w *Watcher) follow(ctx context.Context, res *mailsync.Result, failed bool)
 	}
 }
 
-// order puts the mailboxes that changed on the server before the others, and the INBOX before all.
-func order(recent []string, before, now map[string]remote.Status) []string {
+// watches reports whether a folder is one of those to watch.
+func (w *Watcher) watches(f mail.FolderName) bool {
+	return len(w.acc.Targets) == 0 || slices.Contains(w.acc.Targets, f)
+}
+
+// order returns the mailboxes of the folders that are watched: those that changed on the server before the others, and the INBOX before all.
+func order(recent []string, before, now map[string]mailsync.Mark, watches func(mail.FolderName) bool) []string {
 	var names []string
-	for name := range now {
-		names = append(names, name)
+	for name, mark := range now {
+		if watches(mark.Folder) {
+			names = append(names, name)
+		}
 	}
 	rank := func(name string) int {
 		i := slices.Index(recent, name)

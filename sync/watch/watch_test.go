@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -275,7 +276,7 @@ func TestWatchServer(t *testing.T) {
 		mark := remote.Status{UIDValidity: 1, UIDNext: 10, Messages: 9, HighestModSeq: 70}
 		r := newRig(t, s, nil)
 		defer r.end()
-		r.answers(&mailsync.Result{Marks: map[string]remote.Status{"INBOX": mark, "Other": {}}})
+		r.answers(&mailsync.Result{Marks: map[string]mailsync.Mark{"INBOX": {Status: mark}, "Other": {}}})
 		time.Sleep(time.Second)
 		r.ran() // the first, and perhaps one since the server began to tell
 		s.tell(remote.Notice{Mailbox: "INBOX", Known: true, Status: remote.Status{UIDNext: 11, Messages: 10, HighestModSeq: 71}})
@@ -296,23 +297,41 @@ func TestWatchServer(t *testing.T) {
 	})
 }
 
+// marksOf are marks with such UIDNEXTs, of folders that are called as their mailboxes are, in lower case.
+func marksOf(next map[string]mail.UID) map[string]mailsync.Mark {
+	out := map[string]mailsync.Mark{}
+	for name, uid := range next {
+		out[name] = mailsync.Mark{Status: remote.Status{UIDNext: uid}, Folder: mail.FolderName(strings.ToLower(name))}
+	}
+	return out
+}
+
 func TestWatchHearsOfManyMailboxes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &fakeServer{caps: remote.Capabilities{Idle: true}}
-		r := newRig(t, s, func(a *Account) { a.Idle = 3 })
-		defer r.end()
-		marks := map[string]remote.Status{"INBOX": {UIDNext: 1}, "A": {UIDNext: 1}, "B": {UIDNext: 1}, "C": {UIDNext: 1}, "D": {UIDNext: 1}}
-		r.answers(&mailsync.Result{Marks: marks})
-		time.Sleep(6 * time.Minute)
-		s.waitsFor(t, "INBOX", "A", "B")
-		changed := map[string]remote.Status{"INBOX": {UIDNext: 1}, "A": {UIDNext: 1}, "B": {UIDNext: 1}, "C": {UIDNext: 1}, "D": {UIDNext: 2}}
-		r.answers(&mailsync.Result{Marks: changed})
-		time.Sleep(5 * time.Minute)
-		s.waitsFor(t, "INBOX", "A", "D")
-		if got := r.Status().Listening; len(got) != 3 {
-			t.Errorf("the status says that the server tells of %q", got)
-		}
-	})
+	for name, c := range map[string]struct {
+		targets       []mail.FolderName
+		before, later []string
+	}{
+		"all":  {nil, []string{"INBOX", "A", "B"}, []string{"INBOX", "A", "D"}},
+		"some": {[]mail.FolderName{"b", "e", "d"}, []string{"B", "D"}, []string{"B", "D"}},
+		"one":  {[]mail.FolderName{"c"}, []string{"C"}, []string{"C"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &fakeServer{caps: remote.Capabilities{Idle: true}}
+				r := newRig(t, s, func(a *Account) { a.Idle, a.Targets = 3, c.targets })
+				defer r.end()
+				r.answers(&mailsync.Result{Marks: marksOf(map[string]mail.UID{"INBOX": 1, "A": 1, "B": 1, "C": 1, "D": 1})})
+				time.Sleep(6 * time.Minute)
+				s.waitsFor(t, c.before...)
+				r.answers(&mailsync.Result{Marks: marksOf(map[string]mail.UID{"INBOX": 1, "A": 1, "B": 1, "C": 1, "D": 2})})
+				time.Sleep(5 * time.Minute)
+				s.waitsFor(t, c.later...)
+				if got := r.Status().Listening; len(got) != len(c.later) {
+					t.Errorf("the status says that the server tells of %q", got)
+				}
+			})
+		})
+	}
 }
 
 // TestWatchLosesTheServer: what listens is opened again, at growing intervals, and what happened meanwhile is looked at.
@@ -542,20 +561,17 @@ func TestWatchTellsOfRuns(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	st := func(n mail.UID) remote.Status { return remote.Status{UIDNext: n} }
-	before := map[string]remote.Status{"A": st(1), "B": st(1), "INBOX": st(1), "C": st(1)}
-	first := order(nil, nil, before)
-	second := order(first, before, map[string]remote.Status{"A": st(1), "B": st(2), "INBOX": st(1), "C": st(1)})
+	all := func(mail.FolderName) bool { return true }
+	before := marksOf(map[string]mail.UID{"A": 1, "B": 1, "INBOX": 1, "C": 1})
+	first := order(nil, nil, before, all)
+	second := order(first, before, marksOf(map[string]mail.UID{"A": 1, "B": 2, "INBOX": 1, "C": 1}), all)
+	some := order(second, before, before, func(f mail.FolderName) bool { return f == "c" || f == "b" })
 	for _, c := range []struct {
 		got  []string
 		want string
-	}{{first, "INBOX A B C"}, {second, "INBOX B A C"}} {
-		var s string
-		for _, n := range c.got {
-			s += " " + n
-		}
-		if s != " "+c.want {
-			t.Errorf("the order is%s, want %s", s, c.want)
+	}{{first, "INBOX A B C"}, {second, "INBOX B A C"}, {some, "B C"}} {
+		if got := strings.Join(c.got, " "); got != c.want {
+			t.Errorf("the order is %s, want %s", got, c.want)
 		}
 	}
 }
