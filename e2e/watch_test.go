@@ -451,7 +451,7 @@ func TestWatchStopped(t *testing.T) {
 	a.rests()
 	a.check(w.cmd.Process.Signal(syscall.SIGSTOP))
 	defer func() { _ = w.cmd.Process.Signal(syscall.SIGCONT) }()
-	for code, interrupted := range map[int]bool{130: true} {
+	for code, interrupted := range map[int]bool{4: false, 130: true} {
 		ctx, cancel := context.WithTimeout(t.Context(), watchPatience)
 		cmd := a.command(ctx, "sync", "--json")
 		var out, msg bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/satchel-mail/satchel/internal/control"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
@@ -71,7 +72,7 @@ func exitOf(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &setup):
 		return exitUsage
-	case errors.Is(err, mailsync.ErrLocked):
+	case errors.Is(err, mailsync.ErrLocked), errors.Is(err, control.ErrSilent):
 		return exitLocked
 	}
 	switch remote.ClassOf(err) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/auth"
 	"github.com/satchel-mail/satchel/internal/config"
+	"github.com/satchel-mail/satchel/internal/control"
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/remote/imap"
@@ -45,6 +46,7 @@ func TestExitOf(t *testing.T) {
 		{"command line", &usageError{errors.New("x")}, 2},
 		{"setup", fmt.Errorf("x: %w", &mailsync.SetupError{Err: errors.New("x")}), 2},
 		{"locked", fmt.Errorf("%w: x", mailsync.ErrLocked), 4},
+		{"silent", fmt.Errorf("x: %w", control.ErrSilent), 4},
 		{"unreachable", of(remote.Unreachable), 5},
 		{"unavailable", of(remote.Unavailable), 5},
 		{"wrong password", of(remote.Auth), 1},

@@ -1,7 +1,8 @@
 // Package control is how one Satchel asks another, which watches an account, to synchronise it or to say how it is: over a socket
 // beside the account's state, which only its owner can open.
 //
-// A connection carries one Request and then Replies, each a line of JSON. The last Reply has Done set.
+// A connection carries one Request and then Replies, each a line of JSON. The last Reply has Done set. While there is nothing to say, empty
+// ones tell that somebody is there.
 package control
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -55,6 +57,10 @@ const (
 	maxLine = 16 << 20
 	// askWithin is how long the asker may take to say what it wants, and a watch to take a connection.
 	askWithin = 5 * time.Second
+	// aliveEvery is how often a watch says that it is there, and silentFor how long it may say nothing: it was stopped then, or its machine is
+	// too busy for anything.
+	aliveEvery = time.Second
+	silentFor  = 5 * time.Second
 )
 
 // Path is where the socket lies of a watch on the account with that state database.
@@ -65,6 +71,9 @@ var ErrNobody = errors.New("nobody watches this account")
 
 // ErrWatched: another Satchel watches the account already.
 var ErrWatched = errors.New("another satchel watch is at work on this account")
+
+// ErrSilent: somebody watches the account, and says nothing.
+var ErrSilent = errors.New("the satchel watch that is at work on this account does not answer; was it stopped (Ctrl-Z)?")
 
 // Listen makes the socket at path. It fails with ErrWatched if somebody listens there.
 func Listen(path string) (net.Listener, error) {
@@ -178,16 +187,30 @@ func serve(ctx context.Context, c net.Conn, answer func(context.Context, Request
 		_, _ = io.Copy(io.Discard, c) // until the connection is closed, by either side
 	}()
 	enc := json.NewEncoder(c)
+	var writing sync.Mutex
 	reply := func(r Reply) {
+		writing.Lock()
+		defer writing.Unlock()
 		_ = c.SetWriteDeadline(time.Now().Add(askWithin))
 		_ = enc.Encode(r) // who does not listen any more gets nothing
 	}
+	go func() {
+		tick := time.NewTicker(aliveEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			reply(Reply{})
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
 	exit := answer(ctx, req, reply)
 	reply(Reply{Done: true, Exit: exit})
 }
 
 // Ask sends a request to the watch at path and gives its replies to take. The error is ErrNobody if there is none, or if it
-// ended before it had answered.
+// ended before it had answered, and ErrSilent if it does nothing at all.
 func Ask(ctx context.Context, path string, req Request, take func(Reply)) (exit int, err error) {
 	c, err := dial(path)
 	if err != nil {
@@ -200,17 +223,37 @@ func Ask(ctx context.Context, path string, req Request, take func(Reply)) (exit 
 	if err := json.NewEncoder(c).Encode(req); err != nil {
 		return 0, ended(ctx)
 	}
-	for in := lines(c); in.Scan(); {
+	in := lines(patient{c})
+	for in.Scan() {
 		var r Reply
 		if err := json.Unmarshal(in.Bytes(), &r); err != nil {
 			break // it broke off
 		}
-		if r.Done {
+		switch {
+		case r.Done:
 			return r.Exit, nil
+		case r.Out != "" || r.Err != "" || r.Status != nil:
+			take(r)
 		}
-		take(r)
+	}
+	if errors.Is(in.Err(), os.ErrDeadlineExceeded) && ctx.Err() == nil {
+		return 0, ErrSilent
 	}
 	return 0, ended(ctx)
+}
+
+// patient reads for as long as a watch may say nothing. It tries twice, since it may be we who were stopped meanwhile.
+type patient struct{ net.Conn }
+
+// Read implements net.Conn.
+func (p patient) Read(b []byte) (n int, err error) {
+	for range 2 {
+		_ = p.SetReadDeadline(time.Now().Add(silentFor / 2))
+		if n, err = p.Conn.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+	}
+	return n, err
 }
 
 func ended(ctx context.Context) error {

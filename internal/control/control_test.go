@@ -20,7 +20,7 @@ func echo(_ context.Context, req Request, reply func(Reply)) int {
 	return 3
 }
 
-func serveAt(t *testing.T, path string) {
+func serveAt(t *testing.T, path string, answer func(context.Context, Request, func(Reply)) int) {
 	t.Helper()
 	l, err := Listen(path)
 	if err != nil {
@@ -28,7 +28,7 @@ func serveAt(t *testing.T, path string) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); Serve(ctx, l, echo) }()
+	go func() { defer close(ended); Serve(ctx, l, answer) }()
 	t.Cleanup(func() { stop(); <-ended })
 }
 
@@ -46,7 +46,7 @@ func TestAsk(t *testing.T) {
 			if _, err := Ask(t.Context(), path, Request{}, nil); !errors.Is(err, ErrNobody) {
 				t.Fatalf("where nobody is: %v", err)
 			}
-			serveAt(t, path)
+			serveAt(t, path, echo)
 			var got []Reply
 			exit, err := Ask(t.Context(), path, Request{Do: Sync, Account: "a", Targets: []string{"x", "y"}}, func(r Reply) { got = append(got, r) })
 			if err != nil || exit != 3 || len(got) != 2 || got[0].Out != "sync a\n" || got[1].Err != "x,y\n" {
@@ -74,7 +74,7 @@ func TestLeftOver(t *testing.T) {
 	if _, err := Ask(t.Context(), path, Request{}, nil); !errors.Is(err, ErrNobody) {
 		t.Errorf("asking: %v", err)
 	}
-	serveAt(t, path)
+	serveAt(t, path, echo)
 	if exit, err := Ask(t.Context(), path, Request{}, func(Reply) {}); err != nil || exit != 3 {
 		t.Errorf("asking the next: %d, %v", exit, err)
 	}
@@ -89,7 +89,7 @@ func TestListenNowhere(t *testing.T) {
 // TestNonsense: who says what can't be understood gets nothing, and is in nobody's way.
 func TestNonsense(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	serveAt(t, path)
+	serveAt(t, path, echo)
 	for _, line := range []string{"\n", "hello\n", "{\n", "[1]\n", strings.Repeat("x", maxLine+1) + "\n"} {
 		c, err := net.Dial("unix", path)
 		if err != nil {
@@ -148,6 +148,47 @@ func TestAskEnds(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("whoever asked waits for a watch that died")
 	}
+}
+
+// TestSilentWatch: nobody waits for a watch that was stopped, before it took the request or after that; one that takes its time is waited for.
+func TestSilentWatch(t *testing.T) {
+	for name, said := range map[string]string{"before": "", "after": "{}\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "s")
+			l, err := Listen(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			asked := make(chan error, 1)
+			go func() {
+				_, err := Ask(t.Context(), path, Request{}, func(Reply) {})
+				asked <- err
+			}()
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_, _ = c.Write([]byte(said))
+			if err := <-asked; !errors.Is(err, ErrSilent) {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "s")
+		serveAt(t, path, func(context.Context, Request, func(Reply)) int {
+			time.Sleep(silentFor + time.Second)
+			return 3
+		})
+		exit, err := Ask(t.Context(), path, Request{}, func(r Reply) { t.Errorf("it says %+v", r) })
+		if err != nil || exit != 3 {
+			t.Errorf("the answer is %d, %v", exit, err)
+		}
+	})
 }
 
 // TestAskerGone: what somebody asked for who is gone need not be done.
@@ -211,7 +252,7 @@ func TestSocketLost(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	serveAt(t, path)
+	serveAt(t, path, echo)
 	_ = first.Close()
 	if exit, err := Ask(t.Context(), path, Request{}, func(Reply) {}); err != nil || exit != 3 {
 		t.Errorf("asking the other one: %d, %v", exit, err)
