@@ -437,6 +437,42 @@ func TestBackupPutOver(t *testing.T) {
 	}
 }
 
+// TestRestoredInPlace: the same when the backup was put over what was there.
+func TestRestoredInPlace(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"cp -a", "rsync -a", "rsync -a --inplace", "rsync -a --inplace --delete"} {
+		t.Run(how, func(t *testing.T) {
+			a := synced(t, "a", "b", "c")
+			if tags, err := filepath.Glob(filepath.Join(a.Maildir, ".satchel.db-tag-*")); err != nil || len(tags) == 0 {
+				t.Skip("this file system is not known to keep births")
+			}
+			words := strings.Fields(how)
+			needPrograms(t, words[0])
+			backup := filepath.Join(a.Dir, "backup")
+			a.check(os.Mkdir(backup, 0o700))
+			copyTree := func(from, to string) {
+				t.Helper()
+				if out, err := exec.CommandContext(t.Context(), words[0], append(words[1:], from+"/.", to+"/")...).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			copyTree(a.Maildir, backup)
+			a.client().Expunge("INBOX", a.uid("INBOX", "a"))
+			a.sync(0)
+			a.remove("INBOX", "b")
+			a.send("INBOX", flags(), "after")
+			a.settled()
+			a.holds("INBOX", "after", "c")
+			copyTree(backup, a.Maildir)
+			if o := a.sync(0); o.ToMaildir.Deleted != 0 || o.ToServer.Deleted != 0 || !strings.Contains(o.Outcome.Stderr, "restored from a backup") {
+				t.Errorf("it does not say so, or deletes: %v", o.Outcome)
+			}
+			a.settled()
+			a.holds("INBOX", "a", "after", "b", "c")
+		})
+	}
+}
+
 // TestUIDValidity: a folder that was made anew with the same messages.
 func TestUIDValidity(t *testing.T) {
 	t.Parallel()

@@ -145,7 +145,9 @@ func readme(t *testing.T) string {
 	return string(b)
 }
 
-func isOwn(folder string) bool { return folder == "INBOX.satchel.db" || folder == "INBOX.satchel.lock" }
+func isOwn(folder string) bool {
+	return folder == "INBOX.satchel.db" || folder == "INBOX.satchel.lock" || strings.HasPrefix(folder, "INBOX.satchel.db-tag-")
+}
 
 // undoDirs are the directories in which messages are kept for undo, and those above them.
 func (a *account) undoDirs() []string {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,13 +109,15 @@ func fullFolder() Folder {
 	}
 }
 
-// files lists the directory of path.
+// files lists the directory of path, but for its tag.
 func files(tb testing.TB, path string) (names []string) {
 	tb.Helper()
 	entries, err := os.ReadDir(filepath.Dir(path))
 	must(tb, err)
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !strings.HasPrefix(e.Name(), filepath.Base(tagPath(path, ""))) {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }

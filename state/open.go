@@ -211,7 +211,7 @@ func (db *DB) readSelf() error {
 		return fmt.Errorf("state database: %w", err)
 	}
 	db.copied = id.inode != inode || (id.born != born && id.born != 0 && born != 0)
-	return nil
+	return db.readTag()
 }
 
 // christen writes what a new database says of itself, inside the caller's transaction.
@@ -251,7 +251,11 @@ func (db *DB) Adopt(ctx context.Context) error {
 		return fmt.Errorf("state database: %w", err)
 	}
 	generation, since := newGeneration(), db.now().UTC().Truncate(time.Second)
-	err = db.Update(ctx, func(tx *Tx) error {
+	if err := db.take(ctx); err != nil {
+		return err
+	}
+	defer db.give()
+	err = db.update(true, func(tx *Tx) error {
 		_, err := tx.c.exec(`UPDATE self SET generation = ?, inode = ?, born = ?, since = ?`, generation, id.inode, id.born, since.Unix())
 		return err
 	})

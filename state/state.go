@@ -75,6 +75,7 @@ type DB struct {
 	generation    string
 	since         time.Time
 	now           func() time.Time
+	tag           tag
 }
 
 // Tx is one transaction. It is valid only inside the function that View or Update called, and in one goroutine.
@@ -97,7 +98,7 @@ type Tx struct {
 // Fresh reports whether Open made the database: there was none, or an empty file.
 func (db *DB) Fresh() bool { return db.fresh }
 
-// Copied reports whether the database is not where it was: the file was copied, or restored
+// Copied reports whether the database is not where it was, or not what it was: the file was copied, or restored
 // from a backup, or was given another owner (Options.Rebind). Until Adopt, what it says of either side
 // is no evidence of a deletion.
 func (db *DB) Copied() bool { return db.copied }
@@ -132,10 +133,7 @@ func (db *DB) Update(ctx context.Context, f func(tx *Tx) error) error {
 		return err
 	}
 	defer db.give()
-	if db.reader {
-		return errReadOnly
-	}
-	return db.c.update(f)
+	return db.update(false, f)
 }
 
 func (db *DB) take(ctx context.Context) error {
@@ -274,6 +272,9 @@ func (db *DB) Close() error {
 	if db.kept {
 		db.c = nil
 		return nil
+	}
+	if db.tag.moved && db.tag.place != "" {
+		db.moveTag() // of the name that it had meanwhile there may be a backup too
 	}
 	var err error
 	if db.local {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
@@ -190,6 +191,73 @@ func (w *world) putOver(backup string, state bool) {
 		}
 		return os.WriteFile(to, text, 0o600)
 	}))
+}
+
+// TestBothRestoredInPlace: Maildir and state database were restored from a backup, over what was there: nothing is deleted on either side.
+func TestBothRestoredInPlace(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, o)
+			for _, s := range []string{"a", "b", "c"} {
+				w.arrive("INBOX", w.message(s))
+			}
+			w.sync()
+			w.skipWithoutTag()
+			all := map[string][]string{"INBOX": {"a", "b", "c"}}
+			w.want(all)
+			backup := filepath.Join(t.TempDir(), "backup")
+			w.must(os.CopyFS(backup, os.DirFS(w.root)))
+			time.Sleep(20 * time.Millisecond) // births differ by the system's tick
+			box, _ := w.server.Snapshot().Mailbox("INBOX")
+			w.server.Expunge("INBOX", box.Messages[0].UID)
+			w.must(os.Remove(w.file("INBOX", strings.ReplaceAll(box.Messages[1].Raw, "\r\n", "\n"))))
+			w.sync()
+			w.want(map[string][]string{"INBOX": {"c"}})
+			w.putBack(backup)
+			w.opt.DryRun = true
+			if res := w.sync(); len(res.Notes) == 0 {
+				t.Error("the dry run does not say so")
+			}
+			w.opt.DryRun = false
+			res := w.sync()
+			if n := res.ToMaildir.Deleted + res.ToServer.Deleted; n != 0 || len(res.Notes) == 0 {
+				t.Errorf("%d messages that were restored are deleted again, and it says %q", n, res.Notes)
+			}
+			w.want(all)
+			w.quiet()
+			w.must(os.Remove(w.files("INBOX")[0]))
+			if res := w.sync(); len(res.Notes) != 0 || res.ToServer.Deleted != 1 {
+				t.Errorf("after that, %d are deleted, and it says %q", res.ToServer.Deleted, res.Notes)
+			}
+		})
+	}
+}
+
+// putBack writes a backup over the Maildir, file by file, as cp -a and rsync --inplace do: a file that is there keeps its inode.
+func (w *world) putBack(backup string) {
+	w.t.Helper()
+	w.must(filepath.WalkDir(backup, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(w.root, strings.TrimPrefix(path, backup))
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o700)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, 0o600)
+	}))
+}
+
+func (w *world) skipWithoutTag() {
+	w.t.Helper()
+	if tags, err := filepath.Glob(filepath.Join(w.root, ".satchel.db-tag-*")); err != nil || len(tags) == 0 {
+		w.t.Skip("this file system is not known to keep births")
+	}
 }
 
 // TestOlderStateInPlace: an older state database was written over the present one, so that it looks as if it were that.
