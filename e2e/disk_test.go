@@ -122,11 +122,11 @@ func (d *refused) full(a *account) outcome {
 func (d *refused) enlarge(*account) {}
 
 // full fails the test unless a sync fails and says that it is for the disk. SQLite calls some of what a full disk refuses an I/O
-// error. A lock or a state database that can't be made is exit code 2.
+// error.
 func (a *account) full(disk room) {
 	a.t.Helper()
 	o := disk.full(a)
-	if o.Code == 0 || !strings.Contains(o.Stderr, syscall.ENOSPC.Error()) && !strings.Contains(o.Stderr, "look at the disk") {
+	if o.Code != 1 || !strings.Contains(o.Stderr, syscall.ENOSPC.Error()) && !strings.Contains(o.Stderr, "look at the disk") {
 		a.t.Fatalf("on a full disk: want a failure and the reason, got %v", o)
 	}
 }
@@ -197,6 +197,9 @@ func diskFull(t *testing.T, disk room) {
 	disk.fill(a)
 	for range 3 {
 		a.full(disk)
+		if o := a.run("status"); o.Code != 0 {
+			t.Errorf("what is known can't be read: %v", o)
+		}
 	}
 	disk.enlarge(a)
 	a.settled()

@@ -255,11 +255,11 @@ func (c *conn) inWords(err error) error {
 		return fmt.Errorf("state database %s: %w; nothing of this step was recorded, make room and run again (%w)", c.path, syscall.ENOSPC, err)
 	case sqlite3.SQLITE_IOERR:
 		if c.ioErr == nil {
-			c.ioErr = fmt.Errorf("state database %s: reading or writing failed; look at the disk and run again (%w)", c.path, err)
+			c.ioErr = fmt.Errorf("state database %s: %w; look at the disk and run again (%w)", c.path, ErrIO, err)
 		}
 		return c.ioErr
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return fmt.Errorf("state database %s: another program holds it; run again when that has ended (%w)", c.path, err)
+		return fmt.Errorf("state database %s: %w; run again when that has ended (%w)", c.path, ErrBusy, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH:
 		return fmt.Errorf("state database %s: can't be opened for writing; look at the permissions of the file and its directory (%w)", c.path, err)
 	}

@@ -149,8 +149,8 @@ func (c *conn) durable(local bool) error {
 			return err
 		}
 		if mode != want {
-			return fmt.Errorf("state database %s: it keeps the journal mode %v, %s is needed; another program holds it, run again when that has ended",
-				c.path, mode, want)
+			return fmt.Errorf("state database %s: it keeps the journal mode %v, %s is needed; %w, run again when that has ended",
+				c.path, mode, want, ErrBusy)
 		}
 	}
 	// A commit is on the disk when it returns. With a rollback journal it is the removal of that which commits, and only EXTRA makes

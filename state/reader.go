@@ -107,9 +107,10 @@ func lookAt(path string) (look, error) {
 }
 
 // usesLocks reports whether a reader and a writer keep out of each other's way without a new file: there is a log, or the
-// file was last written with a rollback journal (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19).
+// file was last written with a rollback journal (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19). An empty log, which
+// a sync leaves that found no room for one, is none: what is not written there is not needed, and SQLite would want to write.
 func usesLocks(path string) (bool, error) {
-	if _, err := os.Stat(path + "-wal"); err == nil {
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
 		return true, nil
 	}
 	f, err := os.Open(path)

@@ -47,6 +47,10 @@ var (
 	ErrTaken = errors.New("is another row's")
 	// ErrNoState: OpenReader found no database.
 	ErrNoState = errors.New("nothing was synchronised yet")
+	// ErrIO: the disk, or what is between, does not do what it should. A disk that is full is syscall.ENOSPC, where SQLite can tell.
+	ErrIO = errors.New("reading or writing failed")
+	// ErrBusy: another program has the file.
+	ErrBusy = errors.New("another program holds it")
 	// ErrChanged: a sync ended while a DB from OpenReader was read. What was read may not fit together;
 	// reading again will do.
 	ErrChanged = errors.New("changed while it was read")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/maildir"
@@ -251,7 +252,13 @@ func (r *run) scratchDir() (string, error) {
 }
 
 func (r *run) setupError(err error) error {
-	return &SetupError{fmt.Errorf("account %s: %w", r.set.Account, err)}
+	err = fmt.Errorf("account %s: %w", r.set.Account, err)
+	for _, passing := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, state.ErrIO, state.ErrBusy} {
+		if errors.Is(err, passing) {
+			return &LocalError{err}
+		}
+	}
+	return &SetupError{err}
 }
 
 func (r *run) close() {

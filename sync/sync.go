@@ -147,7 +147,7 @@ type Result struct {
 	Duration time.Duration
 	// Errors are failures that did not stop the rest.
 	Errors []FolderError
-	// Fatal stopped the account: ErrLocked, a *SetupError, a *remote.Error or ctx's error.
+	// Fatal stopped the account: ErrLocked, a *SetupError, a *LocalError, a *remote.Error or ctx's error.
 	Fatal error
 	// Notes tell the person what was special about the run.
 	Notes []string
@@ -180,3 +180,10 @@ type SetupError struct{ Err error }
 
 func (e *SetupError) Error() string { return e.Err.Error() }
 func (e *SetupError) Unwrap() error { return e.Err }
+
+// LocalError is what the local side could not do this time, though nothing is wrong with how it is set up: the disk is full or fails, or
+// another program is in the way.
+type LocalError struct{ Err error }
+
+func (e *LocalError) Error() string { return e.Err.Error() }
+func (e *LocalError) Unwrap() error { return e.Err }

@@ -45,6 +45,7 @@ func TestExitOf(t *testing.T) {
 		{"interrupted while opening", &mailsync.SetupError{Err: errInterrupted}, 130},
 		{"command line", &usageError{errors.New("x")}, 2},
 		{"setup", fmt.Errorf("x: %w", &mailsync.SetupError{Err: errors.New("x")}), 2},
+		{"full disk", &mailsync.LocalError{Err: errors.New("x")}, 1},
 		{"locked", fmt.Errorf("%w: x", mailsync.ErrLocked), 4},
 		{"silent", fmt.Errorf("x: %w", control.ErrSilent), 4},
 		{"unreachable", of(remote.Unreachable), 5},

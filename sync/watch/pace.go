@@ -119,7 +119,9 @@ func (p *pace) ended(now time.Time, res *mailsync.Result) {
 		p.refused = true
 		return
 	}
-	_, p.here = errors.AsType[*mailsync.SetupError](err)
+	_, setup := errors.AsType[*mailsync.SetupError](err)
+	_, local := errors.AsType[*mailsync.LocalError](err)
+	p.here = setup || local
 	p.failed(now, err)
 	p.changed(now, 0)
 }

@@ -438,13 +438,15 @@ func TestWatchFindsTheMaildirAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &fakeServer{}, nil)
 		defer r.end()
-		r.answers(&mailsync.Result{Fatal: &mailsync.SetupError{Err: errTest}})
-		time.Sleep(2*time.Hour + time.Second)
-		r.ran()
-		r.touch()
-		r.want(0, time.Second, "a change in the Maildir")
-		r.events <- maildir.Notice{All: true}
-		r.want(1, settleLocal, "the Maildir is there again")
+		for _, err := range []error{&mailsync.SetupError{Err: errTest}, &mailsync.LocalError{Err: errTest}} {
+			r.answers(&mailsync.Result{Fatal: err})
+			time.Sleep(2*time.Hour + time.Second)
+			r.ran()
+			r.touch()
+			r.want(0, time.Second, "a change in the Maildir")
+			r.events <- maildir.Notice{All: true}
+			r.want(1, settleLocal, "the Maildir is there again")
+		}
 		r.answers(&mailsync.Result{Fatal: &remote.Error{Class: remote.Unreachable}})
 		time.Sleep(2*time.Hour + time.Second)
 		r.ran()
