@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -181,3 +182,34 @@ func TestBitRot(t *testing.T) {
 	w.same()
 	w.quiet()
 }
+
+// TestJournalOfTheStatesFileSystem: the state database has a write-ahead log where it lies on a local file system itself, wherever the Maildir lies.
+func TestJournalOfTheStatesFileSystem(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		elsewhere bool
+		version   byte // https://sqlite.org/fileformat.html, section 1.3, byte 18
+	}{"in the Maildir": {false, 1}, "elsewhere": {true, 2}} {
+		w := newWorld(t, model.Full())
+		w.must(os.MkdirAll(w.root, 0o700))
+		real, err := maildir.OSFS(w.root)
+		w.must(err)
+		w.fs = networkFS{real}
+		db := filepath.Join(w.root, ".satchel.db")
+		if want.elsewhere {
+			db = filepath.Join(t.TempDir(), "state.db")
+			w.set.StatePath = db
+		}
+		w.arrive("INBOX", w.message("m"))
+		w.sync()
+		header, err := os.ReadFile(db)
+		w.must(err)
+		if header[18] != want.version {
+			t.Errorf("%s: the format for writing is %d, want %d", name, header[18], want.version)
+		}
+	}
+}
+
+type networkFS struct{ maildir.FS }
+
+func (networkFS) Kind() maildir.Kind { return maildir.Kind{Name: "NFS"} }

@@ -60,7 +60,7 @@ func (r *run) open(ctx context.Context) error {
 	if !r.w.Serial {
 		r.pool.start(ctx) // which takes longer than all that is done before a session is needed
 	}
-	db, err := r.openState(ctx, md.Local())
+	db, err := r.openState(ctx, r.stateIsLocal(md))
 	if err != nil {
 		r.pool.close()
 		_ = md.Close()
@@ -74,6 +74,19 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.mergeIf(db.Copied() || r.opt.Rebind || replaced)
 	return nil
+}
+
+// stateIsLocal reports whether the state database lies on a local file system.
+func (r *run) stateIsLocal(md *maildir.Store) bool {
+	if r.set.StatePath == "" || filepath.Dir(r.set.StatePath) == filepath.Clean(r.set.Root) {
+		return md.Local()
+	}
+	dir, err := maildir.OSFS(filepath.Dir(r.set.StatePath))
+	if err != nil {
+		return false // which is safe anywhere; opening the database will say more
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Kind().Local
 }
 
 // openState opens the state for writing. One that is damaged is set aside first.
