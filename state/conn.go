@@ -248,6 +248,9 @@ func (c *conn) breakOff(err error) {
 }
 
 func (c *conn) inWords(err error) error {
+	if se := (*sqlite.Error)(nil); errors.As(err, &se) && se.Code() == sqlite3.SQLITE_READONLY_ROLLBACK {
+		return fmt.Errorf("state database %s %w; the next sync mends it (%w)", c.path, ErrCutOff, err)
+	}
 	switch primary(err) {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
 		return c.damaged(err)

@@ -13,7 +13,7 @@ import (
 const openAttempts = 5
 
 // OpenReader opens the database at path for reading, also while another process writes. It makes no file and
-// changes none. It fails with ErrNoState if there is no database, or an empty one, with ErrNewer, and with ErrCorrupt.
+// changes none. It fails with ErrNoState if there is no database, or an empty one, with ErrNewer, ErrCorrupt, and ErrCutOff.
 // Update fails. View opens the file afresh each time, so the DB can be kept as long as one likes.
 //
 // Not for the process that has the database open for writing: closing a file gives up all of a process's locks on it.

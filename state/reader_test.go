@@ -98,6 +98,31 @@ func TestReaderBesideAWriter(t *testing.T) {
 	same(t, "after the writer", agreed(), 2)
 }
 
+// TestReaderMeetsAHotJournal: a crash in a commit, without a write-ahead log, leaves what only a writer can take back.
+func TestReaderMeetsAHotJournal(t *testing.T) {
+	path, crashed := statePath(t), statePath(t)
+	o := Options{Owner: testOwner}
+	db := openWith(t, path, o)
+	addFolder(t, db, "INBOX")
+	update(t, db, func(tx *Tx) error {
+		// More than SQLite keeps in memory, so that some of it is in the file before the commit.
+		err := errors.Join(tx.PutFolder(&Folder{Name: "A"}), tx.Set("filler", strings.Repeat("x", 4<<20)), tx.c.pager.flush())
+		for _, ending := range []string{"", "-journal"} {
+			b, rerr := os.ReadFile(path + ending)
+			err = errors.Join(err, rerr, os.WriteFile(crashed+ending, b, 0o600))
+		}
+		return err
+	})
+	_, err := OpenReader(context.Background(), crashed)
+	if !errors.Is(err, ErrCutOff) || !strings.Contains(err.Error(), "next sync") {
+		t.Errorf("with a hot journal: %v", err)
+	}
+	must(t, openWith(t, crashed, o).Close())
+	r, err := OpenReader(context.Background(), crashed)
+	must(t, err)
+	same(t, "folders after the next sync", len(read(t, r, (*Tx).Folders)), 1)
+}
+
 // TestReaderNoticesTheEndOfASync: the file is read without a lock, and a sync ends meanwhile.
 func TestReaderNoticesTheEndOfASync(t *testing.T) {
 	path := statePath(t)

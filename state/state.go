@@ -51,6 +51,8 @@ var (
 	ErrIO = errors.New("reading or writing failed")
 	// ErrBusy: another program has the file.
 	ErrBusy = errors.New("another program holds it")
+	// ErrCutOff: a sync was stopped in the middle of a commit, and the next one has to take it back before anything can be read.
+	ErrCutOff = errors.New("was left in the middle of a change by a sync that was cut off")
 	// ErrChanged: a sync ended while a DB from OpenReader was read. What was read may not fit together;
 	// reading again will do.
 	ErrChanged = errors.New("changed while it was read")

@@ -266,7 +266,7 @@ func (r *run) scratchDir() (string, error) {
 
 func (r *run) setupError(err error) error {
 	err = fmt.Errorf("account %s: %w", r.set.Account, err)
-	for _, passing := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, state.ErrIO, state.ErrBusy} {
+	for _, passing := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, state.ErrIO, state.ErrBusy, state.ErrCutOff} {
 		if errors.Is(err, passing) {
 			return &LocalError{err}
 		}
