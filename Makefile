@@ -21,9 +21,9 @@ test: servers programs toolchain format vet staticcheck vulncheck cross allocati
 servers:
 	@internal/testenv/servers/fetch.sh || [ "$${CI:-}" != true ]
 
-# Tests have mutt, in a terminal multiplexer, and notmuch read what Satchel writes. Without them they are skipped; with CI=true that is a failure.
+# Tests have mutt, in a terminal multiplexer, and notmuch read what Satchel writes, and rsync put backups over it. Without them they are skipped; with CI=true that is a failure.
 programs:
-	@{ command -v mutt && command -v tmux && command -v notmuch; } >/dev/null || tools/apt-install mutt tmux notmuch || [ "$${CI:-}" != true ]
+	@{ command -v mutt && command -v tmux && command -v notmuch && command -v rsync; } >/dev/null || tools/apt-install mutt tmux notmuch rsync || [ "$${CI:-}" != true ]
 
 # The race detector needs a C compiler.
 toolchain:
