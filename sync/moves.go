@@ -484,19 +484,42 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 	return err
 }
 
-// wronglyTold returns the moves of which the server told another message's UID for the copy, as Courier does if somebody else stores
-// something in the mailbox at the same moment. The copies have the UIDs now, by intent, and from is the lowest that they can have.
+// wronglyTold returns the moves of which the server told for the copy a UID that no message has, or another one, as Courier does if somebody
+// else stores something in the mailbox at the same moment. The copies have the UIDs now, by intent, and from is the lowest that they can have.
 func wronglyTold(ctx context.Context, s remote.Session, box remote.Box, from mail.UID, intents []*state.Intent, now map[int64]mail.UID) ([]*state.Intent, error) {
 	told := mail.NewUIDSet(slices.Sorted(maps.Values(now))...)
 	ms, err := s.Fetch(ctx, box, onwards(from, told), remote.FetchItems{Once: true})
-	if err != nil && remote.ClassOf(err) != remote.Refused || !strangerIn(ms, told) {
+	if err != nil && (remote.ClassOf(err) != remote.Refused || !strangerIn(ms, told)) {
 		return nil, err
 	}
-	bodies, err := bodiesOf(ctx, s, box, told)
-	return slices.DeleteFunc(slices.Clone(intents), func(in *state.Intent) bool {
-		c, ok := bodies[now[in.ID]]
-		return !ok || c.Digest == in.Message.Digest || c.Digest == in.Message.RemoteDigest
-	}), err
+	absent := told.Minus(named(ms))
+	if !absent.IsEmpty() { // the originals are removed next: one that was only withheld is told from one that is not there
+		again, err := s.Fetch(ctx, box, absent, remote.FetchItems{Listed: true})
+		if err != nil {
+			return nil, err
+		}
+		absent = absent.Minus(named(again))
+	}
+	wrong := func(in *state.Intent) bool { return absent.Contains(now[in.ID]) }
+	if strangerIn(ms, told) {
+		bodies, err := bodiesOf(ctx, s, box, told)
+		if err != nil {
+			return nil, err
+		}
+		wrong = func(in *state.Intent) bool {
+			c, ok := bodies[now[in.ID]]
+			return absent.Contains(now[in.ID]) || ok && c.Digest != in.Message.Digest && c.Digest != in.Message.RemoteDigest
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(intents), func(in *state.Intent) bool { return !wrong(in) }), nil
+}
+
+func named(ms []remote.Message) mail.UIDSet {
+	uids := make([]mail.UID, len(ms))
+	for i, m := range ms {
+		uids[i] = m.UID
+	}
+	return mail.NewUIDSet(uids...)
 }
 
 // finishMove gives a row its new place.
