@@ -371,7 +371,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			return err
 		}
 		moved, err := s.Move(ctx, box, uids, to.mailbox)
-		if remote.ClassOf(err) == remote.Refused {
+		if remote.ClassOf(err) == remote.Refused && !r.caps.Move { // a refused MOVE may have copied: the next run looks
 			uerr := r.update(ctx, func(tx *state.Tx) error {
 				for _, in := range real {
 					if err := tx.DeleteIntent(in.ID); err != nil {

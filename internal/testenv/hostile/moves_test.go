@@ -45,3 +45,32 @@ func TestCopyThatIsNotThere(t *testing.T) {
 		})
 	}
 }
+
+// TestMoveThatOnlyCopies: a server makes MOVE of COPY and a removal, and may not remove: it says NO, and the copy stays. Runs to come make
+// no more of them.
+func TestMoveThatOnlyCopies(t *testing.T) {
+	for _, caps := range []string{hostile.Able, "IMAP4rev1 MOVE"} {
+		t.Run(caps, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, caps, patient)
+			w.honest()
+			var before []*hostile.Message
+			w.server.Play(func(x *hostile.Exchange) {
+				w.server.Change("INBOX", func(b *hostile.Mailbox) {
+					if x.Is("UID MOVE") && len(b.Messages) < len(before) {
+						b.Messages = before // the originals are where they were
+						x.Untagged, x.Result = nil, "NO [NOPERM] you may not remove"
+					}
+					before = slices.Clone(b.Messages)
+				})
+			})
+			w.move("inbox3")
+			for range 4 {
+				w.sync(patient)
+			}
+			if n := w.count(text("inbox3")); n < 1 || n > 2 {
+				t.Errorf("it is there %d times", n)
+			}
+		})
+	}
+}
