@@ -47,8 +47,8 @@ type command struct {
 	header   bool // of FETCH: header fields are wanted
 	search   func(mail.UIDSet)
 	list     func(listed)
-	root     func(delim byte) // of LIST "" ""
-	status   func(string, remote.Status)
+	root     func(delim byte)                                  // of LIST "" ""
+	status   func(name string, st remote.Status, counted bool) // whether it said how many messages there are
 	vanished func(set mail.UIDSet, earlier bool)
 	code     func(status)
 

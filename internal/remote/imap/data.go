@@ -76,7 +76,7 @@ func (s *Session) statusData(p *response) error {
 		return bad("STATUS without items")
 	}
 	var st remote.Status
-	empty := false
+	counted := false
 	for !p.take(')') {
 		item := strings.ToUpper(string(p.word()))
 		switch item {
@@ -88,7 +88,7 @@ func (s *Session) statusData(p *response) error {
 				return err
 			}
 			setNumber(&st, item, n)
-			empty = empty || item == "MESSAGES" && n == 0
+			counted = counted || item == "MESSAGES"
 		case "MAILBOXID", "X-GUID":
 			if st.MailboxID, err = p.objectID(); err != nil {
 				return err
@@ -100,11 +100,11 @@ func (s *Session) statusData(p *response) error {
 		}
 	}
 	if s.waiting != nil {
-		s.waiting.status(name, st, empty)
+		s.waiting.status(name, st, counted && st.Messages == 0)
 	}
 	for c := range s.flight.each() {
 		if c.status != nil {
-			c.status(name, st)
+			c.status(name, st, counted)
 			break
 		}
 	}

@@ -289,9 +289,9 @@ func specialUse(attr goimap.MailboxAttr) (string, bool) {
 	return "", false
 }
 
-func (l *lister) setStatus(name string, st remote.Status) {
+func (l *lister) setStatus(name string, st remote.Status, counted bool) {
 	l.once(func() {
-		if m := l.found[canonical(name)]; m != nil {
+		if m := l.found[canonical(name)]; m != nil && (counted || m.Status == nil) {
 			l.s.correct(&st)
 			m.Status = &st
 		}
@@ -364,8 +364,8 @@ func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, er
 	for {
 		var st *remote.Status
 		c := s.statusCommand(mailbox)
-		c.status = func(name string, got remote.Status) {
-			if canonical(name) == mailbox {
+		c.status = func(name string, got remote.Status, counted bool) {
+			if counted && canonical(name) == mailbox { // an untold number is not 0, on which a mailbox is deleted
 				st = &got
 			}
 		}

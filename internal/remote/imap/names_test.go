@@ -555,3 +555,26 @@ func FuzzNames(f *testing.F) {
 		}
 	})
 }
+
+func TestStatusWithoutMessagesIsNoStatus(t *testing.T) {
+	const told = `* STATUS "x" (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 7)`
+	for name, tc := range map[string]struct {
+		says []string
+		ok   bool
+	}{
+		"left out":          {[]string{`* STATUS "x" (UIDNEXT 5 UIDVALIDITY 7)`}, false},
+		"in the first line": {[]string{told, `* STATUS "x" (HIGHESTMODSEQ 9)`}, true},
+		"in the last line":  {[]string{`* STATUS "x" (UIDVALIDITY 7)`, told}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := preauth(t, bare, Config{}, func(p *script) {
+				p.expect(`STATUS "x" (MESSAGES UIDNEXT UIDVALIDITY)`)
+				p.say(append(tc.says, "$1 OK done")...)
+			})
+			st, err := s.Status(t.Context(), "x")
+			if (err == nil) != tc.ok || err == nil && (st.Messages != 2 || st.UIDNext != 5) {
+				t.Errorf("%+v, %v", st, err)
+			}
+		})
+	}
+}

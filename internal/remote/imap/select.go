@@ -66,7 +66,7 @@ func (s *Session) selecting(name, param string) []*command {
 	}
 	// Before, not after: a message that comes in between must not be below the mark.
 	ask := newCommand(c.op, "STATUS").str(name, s.caps).raw(" (UIDNEXT UIDVALIDITY)")
-	ask.status = func(about string, st remote.Status) {
+	ask.status = func(about string, st remote.Status, _ bool) {
 		if canonical(about) == name {
 			opening.before = st
 		}

@@ -1,0 +1,57 @@
+//go:build !race
+
+package hostile_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/satchel-mail/satchel/internal/testenv/hostile"
+)
+
+// TestStatusWithoutMessages: STATUS leaves out how many messages there are. A mailbox in which one has just arrived is not deleted.
+func TestStatusWithoutMessages(t *testing.T) {
+	for _, tt := range []struct{ name, pattern, replacement string }{
+		{"left out", `MESSAGES \d+ `, ""},
+		{"two lines", `^\* STATUS (\S+) \(.*$`, "$0\r\n* STATUS $1 (HIGHESTMODSEQ 99)"},
+	} {
+		for _, caps := range []string{hostile.Able, hostile.Mid, hostile.Bare} {
+			t.Run(tt.name+"/"+caps, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, caps, patient)
+				w.honest()
+				w.must(os.RemoveAll(w.folder("Work/Old")))
+				arrived := false
+				re := regexp.MustCompile(tt.pattern)
+				w.server.Play(func(x *hostile.Exchange) {
+					if !x.Is("STATUS") || !strings.Contains(x.Args, "Old") && !strings.Contains(x.Args, "satchel-deleting") {
+						return
+					}
+					if len(w.server.Contents()["Work/Old"]) == 0 && !arrived {
+						arrived = true // right before it is looked whether the mailbox is empty
+						w.server.Append("Work/Old", text("arrived"))
+					}
+					for i := range x.Untagged {
+						x.Untagged[i] = re.ReplaceAllString(x.Untagged[i], tt.replacement)
+						x.Untagged[i] = strings.ReplaceAll(x.Untagged[i], "MESSAGES 0", "MESSAGES 1") // it has come before
+					}
+				})
+				for range 2 {
+					w.sync(patient)
+				}
+				w.server.Play(nil)
+				w.sync(patient)
+				there := w.count(text("arrived")) > 0
+				for _, texts := range w.server.Contents() {
+					there = there || slices.Contains(texts, text("arrived"))
+				}
+				if !arrived || !there {
+					t.Errorf("the message that arrived (%v) is nowhere any more", arrived)
+				}
+			})
+		}
+	}
+}
