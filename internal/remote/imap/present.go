@@ -41,8 +41,33 @@ func (s *Session) present(ctx context.Context, op string, box remote.Box, uids m
 		return mail.UIDSet{}, false, err
 	}
 	there = found.set()
-	sure = firstRefused(cmds) == nil && s.leftOut == before && answers >= len(cmds) && answers <= enough && there.Len() <= maxMessages
+	refused := firstRefused(cmds) != nil
+	if match == "" && s.leftOut == before && answers < len(cmds) {
+		return s.presentOfAll(ctx, op, box, uids, there, refused)
+	}
+	sure = !refused && s.leftOut == before && answers >= len(cmds) && answers <= enough && there.Len() <= maxMessages
 	return there, sure, nil
+}
+
+// presentOfAll is present for servers that have no answer where nothing is found: iCloud sends no SEARCH then, and Proton Bridge says NO if the
+// mailbox is empty. A list of all that is as long as the mailbox is evidence. found is what they did answer.
+func (s *Session) presentOfAll(ctx context.Context, op string, box remote.Box, uids, found mail.UIDSet, refused bool) (there mail.UIDSet, sure bool, err error) {
+	if s.sel.unsure || refused && s.sel.exists > 0 || s.sel.exists > maxSearch {
+		return found, false, nil
+	}
+	if s.sel.exists == 0 {
+		return found, found.IsEmpty(), nil
+	}
+	var all uidRanges
+	c := newCommand(op, "UID SEARCH ALL")
+	c.search = func(set mail.UIDSet) { all.add(set.Ranges()...) }
+	before := s.leftOut
+	if err := s.runIn(ctx, op, box, &flight{cmds: []*command{c}}); err != nil {
+		return mail.UIDSet{}, false, err
+	}
+	listed := all.set()
+	sure = c.result.ok() && s.leftOut == before && !s.sel.unsure && listed.Len() == int64(s.sel.exists) && found.Minus(listed).IsEmpty()
+	return intersect(listed, uids).Union(found), sure, nil
 }
 
 // thoseThere cuts a set that merely spans much, such as everything from a UID on, down to the messages there are, as far

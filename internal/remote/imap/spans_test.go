@@ -228,3 +228,40 @@ func TestWhatIsGoneOfManyIsNamed(t *testing.T) {
 		t.Errorf("%d missing, %v", len(missing), err)
 	}
 }
+
+// iCloud sends no SEARCH when nothing is found, Proton Bridge says NO if the mailbox is empty.
+func TestServersWithoutAnAnswerWhereNothingIsFound(t *testing.T) {
+	for name, tc := range map[string]struct {
+		exists int
+		search string // the outcome of the search for the one message
+		all    []string
+		sure   bool
+	}{
+		"others are there":         {2, "$1 OK SEARCH completed (took 2 ms)", []string{"* SEARCH 1 3"}, true},
+		"not all that there are":   {2, "$1 OK SEARCH completed", []string{"* SEARCH 1"}, false},
+		"it never answers":         {2, "$1 OK SEARCH completed", nil, false},
+		"a refusal":                {2, "$1 NO no such message", nil, false},
+		"an empty mailbox":         {0, "$1 OK SEARCH completed", nil, true},
+		"refused where it's empty": {0, "$1 NO no such message", nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := preauth(t, bare, Config{}, func(p *script) {
+				p.expect(`SELECT "INBOX"`, "UID FETCH 2 (UID FLAGS)")
+				p.say(selected(tc.exists, 4, 0)...)
+				p.say("$1 OK open", "$2 OK done")
+				p.expect("NOOP")
+				p.say("$1 OK done")
+				p.expect("UID SEARCH UID 2")
+				p.say(tc.search)
+				if tc.exists > 0 && strings.Contains(tc.search, "OK") {
+					p.expect("UID SEARCH ALL")
+					p.say(append(tc.all, "$1 OK done")...)
+				}
+			})
+			ms, err := s.Fetch(t.Context(), box7(), uidSet(2), remote.FetchItems{Listed: true})
+			if len(ms) > 0 || (err == nil) != tc.sure {
+				t.Errorf("%v, %v", ms, err)
+			}
+		})
+	}
+}

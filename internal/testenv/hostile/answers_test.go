@@ -55,3 +55,48 @@ func TestStatusWithoutMessages(t *testing.T) {
 		}
 	}
 }
+
+var emptySearch = regexp.MustCompile(`^\* E?SEARCH( \(TAG "[^"]*"\))?( UID)?$`)
+
+// silentWhereNothingIsFound is what iCloud does (home-assistant/core#132042).
+func silentWhereNothingIsFound(x *hostile.Exchange) {
+	if x.Is("UID SEARCH") {
+		x.Untagged = slices.DeleteFunc(x.Untagged, emptySearch.MatchString)
+	}
+}
+
+// TestNoAnswerWhereNothingIsFound: what others deleted is deleted, and what the person deleted, on servers that have no answer to a search
+// that finds nothing: iCloud sends no line, Proton Bridge (gluon#478) says NO if the mailbox is empty.
+func TestNoAnswerWhereNothingIsFound(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		prepare func(w *world)
+		act     hostile.Act
+		gone    []string
+	}{
+		{"deleted on the server", func(w *world) { w.honest(); w.server.Remove("Archive", 2) }, silentWhereNothingIsFound, []string{"archive1"}},
+		{"deleted in the Maildir", func(*world) {}, silentWhereNothingIsFound, []string{"old1"}},
+		{"the last one is deleted", func(w *world) {
+			w.honest()
+			w.server.Change("Work/Old", func(b *hostile.Mailbox) { b.Messages = nil })
+		}, hostile.On(inBox("Work/Old", asking("UID ", func(x *hostile.Exchange) { x.Untagged, x.Result = nil, "NO no such message" })), "UID SEARCH"),
+			[]string{"old0", "old2"}},
+	} {
+		for _, caps := range []string{hostile.Mid, hostile.Bare, "IMAP4rev1 LITERAL+ UIDPLUS ESEARCH CONDSTORE UNSELECT"} {
+			t.Run(tt.name+"/"+caps, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, caps, patient)
+				tt.prepare(w)
+				w.server.Play(tt.act)
+				for range 2 {
+					w.honest()
+				}
+				for _, subject := range tt.gone {
+					if n := w.count(text(subject)); n != 0 {
+						t.Errorf("%s was deleted, and the Maildir has it %d times", subject, n)
+					}
+				}
+			})
+		}
+	}
+}
