@@ -12,6 +12,8 @@ const (
 	singles = 100
 	// portion is how many such commands are made at a time.
 	portion = 10_000
+	// headers is how many headers one command asks for: all that comes before its answer is bounded by maxTalk.
+	headers = 500
 )
 
 // Fetch returns what is known of single messages without their bodies, in ascending order of UID. If the server
@@ -26,7 +28,11 @@ func (s *Session) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, w
 		return nil, err
 	}
 	q.most = uids.Len()
-	if err := q.ask(ctx, uids.Chunks(maxCommand, 0)); err != nil {
+	most := int64(0)
+	if want.Header {
+		most = headers
+	}
+	if err := q.ask(ctx, uids.Chunks(maxCommand, most)); err != nil {
 		return nil, err
 	}
 	if !want.Once {

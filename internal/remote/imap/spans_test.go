@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -263,5 +264,32 @@ func TestServersWithoutAnAnswerWhereNothingIsFound(t *testing.T) {
 				t.Errorf("%v, %v", ms, err)
 			}
 		})
+	}
+}
+
+// A mailbox was moved to another server: its UIDs are 1 to n, and the headers of all are asked for, to pair them again.
+func TestHeadersOfAWholeMailbox(t *testing.T) {
+	const n = 8000
+	header := "Subject: s\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 66)+"\r\n", 140) + "\r\n" // 10 kB, as mailing lists have it
+	s := preauth(t, bare, Config{Trace: func(byte, string) {}}, func(p *script) {
+		p.expect(`SELECT "INBOX"`)
+		p.say(append(selected(n, n+1, 0), "$1 OK open")...)
+		for from := 1; from <= n; from += 500 {
+			tag, text, _ := strings.Cut(p.line(), " ")
+			if want := fmt.Sprintf("UID FETCH %d:%d (UID FLAGS BODY.PEEK[HEADER])", from, from+499); text != want {
+				p.t.Errorf("got %s, want %s", text, want)
+				return
+			}
+			for u := from; u < from+500; u++ {
+				p.raw(fmt.Sprintf("* %d FETCH (UID %d FLAGS () BODY[HEADER] {%d}\r\n%s)\r\n", u, u, len(header), header))
+			}
+			p.say(tag + " OK done")
+		}
+	})
+	var all mail.UIDSet
+	all.AddRange(1, n)
+	ms, err := s.Fetch(t.Context(), box7(), all, remote.FetchItems{Header: true})
+	if err != nil || len(ms) != n {
+		t.Fatalf("%d messages, %v", len(ms), err)
 	}
 }
