@@ -510,8 +510,6 @@ func (r *run) confirmGone(ctx context.Context) error {
 		case err == nil:
 			r.failFolder(f, errors.New("the server did not list this mailbox, yet has it: left alone in this run"))
 		case errors.Is(err, remote.ErrNoMailbox) && !noInbox:
-		case remote.ClassOf(err) == remote.Refused && !noInbox && cantBeListed(f.base.Mailbox, err):
-			r.log.Debug("the mailbox is gone", "folder", f.name, "answer", err)
 		case errors.Is(err, remote.ErrNoMailbox):
 			r.failFolder(f, errors.New("the server says that it is gone, and that there is no INBOX either, which can't be: left alone in this run"))
 		case remote.ClassOf(err) == remote.Refused:
@@ -521,13 +519,6 @@ func (r *run) confirmGone(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// cantBeListed reports a refusal without a code for a name that is also a pattern: the server was not asked to list it, which
-// elsewhere shows whether it is there.
-func cantBeListed(mailbox string, err error) bool {
-	e, ok := errors.AsType[*remote.Error](err)
-	return ok && e.Code == "" && strings.ContainsAny(mailbox, "*%")
 }
 
 // isInbox reports whether the folder's mailbox is the one that every account has.

@@ -393,10 +393,10 @@ func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, er
 // there is no such mailbox: LIST does.
 func (s *Session) whyRefused(ctx context.Context, mailbox string, c *command) error {
 	refused := refusal(c.op, c.result)
-	if c.result.code != "" || strings.ContainsAny(mailbox, "*%") {
+	if c.result.code != "" {
 		return refused
 	}
-	exists := false
+	exists := false // a name that is also a pattern matches itself, among others
 	list := newCommand(c.op, `LIST ""`).str(mailbox, s.caps)
 	list.list = func(l listed) {
 		exists = exists || (canonical(l.name) == mailbox && !isSet(l.attrs, string(goimap.MailboxAttrNonExistent)))

@@ -440,13 +440,19 @@ func TestRefusalsWithoutACodeAreExplainedByList(t *testing.T) {
 		p.say("$1 NO can't open it")
 		p.expect(`LIST "" "gone"`)
 		p.say("$1 OK done")
-		p.expect(`SELECT "%"`)
+		p.expect(`SELECT "100%"`)
 		p.say("$1 NO can't open it")
+		p.expect(`LIST "" "100%"`)
+		p.say(`* LIST () "/" "1000"`, `* LIST () "/" "100%"`, "$1 OK done")
+		p.expect(`SELECT "a*b"`)
+		p.say("$1 NO can't open it")
+		p.expect(`LIST "" "a*b"`)
+		p.say(`* LIST () "/" "a/b"`, "$1 OK done")
 	})
 	for _, tc := range []struct {
 		name    string
 		missing bool
-	}{{"here", false}, {"gone", true}, {"%", false}} {
+	}{{"here", false}, {"gone", true}, {"100%", false}, {"a*b", true}} {
 		_, err := s.Select(t.Context(), tc.name)
 		if remote.ClassOf(err) != remote.Refused || errors.Is(err, remote.ErrNoMailbox) != tc.missing {
 			t.Errorf("%s: %v", tc.name, err)

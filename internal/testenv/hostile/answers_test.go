@@ -100,3 +100,31 @@ func TestNoAnswerWhereNothingIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestMailboxWithAPatternForAName: for once it is not listed, and STATUS fails without saying why. LIST of its name shows that it is there.
+func TestMailboxWithAPatternForAName(t *testing.T) {
+	for _, name := range []string{"100%", "a*b"} {
+		for _, caps := range []string{hostile.Able, hostile.Bare} {
+			t.Run(name+"/"+caps, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, caps, patient)
+				w.server.Create(name)
+				w.server.Append(name, text("in it"))
+				w.honest()
+				w.server.Play(all(asking(`"*"`, hostile.On(func(x *hostile.Exchange) {
+					x.Untagged = slices.DeleteFunc(x.Untagged, func(line string) bool { return strings.Contains(line, name) })
+				}, "LIST")), asking(name, hostile.On(func(x *hostile.Exchange) { x.Untagged, x.Result = nil, "NO sorry" }, "STATUS"))))
+				w.clear(w.sync(patient))
+				if n := w.count(text("in it")); n != 1 {
+					t.Errorf("the Maildir has it %d times now", n)
+				}
+				w.server.Play(nil)
+				w.server.Discard(name)
+				w.honest()
+				if n := w.count(text("in it")); n != 0 {
+					t.Errorf("the mailbox is gone, and the Maildir has the message %d times", n)
+				}
+			})
+		}
+	}
+}
