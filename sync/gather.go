@@ -253,9 +253,15 @@ func (f *folder) missingLocal() plan.Presence {
 	return plan.Gone
 }
 
+var errPartial = errors.New("what the server says of its messages contradicts itself, or leaves some out: none counts as deleted for now")
+
 // takeChanges compares one reading of the server with the state. since is the first UID that the reading
 // gave completely, 0 for all of them.
 func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, since mail.UID) error {
+	if ch.Partial {
+		r.soil(f)
+		r.fail(f.name, errPartial)
+	}
 	return r.view(ctx, func(tx *state.Tx) error {
 		if f.lostRemote {
 			for _, m := range ch.New {

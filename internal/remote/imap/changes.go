@@ -47,6 +47,7 @@ func (r *reading) finish(ctx context.Context, err error) (remote.Changes, error)
 	if err := r.account(ctx); err != nil {
 		return remote.Changes{}, err
 	}
+	r.withhold(r.undescribed())
 	return r.result(), nil
 }
 
@@ -303,18 +304,43 @@ func (r *reading) account(ctx context.Context) error {
 	if r.knows() {
 		known = int64(r.since.KnownCount())
 	}
-	switch {
-	case messages == known-goneEarlier+int64(fresh) && !r.sawStrangers():
-		if len(r.earlier)+len(r.later) > 0 {
-			r.gone = intersect(r.known(), r.earlier.set().Union(r.later.set()))
+	if messages == known-goneEarlier+int64(fresh) && !r.sawStrangers() {
+		told, err := r.toldAll(ctx, messages == int64(seen+fresh))
+		if err != nil {
+			return err
 		}
-		return nil
-	case r.full && messages == int64(seen+fresh):
+		if told {
+			if len(r.earlier)+len(r.later) > 0 {
+				r.gone = intersect(r.known(), r.earlier.set().Union(r.later.set()))
+			}
+			return nil
+		}
+	} else if r.full && messages == int64(seen+fresh) {
 		old := r.obs.between(1, r.from-1)
 		r.gone = r.known().Minus(old)
 		return r.describe(ctx, old.Minus(r.known()))
 	}
 	return r.list(ctx)
+}
+
+// toldAll reports whether as many messages as there should be are the same ones: a new one may be withheld while a known one is gone. A full
+// reading shows it, and QRESYNC tells what is gone; else the server is asked, if UIDs were given out since the mark of which it
+// told no message, whether it has one.
+func (r *reading) toldAll(ctx context.Context, shown bool) (bool, error) {
+	switch {
+	case r.full:
+		return shown, nil
+	case r.quick || !r.knows() || r.start.UIDNext <= r.from:
+		return true, nil
+	}
+	var given mail.UIDSet
+	given.AddRange(r.from, r.start.UIDNext-1)
+	untold := given.Minus(r.obs.between(r.from, r.start.UIDNext-1))
+	if untold.IsEmpty() {
+		return true, nil
+	}
+	there, sure, err := r.s.present(ctx, r.op, r.box, untold, "")
+	return sure && there.IsEmpty(), err
 }
 
 // sawStrangers reports whether a full reading showed old messages that are not known: as many as before need not be the same ones. If UIDNEXT
@@ -392,13 +418,26 @@ func (r *reading) compare(ctx context.Context, present mail.UIDSet) error {
 	if err := r.s.run(ctx, r.op, cmds...); err != nil {
 		return err
 	}
-	missing = missing.Minus(r.obs.between(r.from, lastUID))
-	if !missing.IsEmpty() {
-		// They stay ahead of the mark, so that they are asked for again the next time.
-		r.s.warn("mailbox %s has messages that the server does not describe: %.100s", readName(r.box.Name), missing.String())
-		r.held, r.partial = missing.Ranges()[0].First, true
-	}
+	r.withhold(missing.Minus(r.obs.between(r.from, lastUID)))
 	return nil
+}
+
+// undescribed returns new messages of which the server names no flags, although it was asked again.
+func (r *reading) undescribed() mail.UIDSet {
+	return r.obs.uids(func(m *observation) bool { return r.wasNew(m.uid) && !m.hasFlags }).Minus(r.later.set())
+}
+
+// withhold keeps messages ahead of the mark, so that they are asked for again the next time.
+func (r *reading) withhold(missing mail.UIDSet) {
+	if missing.IsEmpty() {
+		return
+	}
+	r.s.warn("mailbox %s has messages that the server does not describe: %.100s", readName(r.box.Name), missing.String())
+	first := missing.Ranges()[0].First
+	if r.held == 0 || first < r.held {
+		r.held = first
+	}
+	r.partial = true
 }
 
 // describe reads messages with old UIDs that are not known: they were out of view at the last reading, or a folder of other people's

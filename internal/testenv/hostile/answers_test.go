@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -126,5 +127,70 @@ func TestMailboxWithAPatternForAName(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAnswersThatSayLess: what the server kept back in one run comes with the next. In that run somebody had stored a message, and deleted another.
+func TestAnswersThatSayLess(t *testing.T) {
+	late := func(w *world) { w.server.Append("Archive", text("late")) }
+	deleted := func(w *world) { w.server.Remove("Archive", 2) }
+	for _, tt := range []struct {
+		name    string
+		prepare func(w *world)
+		act     hostile.Act
+		came    int // of the message that somebody stored
+		left    int // of the one that may be deleted
+	}{
+		{"a new message without FLAGS", late, edit(`FLAGS \(\) `, "", "UID FETCH"), 1, 1},
+		{"a new message is withheld, and another one is gone", func(w *world) { late(w); deleted(w) }, without(`FETCH \(UID 6 `, "UID FETCH", "SELECT"), 1, 0},
+		{"one message less than there are", deleted, all(without(`VANISHED`), without(`FETCH \(UID 3`, "UID FETCH"), edit(`(SEARCH .*)\b3\b`, "$1", "UID SEARCH")), 0, 0},
+	} {
+		for _, caps := range []string{hostile.Able, hostile.Mid, hostile.Bare} {
+			t.Run(tt.name+"/"+caps, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, caps, patient)
+				w.honest()
+				tt.prepare(w)
+				w.server.Play(tt.act)
+				w.sync(patient)
+				w.server.Play(nil)
+				w.sync(patient)
+				w.honest()
+				if came, left := w.count(text("late")), w.count(text("archive1")); came != tt.came || left != tt.left {
+					t.Errorf("what came is there %d times, want %d; what may be deleted %d times, want %d", came, tt.came, left, tt.left)
+				}
+			})
+		}
+	}
+}
+
+// TestOneMoreThanIsShown: the number of messages is always one too high. It is said that what was deleted can't be told.
+func TestOneMoreThanIsShown(t *testing.T) {
+	more := regexp.MustCompile(`^\* (\d+) EXISTS|MESSAGES (\d+)`)
+	number := regexp.MustCompile(`\d+`)
+	for _, caps := range []string{hostile.Able, hostile.Bare} { // with CONDSTORE alone nothing shows
+		t.Run(caps, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, caps, patient)
+			w.honest()
+			w.server.Remove("Archive", 2)
+			w.server.Play(func(x *hostile.Exchange) {
+				for i, line := range x.Untagged {
+					if x.Box == "Archive" && strings.Contains(line, "EXISTS") || strings.Contains(line, "STATUS \"Archive\"") {
+						x.Untagged[i] = more.ReplaceAllStringFunc(line, func(s string) string {
+							return number.ReplaceAllStringFunc(s, func(n string) string { v, _ := strconv.Atoi(n); return strconv.Itoa(v + 1) })
+						})
+					}
+				}
+			})
+			said := false
+			for range 3 {
+				res := w.sync(patient)
+				said = said || res.Fatal != nil || len(res.Errors) > 0
+			}
+			if n := w.count(text("archive1")); n != 0 && !said {
+				t.Errorf("it was deleted on the server, the Maildir has it %d times, and all is said to be well", n)
+			}
+		})
 	}
 }
