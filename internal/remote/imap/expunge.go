@@ -85,6 +85,9 @@ func (e *expunging) round(ctx context.Context) error {
 	for _, err := range refused {
 		e.refused = err
 	}
+	if err := e.s.check(e.box); err != nil { // the server may have said meanwhile that the mailbox is another one
+		return err
+	}
 	if e.byUID {
 		err = e.removeByUID(ctx)
 	}
@@ -150,6 +153,9 @@ func (e *expunging) removeAllMarked(ctx context.Context) error {
 	case !marked.Minus(ours).IsEmpty(): // somebody else's would go with them
 		e.pending, e.left = e.pending.Union(ours), e.left.Minus(ours)
 		return nil
+	}
+	if err := e.s.check(e.box); err != nil {
+		return err
 	}
 	c := newCommand(e.op, "EXPUNGE")
 	e.hear(c)

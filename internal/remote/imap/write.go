@@ -89,6 +89,9 @@ func (s *Session) store(ctx context.Context, op string, box remote.Box, uids mai
 			hear(c)
 			f.cmds = append(f.cmds, c)
 		}
+		if err := s.check(box); err != nil {
+			return nil, err
+		}
 		if err := s.fly(ctx, op, f); err != nil {
 			return nil, err
 		}
@@ -177,6 +180,12 @@ func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 			if st.code == "COPYUID" {
 				told = st
 			}
+		}
+		if err := s.check(box); err != nil && i == 0 {
+			return moved, err
+		} else if err != nil {
+			s.warn("%v", err)
+			return moved, nil // what was moved is known
 		}
 		if err := s.run(ctx, op, c); err != nil {
 			return moved, err

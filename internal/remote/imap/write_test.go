@@ -487,6 +487,33 @@ func TestUIDValidityThatChangesWhileOpen(t *testing.T) {
 	}
 }
 
+func TestUIDValidityThatChangesBeforeTheRemoval(t *testing.T) {
+	for name, tc := range map[string]struct{ caps, before, answer string }{
+		"UIDPLUS": {"IMAP4rev1 UIDPLUS", `UID STORE 2 +FLAGS.SILENT (\Deleted)`, ""},
+		"EXPUNGE": {bare, "UID SEARCH DELETED", "* SEARCH 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := preauth(t, tc.caps, Config{}, func(p *script) {
+				p.openBox(3, 4)
+				if tc.answer != "" {
+					p.expect(`UID STORE 2 +FLAGS.SILENT (\Deleted)`)
+					p.say("$1 OK done")
+					p.expect("NOOP")
+					p.say("$1 OK done")
+				}
+				p.expect(tc.before)
+				if tc.answer != "" {
+					p.say(tc.answer)
+				}
+				p.say("* OK [UIDVALIDITY 8] it was replaced", "$1 OK done")
+			})
+			if _, err := s.Expunge(t.Context(), box7(), uidSet(2)); err == nil {
+				t.Error("messages of another mailbox are removed")
+			}
+		})
+	}
+}
+
 func TestDeleteAndRenameCloseTheMailbox(t *testing.T) {
 	s := preauth(t, "IMAP4rev1 UNSELECT", Config{Subscribed: true}, func(p *script) {
 		p.expect(`SELECT "a"`)
