@@ -34,6 +34,7 @@ func (w *world) run(o runOptions) (int, error) {
 		return count, err
 	}
 	plan := Make(in)
+	w.unsettled = plan.Unsettled
 	w.unname()
 	ops := plan.Ops
 	if o.shuffle != nil {
@@ -117,7 +118,7 @@ func (w *world) checkState() error {
 			} else {
 				local[k] = true
 			}
-			if _, err := w.localAt(x.Folder, x.Name); err != nil {
+			if _, err := w.localAt(x.Folder, x.Name); err != nil && !w.readsAgain(x.Folder) {
 				return fmt.Errorf("row %+v: %w", x.Base, err)
 			}
 		}
@@ -127,14 +128,14 @@ func (w *world) checkState() error {
 	}
 	for _, f := range w.server {
 		for _, m := range f.messages {
-			if !remote[folderUID{f.name, m.uid}] && w.policy.Trash == "" {
+			if !remote[folderUID{f.name, m.uid}] && w.policy.Trash == "" && !w.readsAgain(f.name) {
 				return fmt.Errorf("the state does not know %s %d", f.name, m.uid)
 			}
 		}
 	}
 	for _, d := range w.maildir {
 		for _, m := range d.files {
-			if !local[folderFile{d.name, m.name}] {
+			if !local[folderFile{d.name, m.name}] && !w.readsAgain(d.name) {
 				return fmt.Errorf("the state does not know %s %s", d.name, m.name)
 			}
 		}
@@ -184,3 +185,6 @@ func (w *world) equalSides() error {
 	}
 	return nil
 }
+
+// readsAgain reports whether the last plan left something in a folder as it is.
+func (w *world) readsAgain(name mail.FolderName) bool { return slices.Contains(w.unsettled, name) }

@@ -55,15 +55,16 @@ type stateRow struct {
 }
 
 type world struct {
-	policy   Policy
-	ids      bool // the server gives mailbox identities
-	contents []content
-	server   []*serverFolder
-	maildir  []*directory
-	folders  []BaseFolder
-	rows     []stateRow
-	counter  uint64 // of everything that needs a number
-	readOnly mail.FolderName
+	unsettled []mail.FolderName // of the last plan
+	policy    Policy
+	ids       bool // the server gives mailbox identities
+	contents  []content
+	server    []*serverFolder
+	maildir   []*directory
+	folders   []BaseFolder
+	rows      []stateRow
+	counter   uint64 // of everything that needs a number
+	readOnly  mail.FolderName
 	// unreadable are the tags whose messages can't be looked into just now.
 	unreadable map[int]bool
 	// serverDrops and maildirDrops are flags that the side can't keep.

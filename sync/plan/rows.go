@@ -193,11 +193,17 @@ func (m *maker) doubtful(x *row) bool {
 			m.plan.Unsettled = append(m.plan.Unsettled, at.folder)
 		}
 	}
-	if r.found == none || l.found == none {
-		return true
-	}
 	folder := x.Folder
-	if r.msg >= 0 || l.msg >= 0 {
+	switch {
+	case r.found == have && l.found == none, r.found == none && l.found == have:
+		return true
+	case r.found == none: // its UID means nothing any more
+		r.uid = 0
+		m.rebind(x, folder, "its UID is not known at present")
+	case l.found == none:
+		l.name = ""
+		m.rebind(x, folder, "its file is not known at present")
+	case r.msg >= 0 || l.msg >= 0:
 		folder = m.rebindRest(x)
 	}
 	op := Op{Kind: Hold, Folder: folder, Row: x.ID, UID: r.uid, Name: l.name, Why: Unreadable}
