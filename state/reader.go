@@ -54,7 +54,11 @@ func (db *DB) viewFile(f func(tx *Tx) error) error {
 		return err
 	}
 	if locks {
-		return db.viewOnce("mode=ro", f)
+		err := db.viewOnce("mode=ro", f)
+		if !errors.Is(err, ErrIO) || !emptyLog(db.path) {
+			return err
+		}
+		// A sync that found no room has left it, and SQLite has none for what it keeps beside it. Nothing is in it that would be missed.
 	}
 	err = db.viewOnce("mode=ro&immutable=1", f)
 	after, again := lookAt(db.path)
@@ -106,11 +110,15 @@ func lookAt(path string) (look, error) {
 	return look{size: info.Size(), changed: info.ModTime()}, nil
 }
 
+func emptyLog(path string) bool {
+	log, err := os.Stat(path + "-wal")
+	return err == nil && log.Size() == 0
+}
+
 // usesLocks reports whether a reader and a writer keep out of each other's way without a new file: there is a log, or the
-// file was last written with a rollback journal (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19). An empty log, which
-// a sync leaves that found no room for one, is none: what is not written there is not needed, and SQLite would want to write.
+// file was last written with a rollback journal (https://sqlite.org/fileformat.html, section 1.3, bytes 18 and 19).
 func usesLocks(path string) (bool, error) {
-	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+	if _, err := os.Stat(path + "-wal"); err == nil {
 		return true, nil
 	}
 	f, err := os.Open(path)

@@ -244,7 +244,9 @@ func (r *run) all(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	r.tellWithheld()
+	if !r.again { // else they may be gone by now
+		r.tellWithheld()
+	}
 	r.md.EndWitness()
 	if r.opt.DryRun {
 		return nil
