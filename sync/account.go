@@ -122,6 +122,8 @@ type run struct {
 	waited      bool // new messages waited once in this run for what can't be read, see dropUnsure
 	unanswered  bool // the planner asked in this pass for a message that could not be read
 
+	traces *traces // of the folders that could not be read in this pass, nil until they are needed
+
 	started time.Time
 	// dryRemote and dryLocal are the names that mailboxes and local folders would have after the folder
 	// operations of a dry run; nil otherwise.
@@ -221,7 +223,7 @@ func newRun(set Settings, w World, opt Options) *run {
 // all is the run itself: passes until nothing is left to look at.
 func (r *run) all(ctx context.Context) error {
 	for pass := 1; ; pass++ {
-		r.again, r.unanswered, r.adrift, r.passes = false, false, false, pass
+		r.again, r.unanswered, r.adrift, r.passes, r.traces = false, false, false, pass, nil
 		if err := r.pass(ctx); err != nil {
 			if pass == 1 || !r.cameTooSoon(err) {
 				return err
@@ -350,7 +352,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.log.Debug("planned", "op", op.Kind, "side", op.Side, "folder", op.Folder, "from", op.From, "row", op.Row,
 			"uid", op.UID, "name", op.Name, "add", op.Add, "remove", op.Remove, "reason", op.Reason)
 	}
-	for _, name := range p.Unsettled {
+	for _, name := range p.ReadAgain {
 		r.soil(r.byName[name])
 	}
 	r.dropSuspects(&p)

@@ -261,12 +261,17 @@ func (r *run) readBodies(ctx context.Context, box remote.Box, uids mail.UIDSet) 
 	return found, err
 }
 
+// surveyOf is how what a server sends is read: a maildrop may have put notes of its own into it.
+func surveyOf(s remote.Session) func(io.Reader) (mail.Content, error) {
+	if _, is := s.(remote.Maildrop); is {
+		return mail.SurveyMaildrop
+	}
+	return mail.Survey
+}
+
 // bodiesOf reads messages whole and keeps what they say.
 func bodiesOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
-	found, survey := map[mail.UID]mail.Content{}, mail.Survey
-	if _, is := s.(remote.Maildrop); is {
-		survey = mail.SurveyMaildrop
-	}
+	found, survey := map[mail.UID]mail.Content{}, surveyOf(s)
 	_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
 		c, err := survey(body)
 		if err == nil {

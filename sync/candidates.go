@@ -19,7 +19,7 @@ type candidates struct {
 	order   []mail.UID
 	content map[mail.UID]mail.Content
 	unread  map[mail.UID]bool // the server did not give them
-	twins   twins             // of the intents that are settled, see takeOurs
+	twins   twins             // of the intents that are to be settled, see takeOurs
 }
 
 func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box remote.Box, from mail.UID) (*candidates, error) {

@@ -253,7 +253,7 @@ func (f *folder) missingLocal() plan.Presence {
 	return plan.Gone
 }
 
-var errPartial = errors.New("what the server says of its messages contradicts itself, or leaves some out: none counts as deleted for now")
+var errPartial = errors.New("what the server says of its messages contradicts itself, or leaves some out: none counts as deleted in this run, and the next one asks again; `satchel verify` shows what differs")
 
 // takeChanges compares one reading of the server with the state. since is the first UID that the reading
 // gave completely, 0 for all of them.

@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -114,8 +113,7 @@ const (
 func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box, in *state.Intent) (whereabouts, error) {
 	places := map[int64]mail.UIDSet{}
 	boxes := map[int64]remote.Box{}
-	known, alarm := false, false
-	lost := false // its UID meant nothing any more
+	known, lost, alarm := false, false, false // lost: its UID meant nothing any more; alarm: its mailbox is to be paired anew
 	err := r.view(ctx, func(tx *state.Tx) error {
 		folders, err := tx.Folders()
 		if err != nil {
@@ -147,22 +145,19 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 	case err != nil || !known:
 		return unknown, err
 	case alarm:
-		return unclear, nil // until its mailbox is paired anew
+		return unclear, nil
 	case lost:
 		return missing, nil
 	}
 	boxes[destination(in)] = box
 	for _, id := range slices.Sorted(maps.Keys(places)) {
-		uids := places[id]
-		there, err := s.Fetch(ctx, boxes[id], uids, remote.FetchItems{})
+		gone, err := goneFrom(ctx, s, boxes[id], places[id])
 		switch {
-		case errors.Is(err, remote.ErrUIDValidity), errors.Is(err, remote.ErrNoMailbox):
-			return missing, nil
 		case remote.ClassOf(err) == remote.Refused:
 			return unclear, nil
 		case err != nil:
 			return unclear, err
-		case int64(len(there)) < uids.Len():
+		case !gone.IsEmpty():
 			return missing, nil
 		}
 	}

@@ -64,6 +64,19 @@ func (r *run) stillThere(ctx context.Context, s remote.Session, folder mail.Fold
 	return seen, err
 }
 
+// goneFrom returns the UIDs that a mailbox has no message with: all, if it is gone or was replaced.
+func goneFrom(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (mail.UIDSet, error) {
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{})
+	if errors.Is(err, remote.ErrUIDValidity) || errors.Is(err, remote.ErrNoMailbox) {
+		return uids, nil
+	}
+	var there mail.UIDSet
+	for _, m := range ms {
+		there.Add(m.UID)
+	}
+	return uids.Minus(there), err
+}
+
 // headersOf reads headers. Messages that are gone are left out.
 func headersOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]*mail.Content, error) {
 	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Header: true})

@@ -378,6 +378,7 @@ func (r *run) deleteMailbox(ctx context.Context, f *folder) error {
 
 func asideKey(box string) string { return "aside:" + box }
 
+// hasChildren reports whether the server lists mailboxes below it, whether or not they are in scope.
 func (r *run) hasChildren(f *folder) bool {
 	d := r.caps.Delimiter
 	return d != "" && slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return strings.HasPrefix(b.Name, f.mailbox+d) })

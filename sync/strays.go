@@ -26,9 +26,14 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 	if r.isMaildrop() || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
 	}
-	known, err := r.tracesOfUnread(ctx)
-	if known == nil || err != nil {
-		return err
+	if r.traces == nil {
+		if err := r.traceUnread(ctx); err != nil {
+			return err
+		}
+	}
+	known := r.traces
+	if known.none() {
+		return nil
 	}
 	strays := map[*folder]mail.UIDSet{}
 	asked := map[*folder]mail.UIDSet{}
@@ -49,6 +54,9 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		headers, err := r.readHeaders(ctx, remote.Box{Name: f.mailbox, UIDValidity: f.validity()}, uids)
 		if err != nil && !r.ofFolder(ctx, err) {
 			return err
+		}
+		if err != nil {
+			r.failMessage(f, fmt.Errorf("comparing new messages with those of a folder that can't be read: %w", err))
 		}
 		var stray mail.UIDSet
 		for uid := range uids.All() {
@@ -80,23 +88,22 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// tracesOfUnread returns nil if all folders of which the state knows messages could be read.
-func (r *run) tracesOfUnread(ctx context.Context) (*traces, error) {
-	var known *traces
+func (t *traces) none() bool { return len(t.contents) == 0 }
+
+// traceUnread finds out once in a pass what the state knows of the folders that could not be read in it.
+func (r *run) traceUnread(ctx context.Context) error {
+	r.traces = &traces{map[int64]bool{}, map[int64]bool{}, map[mail.Digest]bool{}, map[mail.Digest]bool{}}
 	for _, f := range r.folders {
-		if f.failed == nil || f.base.ID == 0 {
+		if f.failed == nil {
 			continue
 		}
-		if known == nil {
-			known = &traces{map[int64]bool{}, map[int64]bool{}, map[mail.Digest]bool{}, map[mail.Digest]bool{}}
-		}
 		err := r.eachRow(ctx, f, func(m state.Message) {
-			known.remoteSizes[m.RemoteSize], known.fileSizes[m.FileSize] = true, true
-			known.headers[m.Header], known.contents[m.Digest] = true, true
+			r.traces.remoteSizes[m.RemoteSize], r.traces.fileSizes[m.FileSize] = true, true
+			r.traces.headers[m.Header], r.traces.contents[m.Digest] = true, true
 		})
 		if err != nil {
-			return nil, fmt.Errorf("looking up what is known of folder %s, which can't be read: %w", f.name, err)
+			return fmt.Errorf("looking up what is known of folder %s, which can't be read: %w", f.name, err)
 		}
 	}
-	return known, nil
+	return nil
 }

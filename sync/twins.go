@@ -117,16 +117,3 @@ func (c *candidates) twinsAway(ctx context.Context, in *state.Intent) (away []st
 	}
 	return away, nil
 }
-
-// goneFrom returns the UIDs that a mailbox has no message with: all, if it is gone or was replaced.
-func goneFrom(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (mail.UIDSet, error) {
-	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{})
-	if errors.Is(err, remote.ErrUIDValidity) || errors.Is(err, remote.ErrNoMailbox) {
-		return uids, nil
-	}
-	var there mail.UIDSet
-	for _, m := range ms {
-		there.Add(m.UID)
-	}
-	return uids.Minus(there), err
-}

@@ -328,14 +328,11 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 
 // exactBytes digests messages as the server sends them, to the byte.
 func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]exactly, error) {
-	out, survey := map[mail.UID]exactly{}, mail.Survey
-	if v.r.isMaildrop() {
-		survey = mail.SurveyMaildrop
-	}
+	out := map[mail.UID]exactly{}
 	err := v.r.pool.reading(ctx, func(s remote.Session) error {
 		_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
 			h := sha256.New()
-			c, err := survey(io.TeeReader(body, h))
+			c, err := surveyOf(s)(io.TeeReader(body, h))
 			if err != nil {
 				return err
 			}

@@ -23,8 +23,8 @@ func TestMaildirInMaildirByLink(t *testing.T) {
 		return fmt.Sprintf("[account.%[1]s]\nmaildir = %[2]q\nstate = %[3]q\n[account.%[1]s.imap]\nhost = \"h\"\nuser = \"u\"\npassword_env = \"P\"\n", name, maildir, state)
 	}
 	for _, tt := range []struct{ a, b, state, want string }{
-		{"link", "data/work", "", fmt.Sprintf(`account.b.maildir: %q lies inside the Maildir of account "a" (%q -> %q)`, at("data/work"), at("link"), at("data"))},
-		{"data/work/not/made/yet", "link/work", "", fmt.Sprintf(`account.b.maildir: the Maildir of account "a" (%q) lies inside %q -> %q, which`, at("data/work/not/made/yet"), at("link/work"), at("data/work"))},
+		{"link", "data/mail", "", fmt.Sprintf(`account.b.maildir: %q lies inside the Maildir of account "a" (%q -> %q)`, at("data/mail"), at("link"), at("data"))},
+		{"data/mail/new/place", "link/mail", "", fmt.Sprintf(`account.b.maildir: the Maildir of account "a" (%q) lies inside %q -> %q, which`, at("data/mail/new/place"), at("link/mail"), at("data/mail"))},
 		{"data", "link", "", fmt.Sprintf(`account.b.maildir: %q -> %q is already the Maildir of account "a"`, at("link"), at("data"))},
 		{"data", "other", at("link/.satchel.db"), fmt.Sprintf(`account.b.state: %q is already the state database of account "a"`, at("link/.satchel.db"))},
 		{"link", "other", "", ""},

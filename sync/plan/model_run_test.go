@@ -34,7 +34,7 @@ func (w *world) run(o runOptions) (int, error) {
 		return count, err
 	}
 	plan := Make(in)
-	w.unsettled = plan.Unsettled
+	w.readAgain = plan.ReadAgain
 	w.unname()
 	ops := plan.Ops
 	if o.shuffle != nil {
@@ -187,4 +187,4 @@ func (w *world) equalSides() error {
 }
 
 // readsAgain reports whether the last plan left something in a folder as it is.
-func (w *world) readsAgain(name mail.FolderName) bool { return slices.Contains(w.unsettled, name) }
+func (w *world) readsAgain(name mail.FolderName) bool { return slices.Contains(w.readAgain, name) }

@@ -55,7 +55,7 @@ type stateRow struct {
 }
 
 type world struct {
-	unsettled []mail.FolderName // of the last plan
+	readAgain []mail.FolderName // of the last plan
 	policy    Policy
 	ids       bool // the server gives mailbox identities
 	contents  []content

@@ -193,16 +193,15 @@ func (r *resolver) doubtNew() {
 	unknown := map[contentKey]bool{}
 	folders := map[mail.FolderName]bool{}
 	for j := range r.remote {
-		switch m := &r.remote[j]; {
-		case !m.Unknowable || m.row >= 0:
+		m := &r.remote[j]
+		if !m.Unknowable || m.row >= 0 {
 			continue
-		case m.Header != nil:
-			unknown[contentKey{folder: m.Folder, digest: m.Header.Digest}] = true
-			folders[m.Folder] = true
-		default:
-			unknown[contentKey{folder: m.Folder, size: m.Size}] = true
-			folders[m.Folder] = true
 		}
+		key := contentKey{folder: m.Folder, size: m.Size}
+		if m.Header != nil {
+			key = contentKey{folder: m.Folder, digest: m.Header.Digest}
+		}
+		unknown[key], folders[m.Folder] = true, true
 	}
 	for i := range r.local {
 		m := &r.local[i]

@@ -187,10 +187,10 @@ func (m *maker) doubtful(x *row) bool {
 	if !r.unsure && !l.unsure || r.found == have && l.found == have {
 		return false
 	}
-	m.plan.Unsettled = append(m.plan.Unsettled, x.Folder)
+	m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
 	for _, at := range []*place{r, l} {
 		if at.found == have && at.folder != x.Folder {
-			m.plan.Unsettled = append(m.plan.Unsettled, at.folder)
+			m.plan.ReadAgain = append(m.plan.ReadAgain, at.folder)
 		}
 	}
 	folder := x.Folder

@@ -335,6 +335,6 @@ type Plan struct {
 	Held map[mail.FolderName]int
 	// HeldWhy says for people which limit was met, empty if none.
 	HeldWhy string
-	// Unsettled are folders of which some message was left as it is: they must be read again.
-	Unsettled []mail.FolderName
+	// ReadAgain are folders that the next run must read again, whatever their marks say: some message in them was left as it is.
+	ReadAgain []mail.FolderName
 }

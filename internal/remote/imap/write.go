@@ -181,9 +181,10 @@ func (s *Session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 				told = st
 			}
 		}
-		if err := s.check(box); err != nil && i == 0 {
-			return moved, err
-		} else if err != nil {
+		if err := s.check(box); err != nil {
+			if i == 0 {
+				return moved, err
+			}
 			s.warn("%v", err)
 			return moved, nil // what was moved is known
 		}

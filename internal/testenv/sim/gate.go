@@ -191,7 +191,7 @@ func (g *gate) pass(s step) Kind {
 		return -1
 	}
 	g.hit = fmt.Sprintf("step %d, %s: %s", g.n, s.String(), f.Kind)
-	g.unreadable = f.Kind == IOError && !s.changes || f.Kind == Refuses && s.op == "fetch"
+	g.unreadable = f.Kind == IOError && !s.changes || (f.Kind == Refuses || f.Kind == KeepsRefusing) && s.op == "fetch" || f.Kind == Withholds
 	if f.Kind == KeepsRefusing || f.Kind == Withholds {
 		g.refuses = s
 	}
