@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 )
 
@@ -18,18 +17,16 @@ var errCopy = errors.New("the same message has this name with other flags; a syn
 // many those are.
 func (s *Store) setAsideCopies(ctx context.Context, d folderDir, r *reading, known Known) (int, error) {
 	var kept, copies []Entry
-	for i, j := 0, 0; i < len(r.entries); i = j {
-		for j = i + 1; j < len(r.entries) && r.entries[j].Base == r.entries[i].Base; j++ {
-		}
-		if j == i+1 {
+	for group := range byBase(r.entries) {
+		if len(group) == 1 {
 			continue
 		}
 		if known != nil {
 			known.Reset()
 		}
-		one, more, err := s.copies(ctx, d, r.entries[i:j], known)
+		one, more, err := s.copies(ctx, d, group, known)
 		if err != nil {
-			return 0, fmt.Errorf("comparing the files called %s: %w", r.entries[i].Base, err)
+			return 0, fmt.Errorf("comparing the files called %s: %w", group[0].Base, err)
 		}
 		kept, copies = append(kept, one...), append(copies, more...)
 	}
@@ -82,25 +79,17 @@ func (s *Store) syncEntries(d folderDir, entries []Entry) error {
 
 // copies tells which files of one base name are kept though others are their copies, and which those are.
 func (s *Store) copies(ctx context.Context, d folderDir, group []Entry, known Known) (kept, copies []Entry, err error) {
-	type file struct {
-		Entry
-		info  FileInfo
-		known bool
+	files, err := s.statAll(d, group)
+	if err != nil {
+		return nil, nil, err
 	}
-	var files []file
-	for _, e := range group {
-		info, err := s.fs.Stat(d.file(e))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // renamed while we read: its other name is in the group
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		files = append(files, file{e, info, known != nil && !e.Unexplained && known.Take(e.Base, e.Flags.Hash())})
+	taken := make(map[Entry]bool, len(files))
+	for _, f := range files {
+		taken[f.Entry] = known != nil && !f.Unexplained && known.Take(f.Base, f.Flags.Hash())
 	}
 	// From new to cur is the only way there is, so that what lies in cur counts; then what is known.
-	slices.SortStableFunc(files, func(a, b file) int {
-		return cmp.Or(first(!a.New, !b.New), first(a.known, b.known),
+	slices.SortStableFunc(files, func(a, b statted) int {
+		return cmp.Or(first(!a.New, !b.New), first(taken[a.Entry], taken[b.Entry]),
 			cmp.Compare(len(parseFileName(b.File).letters), len(parseFileName(a.File).letters)))
 	})
 	for i, f := range files {
@@ -108,7 +97,7 @@ func (s *Store) copies(ctx context.Context, d folderDir, group []Entry, known Kn
 			if slices.Contains(copies, g.Entry) || f.info.Size != g.info.Size {
 				continue
 			}
-			if d.file(f.Entry) == d.file(g.Entry) || f.info.Inode != 0 && f.info.Inode == g.info.Inode && f.info.Dev == g.info.Dev {
+			if d.file(f.Entry) == d.file(g.Entry) || sameInode(f.info, g.info) {
 				break // two names of one file, see tellApart
 			}
 			same, err := s.sameBytes(ctx, d.file(f.Entry), d.file(g.Entry))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"iter"
 	"math/bits"
 	"path"
 	"slices"
@@ -195,53 +196,76 @@ func (s *Store) tellApart(d folderDir, r *reading, known Known) ([]Entry, spares
 	}
 	var out, renamed []Entry
 	further := spares{}
-	for i := 0; i < len(r.entries); {
-		j := i + 1
-		for j < len(r.entries) && r.entries[j].Base == r.entries[i].Base {
-			j++
+	for group := range byBase(r.entries) {
+		if len(group) == 1 {
+			out = append(out, group...)
+			continue
 		}
-		if j == i+1 {
-			out = append(out, r.entries[i])
-		} else {
-			kept, fresh, err := s.tellApartGroup(d, r, r.entries[i:j], known, further)
-			if err != nil {
-				return nil, nil, err
-			}
-			out, renamed = append(out, kept...), append(renamed, fresh...)
+		kept, fresh, err := s.tellApartGroup(d, r, group, known, further)
+		if err != nil {
+			return nil, nil, err
 		}
-		i = j
+		out, renamed = append(out, kept...), append(renamed, fresh...)
 	}
 	out = append(out, renamed...)
 	slices.SortFunc(out, compareEntries)
 	return out, further, nil
 }
 
-func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, known Known, further spares) (kept, renamed []Entry, err error) {
-	type file struct {
-		Entry
-		info FileInfo
+// byBase goes through sorted entries, those of one base name at a time.
+func byBase(entries []Entry) iter.Seq[[]Entry] {
+	return func(yield func([]Entry) bool) {
+		for i, j := 0, 0; i < len(entries); i = j {
+			for j = i + 1; j < len(entries) && entries[j].Base == entries[i].Base; j++ {
+			}
+			if !yield(entries[i:j]) {
+				return
+			}
+		}
 	}
-	var files []file
+}
+
+type statted struct {
+	Entry
+	info FileInfo
+}
+
+// statAll looks at the files of one base name.
+func (s *Store) statAll(d folderDir, group []Entry) ([]statted, error) {
+	var files []statted
 	for _, e := range group {
 		info, err := s.fs.Stat(d.file(e))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // renamed while we read: its other name is in the group
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		same := slices.IndexFunc(files, func(f file) bool { return sameInode(f.info, info) })
-		if same >= 0 {
-			one := &files[same].Entry
-			if *one, e = older(*one, e, known); !s.dropLeft(d, *one, e, info.CTime) {
-				further[e.Base] = append(further[e.Base], *one, e)
-			}
+		files = append(files, statted{e, info})
+	}
+	return files, nil
+}
+
+func (s *Store) tellApartGroup(d folderDir, r *reading, group []Entry, known Known, further spares) (kept, renamed []Entry, err error) {
+	all, err := s.statAll(d, group)
+	if err != nil {
+		return nil, nil, err
+	}
+	var files []statted
+	for _, f := range all {
+		same := slices.IndexFunc(files, func(g statted) bool { return sameInode(f.info, g.info) })
+		if same < 0 {
+			files = append(files, f)
 			continue
 		}
-		files = append(files, file{e, info})
+		one, left := older(files[same].Entry, f.Entry, known)
+		files[same].Entry = one
+		if !s.dropLeft(d, one, left, f.info.CTime) {
+			further[left.Base] = append(further[left.Base], one, left)
+		}
 	}
 	// The inode that changed last is the copy; stable, so that cur comes before new.
-	slices.SortStableFunc(files, func(a, b file) int { return a.info.CTime.Compare(b.info.CTime) })
+	slices.SortStableFunc(files, func(a, b statted) int { return a.info.CTime.Compare(b.info.CTime) })
 	for i, f := range files {
 		if i == 0 {
 			kept = append(kept, f.Entry)
