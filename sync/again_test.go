@@ -246,3 +246,19 @@ func TestAFolderIsDurablyGone(t *testing.T) {
 	w.fs = nil
 	w.same()
 }
+
+// TestFlagsOfAMarkTakenBack: what could only be marked as deleted, and is there again once somebody takes that mark back, has the flags that it had.
+func TestFlagsOfAMarkTakenBack(t *testing.T) {
+	w := newWorld(t, model.Options{CondStore: true, Move: true})
+	theirs := w.arrive("INBOX", w.message("theirs"))
+	text := w.message("m")
+	uid := w.arrive("INBOX", text, `\Seen`, `\Flagged`)
+	w.sync()
+	w.server.Store("INBOX", true, mail.NewFlags(`\Deleted`), theirs) // so that no EXPUNGE is possible
+	w.must(os.Remove(w.file("INBOX", text)))
+	w.sync()
+	w.server.Store("INBOX", false, mail.NewFlags(`\Deleted`), uid)
+	w.sync()
+	w.same()
+	w.quiet()
+}

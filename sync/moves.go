@@ -558,7 +558,7 @@ func parkPending(tx *state.Tx, folder int64, uids mail.UIDSet, known ...state.Me
 		if len(rows) > 0 {
 			m = rows[0]
 		}
-		m.Name, m.LocalFlags, m.LocalHeld, m.RemoteHeld = "", mail.Flags{}, false, false
+		m.Name, m.LocalHeld, m.RemoteHeld = "", false, false
 		m.RemoteFlags = m.RemoteFlags.Plus(mail.SystemFlags(mail.Deleted))
 		m.Why, m.Text = string(plan.Pending), `marked \Deleted; the server has no UIDPLUS, and removing it could take along what others marked`
 		if err := tx.PutMessage(&m); err != nil {

@@ -21,7 +21,15 @@ type traces struct {
 // or in the trash, once it can be. They wait as long as it can't, or until it is excluded; other new messages do not.
 func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 	isNew := func(op plan.Op) bool {
-		return op.Row == 0 && (op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Pairing || op.Kind == plan.Park && !op.Why.Retried())
+		switch op.Kind {
+		case plan.Upload, plan.Download, plan.Pairing:
+			// What was parked may be parked because nobody could tell whose it is.
+			f := r.byName[op.Folder]
+			return op.Row == 0 || f.newRemoteMessage(op.UID) != nil || f.newLocalMessage(op.Name) != nil
+		case plan.Park:
+			return op.Row == 0 && !op.Why.Retried()
+		}
+		return false
 	}
 	if r.isMaildrop() || !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
