@@ -27,7 +27,7 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 			f := r.byName[op.Folder]
 			return op.Row == 0 || f.newRemoteMessage(op.UID) != nil || f.newLocalMessage(op.Name) != nil
 		case plan.Park:
-			return op.Row == 0 && !op.Why.Retried()
+			return !op.Why.Retried() && (op.Row == 0 || !r.isAgreed(op.Row))
 		}
 		return false
 	}

@@ -180,6 +180,11 @@ func (h History) Play(m *Memory) (out Outcome) {
 		if mode := h.Account.Mode; h.Wide && !options.UIDPlus && (mode == plan.TwoWay || mode == plan.Push) { // the others remove nothing there
 			server, pending = server.withoutPending(local, h.Account)
 		}
+		if h.ByLink {
+			for text, n := range w.furtherNames() {
+				w.promise.mayStay(text, n)
+			}
+		}
 		if out.Broken == "" {
 			out.Broken = w.promise.broken(server, local, pending)
 		}

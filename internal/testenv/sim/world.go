@@ -303,6 +303,21 @@ func (w *World) messageFiles() (all []file) {
 	return all
 }
 
+// furtherNames counts, by text, names that a rename by link left behind when it was cut off: with the other name they are one message to the
+// product. They stay for more than a day, because whoever renames may still be at it.
+func (w *World) furtherNames() map[string]int {
+	further, seen := map[string]int{}, map[uint64]bool{}
+	for _, f := range w.messageFiles() {
+		info, err := w.Disk.Person().Stat(f.path)
+		check(err)
+		if seen[info.Inode] {
+			further[f.text]++
+		}
+		seen[info.Inode] = true
+	}
+	return further
+}
+
 // inMaildir finds a message file by its subject.
 func (w *World) inMaildir(subject string) (file, bool) {
 	for _, f := range w.messageFiles() {
