@@ -90,6 +90,9 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		if drop {
 			r.log.Debug("it may come from a folder that can't be read, and waits", "folder", op.Folder, "uid", op.UID, "name", op.Name)
 			r.soil(f)
+			if known := r.pairOf(op.Row); known != nil {
+				r.soil(r.byName[known.Folder]) // it must be found missing there again
+			}
 		}
 		return drop
 	})
