@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func New(m *Memory, o model.Options) *World {
 	m.clear()
 	w := &World{Server: model.New(o), Disk: disk.New(), memory: m, now: time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)}
 	w.Set = mailsync.Settings{
-		Account: "sim", Owner: state.Owner{Kind: "imap", Host: "model", User: "me"}, Root: "/sim", StatePath: m.path,
+		Account: "sim", Owner: state.Owner{Kind: "imap", Host: "model", User: "me"}, Root: filepath.Dir(m.path), StatePath: m.path,
 		Layout: maildir.Nested, Include: []string{"*"}, Connections: 1, Undo: 24 * time.Hour,
 		Policy: plan.Policy{Mode: plan.TwoWay, Create: plan.CreateBoth},
 	}
