@@ -327,6 +327,9 @@ func (w *Watcher) run(ctx context.Context, opt mailsync.Options) *mailsync.Resul
 	w.pace.ended(now, res)
 	if partly && res.Fatal == nil { // the other folders were not looked at
 		w.pace.first, w.pace.due, w.pace.polled = pending.first, pending.due, pending.polled
+		if !pending.again.IsZero() {
+			w.pace.again, w.pace.troubled = pending.again, pending.troubled
+		}
 	}
 	switch {
 	case w.waiting.messages > 0:

@@ -539,6 +539,24 @@ func TestWatchIsAskedForAFolder(t *testing.T) {
 	})
 }
 
+// TestWatchIsAskedForAFolderWhileOthersFail: a folder that failed is tried again when it would have been, though another one was asked for.
+func TestWatchIsAskedForAFolderWhileOthersFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeServer{}, nil)
+		defer r.end()
+		r.want(1, time.Second, "at the start")
+		r.answers(&mailsync.Result{Errors: []mailsync.FolderError{{Folder: "B", Err: errTest}}})
+		r.touch()
+		r.want(1, settleLocal, "a change")
+		r.answers(&mailsync.Result{})
+		if _, err := r.Sync(t.Context(), mailsync.Options{Targets: []mail.FolderName{"A"}}); err != nil {
+			t.Fatal(err)
+		}
+		r.want(2, firstRetry, "another folder, and what failed")
+		r.want(0, time.Minute, "all is well")
+	})
+}
+
 // TestWatchTellsOfRuns: whoever is to hear of runs hears of one that was cut off, which may have delivered something, and of no dry run.
 func TestWatchTellsOfRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
