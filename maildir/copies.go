@@ -87,9 +87,10 @@ func (s *Store) copies(ctx context.Context, d folderDir, group []Entry, known Kn
 	for _, f := range files {
 		taken[f.Entry] = known != nil && !f.Unexplained && known.Take(f.Base, f.Flags.Hash())
 	}
-	// From new to cur is the only way there is, so that what lies in cur counts; then what is known.
+	// From new to cur is the only way there is, so that what lies in cur counts. Then what is not known: what copies a Maildir from elsewhere
+	// makes a renamed file anew, and removes the one of the old name later, which must not be the only one by then.
 	slices.SortStableFunc(files, func(a, b statted) int {
-		return cmp.Or(first(!a.New, !b.New), first(taken[a.Entry], taken[b.Entry]),
+		return cmp.Or(first(!a.New, !b.New), first(!taken[a.Entry], !taken[b.Entry]),
 			cmp.Compare(len(parseFileName(b.File).letters), len(parseFileName(a.File).letters)))
 	})
 	for i, f := range files {

@@ -11,8 +11,8 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
-// TestCopiesUnderOneBaseName: files of one base name and with the same bytes are one message. What lies in cur stays, then what is known, then what
-// has more flags; the others can be had back. Files of other bytes are messages of their own.
+// TestCopiesUnderOneBaseName: files of one base name and with the same bytes are one message. What lies in cur stays, then what is not known, then
+// what has more flags; the others can be had back. Files of other bytes are messages of their own.
 func TestCopiesUnderOneBaseName(t *testing.T) {
 	for _, tc := range []struct {
 		files  string // in the order in which they were made
@@ -24,9 +24,9 @@ func TestCopiesUnderOneBaseName(t *testing.T) {
 		{"cur/a:2,S new/a", "S", "cur/a:2,S", "a"},
 		{"cur/a:2,S new/a", "-", "cur/a:2,S", "a"},
 		{"cur/a:2,S cur/a:2,FS", "-", "cur/a:2,FS", "a:2,S"},
-		{"cur/a:2,S cur/a:2,FS", "S", "cur/a:2,S", "a:2,FS"},
-		{"cur/a:2,FS cur/a:2,S", "FS", "cur/a:2,FS", "a:2,S"},
-		{"cur/a:2,F cur/a:2,S cur/a:2,FSa new/a", "F", "cur/a:2,F", "a a:2,FSa a:2,S"},
+		{"cur/a:2,S cur/a:2,FS", "S", "cur/a:2,FS", "a:2,S"},
+		{"cur/a:2,FS cur/a:2,S", "FS", "cur/a:2,S", "a:2,FS"},
+		{"cur/a:2,F cur/a:2,S cur/a:2,FSa new/a", "F", "cur/a:2,FSa", "a a:2,F a:2,S"},
 	} {
 		s, root := testStore(t, Nested, mail.Inbox)
 		inbox := filepath.Join(root, "INBOX")

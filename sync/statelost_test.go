@@ -141,7 +141,7 @@ func TestRestoredAndNamedFolders(t *testing.T) {
 }
 
 // TestRestoredOverWhatIsThere: a backup is put over a Maildir in which messages were marked since, with the state or without. Each message is there
-// once, on both sides, with the mark that the server has.
+// once, on both sides, with the mark that the server has; without the state one that was made after the last sync may be the backup's.
 func TestRestoredOverWhatIsThere(t *testing.T) {
 	t.Parallel()
 	for _, state := range []bool{true, false} {
@@ -160,6 +160,9 @@ func TestRestoredOverWhatIsThere(t *testing.T) {
 		want := map[string][]string{"INBOX": {`a \Seen`, "b", "twin", "twin"}}
 		w.want(want)
 		w.putOver(backup, state)
+		if !state {
+			want["INBOX"][1] = `b \Seen`
+		}
 		res := w.sync()
 		w.want(want)
 		if n := res.ToMaildir.New + res.ToServer.New + res.ToMaildir.Deleted + res.ToServer.Deleted; n != 0 {
@@ -173,6 +176,36 @@ func TestRestoredOverWhatIsThere(t *testing.T) {
 			t.Errorf("with state %v: undo: %+v", state, u)
 		}
 		w.want(want)
+	}
+}
+
+// TestRenamedByCopy: what copies a Maildir from elsewhere (rsync, Syncthing) makes the file of a message that was marked there anew, and removes the one
+// of the old name later. A sync in between loses nothing by that, whether files are kept for undo or not.
+func TestRenamedByCopy(t *testing.T) {
+	t.Parallel()
+	for _, undo := range []time.Duration{24 * time.Hour, 0} {
+		for _, flags := range [][2]string{{"S", "FS"}, {"FS", "S"}, {"S", ""}} {
+			w := newWorld(t, model.Full())
+			w.set.Undo = undo
+			a := w.message("a")
+			w.arrive("INBOX", a)
+			w.sync()
+			old := w.reflag(w.file("INBOX", a), flags[0])
+			w.sync()
+			renamed := strings.TrimSuffix(old, flags[0]) + flags[1]
+			w.must(os.WriteFile(renamed, []byte(a), 0o600))
+			w.sync()
+			if err := os.Remove(old); !errors.Is(err, fs.ErrNotExist) {
+				w.must(err)
+			}
+			w.sync()
+			w.sync()
+			want := "a"
+			for _, letter := range flags[1] {
+				want += map[rune]string{'F': ` \Flagged`, 'S': ` \Seen`}[letter]
+			}
+			w.want(map[string][]string{"INBOX": {want}})
+		}
 	}
 }
 
