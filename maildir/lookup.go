@@ -247,9 +247,14 @@ func (s *Store) probeSeparator(d folderDir) (colon bool, err error) {
 // FindAll looks for base names in all folders, each of which is read once, and says in which folders each of them is. An error
 // means that there are folders which could not be read: what was not found may be there.
 func (s *Store) FindAll(ctx context.Context, bases []string) (found map[string][]mail.FolderName, err error) {
-	folders, _, err := s.Folders()
+	folders, problems, err := s.Folders()
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range problems {
+		if _, failed := errors.AsType[*fs.PathError](p.Err); failed { // else it is no folder, and somebody has to mend it first
+			err = cmp.Or(err, error(p))
+		}
 	}
 	wanted := allBut{}
 	for _, base := range bases {

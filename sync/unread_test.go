@@ -311,9 +311,13 @@ func TestUnreadableFolderAndAStoppedDelivery(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name             string
+		locked           string
 		delivered, moved bool // before the run was killed; by the person, to the folder that can't be read
 		waits            bool
-	}{{"not delivered", false, false, true}, {"delivered", true, false, false}, {"delivered and moved on", true, true, true}} {
+	}{
+		{"not delivered", "B/cur", false, false, true}, {"delivered", "B/cur", true, false, false}, {"delivered and moved on", "B/cur", true, true, true},
+		{"not delivered, nothing is seen of the folder", "B", false, false, true}, {"delivered and moved on to where nothing is seen", "B", true, true, true},
+	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, model.Full())
 			w.server.CreateMailbox("B")
@@ -332,7 +336,7 @@ func TestUnreadableFolderAndAStoppedDelivery(t *testing.T) {
 			for range 2 {
 				now := time.Now()
 				w.must(os.Chtimes(filepath.Join(w.dir("B"), "cur"), now, now)) // it has to be read
-				res, _ := w.on(func(real maildir.FS, _ *steps) maildir.FS { return lockedFS{real, "B/cur"} }, 0)
+				res, _ := w.on(func(real maildir.FS, _ *steps) maildir.FS { return lockedFS{real, tc.locked} }, 0)
 				inbox := 0
 				for _, e := range res.Errors {
 					if e.Folder == "INBOX" {
