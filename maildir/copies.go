@@ -87,10 +87,10 @@ func (s *Store) copies(ctx context.Context, d folderDir, group []Entry, known Kn
 	for _, f := range files {
 		taken[f.Entry] = known != nil && !f.Unexplained && known.Take(f.Base, f.Flags.Hash())
 	}
-	// From new to cur is the only way there is, so that what lies in cur counts. Then what is not known: what copies a Maildir from elsewhere
-	// makes a renamed file anew, and removes the one of the old name later, which must not be the only one by then.
+	// From new to cur is the only way there is, so that what lies in cur counts. Then what is not known, or came last: what copies a Maildir from
+	// elsewhere makes a renamed file anew, and removes the one of the old name later, which must not be the only one by then.
 	slices.SortStableFunc(files, func(a, b statted) int {
-		return cmp.Or(first(!a.New, !b.New), first(!taken[a.Entry], !taken[b.Entry]),
+		return cmp.Or(first(!a.New, !b.New), first(!taken[a.Entry], !taken[b.Entry]), b.info.CTime.Compare(a.info.CTime),
 			cmp.Compare(len(parseFileName(b.File).letters), len(parseFileName(a.File).letters)))
 	})
 	for i, f := range files {

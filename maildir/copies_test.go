@@ -12,7 +12,7 @@ import (
 )
 
 // TestCopiesUnderOneBaseName: files of one base name and with the same bytes are one message. What lies in cur stays, then what is not known, then
-// what has more flags; the others can be had back. Files of other bytes are messages of their own.
+// what came last; the others can be had back. Files of other bytes are messages of their own.
 func TestCopiesUnderOneBaseName(t *testing.T) {
 	for _, tc := range []struct {
 		files  string // in the order in which they were made
@@ -24,6 +24,8 @@ func TestCopiesUnderOneBaseName(t *testing.T) {
 		{"cur/a:2,S new/a", "S", "cur/a:2,S", "a"},
 		{"cur/a:2,S new/a", "-", "cur/a:2,S", "a"},
 		{"cur/a:2,S cur/a:2,FS", "-", "cur/a:2,FS", "a:2,S"},
+		{"cur/a:2,FS cur/a:2,S", "-", "cur/a:2,S", "a:2,FS"},
+		{"cur/a:2,FS cur/a:2,S", "", "cur/a:2,S", "a:2,FS"},
 		{"cur/a:2,S cur/a:2,FS", "S", "cur/a:2,FS", "a:2,S"},
 		{"cur/a:2,FS cur/a:2,S", "FS", "cur/a:2,S", "a:2,FS"},
 		{"cur/a:2,F cur/a:2,S cur/a:2,FSa new/a", "F", "cur/a:2,FSa", "a a:2,F a:2,S"},
@@ -34,6 +36,7 @@ func TestCopiesUnderOneBaseName(t *testing.T) {
 		text := strings.Repeat("x", 200<<10)
 		for _, name := range strings.Fields(tc.files) {
 			writeFile(t, inbox, name, text)
+			tick(t, root)
 		}
 		writeFile(t, inbox, "cur/b:2,S", text)
 		known := knowing([]Entry{{Base: "b", Flags: mail.NewFlags(`\Seen`)}})
