@@ -137,7 +137,9 @@ type run struct {
 	early   sync.WaitGroup // directories that are being read before their turn
 	listers chan struct{}  // a token for each that is being read
 
-	lostUploads int // connections that broke while uploading
+	lostUploads        int             // connections that broke while uploading
+	hangups, lostAlone int             // connections that broke at what may be one message's fault, see piecemeal and company
+	culprits           map[culprit]int // the messages at which they did, and how often
 
 	behind behind // what is recorded while the run goes on
 
@@ -147,7 +149,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, hangups, lostAlone, culprits, folder.dirty and folder.surprised
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }

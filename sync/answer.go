@@ -179,13 +179,12 @@ func (r *run) answer(ctx context.Context, in *plan.Input) error {
 		for _, a := range asks {
 			uids := byFolder[a]
 			f := r.byName[a.folder]
-			box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 			found := map[mail.UID]mail.Content{}
 			err := defect.Contain(func() (err error) {
 				if a.whole {
-					found, err = r.readBodies(ctx, box, *uids)
+					found, err = r.readBodies(ctx, f, *uids)
 				} else {
-					found, err = r.readHeaders(ctx, box, *uids)
+					found, err = r.readHeaders(ctx, f, *uids)
 				}
 				return err
 			})
@@ -238,27 +237,45 @@ func (f *folder) validity() uint64 {
 	return f.base.UIDValidity
 }
 
-func (r *run) readHeaders(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
-	found := map[mail.UID]mail.Content{}
-	err := r.pool.reading(ctx, func(s remote.Session) error {
+func (r *run) readHeaders(ctx context.Context, f *folder, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	return r.readEach(ctx, f, uids, func(s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+		found := map[mail.UID]mail.Content{}
 		ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{Header: true})
 		for _, m := range ms {
 			if m.Header != nil {
 				found[m.UID] = *m.Header
 			}
 		}
-		return err
+		return found, err
 	})
-	return found, err
 }
 
-func (r *run) readBodies(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
-	var found map[mail.UID]mail.Content
-	err := r.pool.reading(ctx, func(s remote.Session) (err error) {
-		found, err = bodiesOf(ctx, s, box, uids)
-		return err
+func (r *run) readBodies(ctx context.Context, f *folder, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+	return r.readEach(ctx, f, uids, func(s remote.Session, box remote.Box, uids mail.UIDSet) (map[mail.UID]mail.Content, error) {
+		return bodiesOf(ctx, s, box, uids)
 	})
-	return found, err
+}
+
+// readEach reads messages to compare them.
+func (r *run) readEach(ctx context.Context, f *folder, uids mail.UIDSet, read func(remote.Session, remote.Box, mail.UIDSet) (map[mail.UID]mail.Content, error)) (map[mail.UID]mail.Content, error) {
+	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
+	all := map[mail.UID]mail.Content{}
+	err := r.piecemeal(ctx, f, uids, func(s remote.Session, uids mail.UIDSet) (done mail.UIDSet, failed, err error) {
+		found, err := read(s, box, uids)
+		for uid, c := range found {
+			all[uid] = c
+			done.Add(uid)
+		}
+		return done, nil, err
+	}, func(uid mail.UID, why error) error {
+		what := fmt.Sprintf("message %d", uid)
+		if r.isMaildrop() {
+			what = cmp.Or(r.nameOf(f, uid), "a message")
+		}
+		r.fail(f.name, fmt.Errorf("comparing %s: %w", what, hungUp("", byClient, why)))
+		return nil
+	})
+	return all, err
 }
 
 // surveyOf is how what a server sends is read: a maildrop may have put notes of its own into it.

@@ -33,15 +33,51 @@ func (r *run) downloads(ctx context.Context, ops []plan.Op) error {
 	}
 	to := newCommitter(ctx, r)
 	defer to.close()
-	return r.perFolder(ctx, ops, func(ctx context.Context, f *folder, ops []plan.Op) error {
-		return r.download(ctx, f, ops, to)
+	fresh, refused, err := r.apartRefused(ctx, ops)
+	if err != nil {
+		return err
+	}
+	err = r.perFolder(ctx, fresh, func(ctx context.Context, f *folder, ops []plan.Op) error {
+		return r.download(ctx, f, ops, false, to)
 	})
+	if err != nil {
+		return err
+	}
+	return r.perFolder(ctx, refused, func(ctx context.Context, f *folder, ops []plan.Op) error {
+		return r.download(ctx, f, ops, true, to)
+	})
+}
+
+// apartRefused parts downloads from those that earlier runs tried in vain: these come last, because the server may hang up at one.
+func (r *run) apartRefused(ctx context.Context, ops []plan.Op) (fresh, refused []plan.Op, err error) {
+	if !slices.ContainsFunc(ops, func(op plan.Op) bool { return op.Row != 0 }) {
+		return ops, nil, nil
+	}
+	err = r.view(ctx, func(tx *state.Tx) error {
+		for _, op := range ops {
+			var row state.Message
+			if f := r.byName[op.Folder]; op.Row != 0 && (f == nil || f.pairs[op.Row] == nil) { // else both sides had it
+				var err error
+				if row, err = tx.Message(op.Row); err != nil && !errors.Is(err, state.ErrNotFound) {
+					return err
+				}
+			}
+			if row.Why == string(plan.Refused) {
+				refused = append(refused, op)
+			} else {
+				fresh = append(fresh, op)
+			}
+		}
+		return nil
+	})
+	return fresh, refused, err
 }
 
 // download delivers messages of one folder. They come in one stream, newest first, which is cut into batches. A
 // batch is: stream to temporary files, make the data durable, write down the intents, rename, make the names
-// durable, commit the rows. While that is done with one batch, the next one streams in.
-func (r *run) download(ctx context.Context, f *folder, ops []plan.Op, to *committer) error {
+// durable, commit the rows. While that is done with one batch, the next one streams in. again says that earlier runs tried the
+// messages in vain.
+func (r *run) download(ctx context.Context, f *folder, ops []plan.Op, again bool, to *committer) error {
 	if err := r.ensureLocal(ctx, f); err != nil {
 		return err
 	}
@@ -50,20 +86,25 @@ func (r *run) download(ctx context.Context, f *folder, ops []plan.Op, to *commit
 	for _, op := range wanted {
 		todo.Add(op.UID)
 	}
-	for attempt := 0; !todo.IsEmpty(); attempt++ {
-		before := todo.Len()
-		err := r.pool.with(ctx, func(s remote.Session) error {
-			done, err := r.downloadAll(ctx, s, f, todo, wanted, to)
-			todo = todo.Minus(done)
-			return err
-		})
-		if err == nil {
-			return nil
+	var ours error
+	err := r.piecemeal(ctx, f, todo, func(s remote.Session, uids mail.UIDSet) (mail.UIDSet, error, error) {
+		done, failed, err := r.downloadAll(ctx, s, f, uids, wanted, to)
+		todo, ours = todo.Minus(done), failed
+		return done, failed, err
+	}, func(uid mail.UID, why error) error {
+		todo = todo.Minus(mail.NewUIDSet(uid))
+		return r.notDownloaded(ctx, f, *wanted.of(uid), hungUp(r.nameOf(f, uid), byClient, why))
+	})
+	if again && ours == nil && remote.ClassOf(err) == remote.Lost && ctx.Err() == nil {
+		for uid := range r.worthTrying(f, todo).All() { // what else there is to be done in the folder does not wait for them
+			if err := r.notDownloaded(ctx, f, *wanted.of(uid), hungUp(r.nameOf(f, uid), byClient, err)); err != nil {
+				return err
+			}
 		}
-		// A lost connection is worth another one as long as each brings something.
-		if remote.ClassOf(err) != remote.Lost || ctx.Err() != nil || (attempt > 0 && todo.Len() == before) {
-			return fmt.Errorf("downloading: %w", err)
-		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("downloading: %w", err)
 	}
 	return nil
 }
@@ -90,8 +131,8 @@ func (w wanted) of(uid mail.UID) *plan.Op {
 }
 
 // downloadAll fetches and delivers messages. done are the UIDs that need no further try in this run, also when an
-// error ends it: what came whole before a lost connection is kept.
-func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted, to *committer) (done mail.UIDSet, err error) {
+// error ends it: what came whole before a lost connection is kept. failed is what could not be done here.
+func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids mail.UIDSet, wanted wanted, to *committer) (done mail.UIDSet, failed, err error) {
 	in := newIntake(r, f, wanted, to)
 	in.left = int(uids.Len())
 	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
@@ -99,12 +140,10 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 	if err != nil && remote.ClassOf(err) != remote.Lost {
 		in.drop() // what is not complete yet is not needed: the folder's trouble is another one
 	}
-	done, failed := in.finish()
+	done, failed = in.finish()
 	switch {
-	case failed != nil && remote.Dead(err):
-		return done, errors.Join(failed, err)
 	case failed != nil:
-		return done, failed
+		return done, failed, err
 	case err != nil:
 		for uid, why := range missing { // which the session was given up for: it shall not hold up the others again
 			if !errors.Is(why, remote.ErrTooLarge) {
@@ -112,10 +151,10 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 			}
 			done.Add(uid)
 			if perr := r.notDownloaded(ctx, f, *wanted.of(uid), why); perr != nil {
-				return done, perr
+				return done, perr, err
 			}
 		}
-		return done, err
+		return done, nil, err
 	}
 	if missing == nil {
 		missing = map[mail.UID]error{}
@@ -127,10 +166,18 @@ func (r *run) downloadAll(ctx context.Context, s remote.Session, f *folder, uids
 	for uid, why := range missing {
 		done.Add(uid)
 		if perr := r.notDownloaded(ctx, f, *wanted.of(uid), why); perr != nil {
-			return done, perr
+			return done, perr, nil
 		}
 	}
-	return done, nil
+	return done, nil, nil
+}
+
+// nameOf is what a message of a maildrop is called there; its UID is our own.
+func (r *run) nameOf(f *folder, uid mail.UID) string {
+	if id := r.rowOf(f, uid, "").EmailID; r.isMaildrop() && id != "" {
+		return fmt.Sprintf("the message with UIDL %q", id)
+	}
+	return ""
 }
 
 // intake gathers the messages of one stream in batches, and hands complete ones to the committer.

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
-	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -59,7 +58,7 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		if uids.IsEmpty() {
 			continue
 		}
-		headers, err := r.readHeaders(ctx, remote.Box{Name: f.mailbox, UIDValidity: f.validity()}, uids)
+		headers, err := r.readHeaders(ctx, f, uids)
 		if err != nil && !r.ofFolder(ctx, err) {
 			return err
 		}

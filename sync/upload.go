@@ -1,10 +1,12 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,10 +41,25 @@ type sending struct {
 
 // Uploads go out in batches of this many messages or bytes. What the server made of a batch is looked at with the last of it where the
 // server allows that, so that a batch costs one round trip, else when it is through.
+// What was sent before without an answer comes after all else and in smaller company, and in the end alone, so that one message at which the
+// server hangs up keeps few others waiting, and soon none. A run sends it maxAlone times like that.
 const (
 	uploadMessages = 1000
 	uploadBytes    = 16 << 20
+	uploadAgain    = 32
+	maxAlone       = 2
 )
+
+// company is how many messages may be sent together with one that was sent before so many times without an answer.
+func company(sends int) int {
+	switch sends {
+	case 0:
+		return uploadMessages
+	case 1:
+		return uploadAgain
+	}
+	return 1
+}
 
 // upload stores messages of one folder on the server. Each batch is written down as intents before its
 // first byte goes out; while it is sent, the files of the next one are looked at.
@@ -57,6 +74,12 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 	earlier, err := r.earlierUploads(ctx, f)
 	if err != nil {
 		return err
+	}
+	if len(earlier) > 0 {
+		ops = slices.Clone(ops)
+		slices.SortStableFunc(ops, func(a, b plan.Op) int {
+			return cmp.Compare(company(earlier[b.Name].Sends), company(earlier[a.Name].Sends))
+		})
 	}
 	next := f.nextUID(sel) // a batch's messages get no lower UIDs
 	batches := make(chan []*sending)
@@ -133,6 +156,10 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, n
 	}
 	if appendErr != nil {
 		r.soil(f)
+		if remote.ClassOf(appendErr) == remote.Lost && ctx.Err() == nil && batch[0].isAlone() {
+			r.hungUpAt(f, batch[0], appendErr)
+			return nil
+		}
 		r.lookAgain() // the next pass settles what has no answer
 		if remote.ClassOf(appendErr) == remote.Lost && ctx.Err() == nil {
 			r.log.Warn("the connection broke while uploading", "folder", f.name, "error", appendErr)
@@ -145,6 +172,34 @@ func (r *run) uploadBatch(ctx context.Context, f *folder, sel remote.Selected, n
 		return appendErr
 	}
 	return nil
+}
+
+// isAlone reports whether a message went out that was sent before without an answer, with no other beside it.
+func (b *sending) isAlone() bool { return b.wasSent && !b.answered && company(b.intent.Sends-1) == 1 }
+
+// hungUpAt deals with a message at which the connection was lost. Whether the server has taken it all the same is found out before it is sent once more.
+func (r *run) hungUpAt(f *folder, b *sending, why error) {
+	may := r.mayLoseMore(&r.lostAlone)
+	if r.lostAt(culprit{folder: f.name, file: b.op.Name}) < maxAlone && may && r.passes < maxPasses {
+		r.lookAgain()
+		return
+	}
+	r.fail(f.name, fmt.Errorf("uploading message file %s: %w", b.op.Name, hungUp("", byHand, why)))
+}
+
+// notAgain reports whether a message that was sent before without an answer is not sent once more in this run.
+func (r *run) notAgain(f *folder, file string) bool {
+	r.mu.Lock()
+	lost, all := r.culprits[culprit{folder: f.name, file: file}], r.lostAlone
+	r.mu.Unlock()
+	if lost < maxAlone && all < maxHangups {
+		return false
+	}
+	r.soil(f)
+	if lost < maxAlone {
+		r.fail(f.name, fmt.Errorf("message file %s was sent before without an answer, and this run has lost the connection at too many like it: the next one tries again", file))
+	}
+	return true
 }
 
 // syncSources makes the files durable that are about to be sent: once the server has a message, that its file is missing means
@@ -176,7 +231,8 @@ func (r *run) earlierUploads(ctx context.Context, f *folder) (map[string]state.I
 // how many it dealt with.
 func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, ops []plan.Op) (batch []*sending, n int, err error) {
 	var bytes int64
-	for n < len(ops) && len(batch) < uploadMessages && bytes < uploadBytes {
+	most := company(earlier[ops[0].Name].Sends)
+	for n < len(ops) && len(batch) < most && bytes < uploadBytes && company(earlier[ops[n].Name].Sends) == most {
 		b, err := r.prepareOne(ctx, f, sel, earlier, ops[n])
 		if err != nil {
 			return nil, n, err
@@ -191,6 +247,10 @@ func (r *run) prepare(ctx context.Context, f *folder, sel remote.Selected, earli
 
 // prepareOne is prepare for one message, nil if it is not sent now.
 func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, earlier map[string]state.Intent, op plan.Op) (*sending, error) {
+	in := earlier[op.Name]
+	if company(in.Sends) == 1 && !taken(in) && r.notAgain(f, op.Name) {
+		return nil, nil
+	}
 	row := state.Message{}
 	if op.Row != 0 {
 		err := r.view(ctx, func(tx *state.Tx) (err error) { row, err = tx.Message(op.Row); return err })
@@ -239,7 +299,6 @@ func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, ea
 		}
 		return nil, nil
 	}
-	in := earlier[op.Name]
 	if taken(in) && in.UIDValidity == sel.UIDValidity {
 		r.soil(f)
 		r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again", op.Name))

@@ -242,7 +242,6 @@ func (v *verifier) flags(f *folder, row state.Message, m remote.Message, e maild
 // contents compares files with what the state recorded and with the server.
 func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message) error {
 	r := v.r
-	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 	var uids mail.UIDSet
 	for _, row := range rows {
 		uids.Add(row.UID)
@@ -251,9 +250,9 @@ func (v *verifier) contents(ctx context.Context, f *folder, rows []state.Message
 	var headers map[mail.UID]mail.Content
 	var err error
 	if v.deep {
-		exact, err = v.exactBytes(ctx, box, uids)
+		exact, err = v.exactBytes(ctx, f, uids)
 	} else {
-		headers, err = r.readHeaders(ctx, box, uids)
+		headers, err = r.readHeaders(ctx, f, uids)
 	}
 	if err != nil {
 		return err
@@ -327,20 +326,22 @@ func (v *verifier) compareExact(f *folder, row state.Message, exact map[mail.UID
 }
 
 // exactBytes digests messages as the server sends them, to the byte.
-func (v *verifier) exactBytes(ctx context.Context, box remote.Box, uids mail.UIDSet) (map[mail.UID]exactly, error) {
+func (v *verifier) exactBytes(ctx context.Context, f *folder, uids mail.UIDSet) (map[mail.UID]exactly, error) {
+	box := remote.Box{Name: f.mailbox, UIDValidity: f.validity()}
 	out := map[mail.UID]exactly{}
-	err := v.r.pool.reading(ctx, func(s remote.Session) error {
-		_, err := s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
+	err := v.r.piecemeal(ctx, f, uids, func(s remote.Session, uids mail.UIDSet) (done mail.UIDSet, failed, err error) {
+		_, err = s.Bodies(ctx, box, uids, func(m remote.Message, body io.Reader) error {
 			h := sha256.New()
 			c, err := surveyOf(s)(io.TeeReader(body, h))
 			if err != nil {
 				return err
 			}
 			out[m.UID] = exactly{[sha256.Size]byte(h.Sum(nil)), c.Digest}
+			done.Add(m.UID)
 			return nil
 		})
-		return err
-	})
+		return done, nil, err
+	}, func(mail.UID, error) error { return nil })
 	return out, err
 }
 

@@ -24,8 +24,9 @@ type Step struct {
 	Mailbox string
 	// UIDs are the messages, as far as the operation names any; of "append", none.
 	UIDs mail.UIDSet
-	// Index is the upload's, for "append".
+	// Index is the upload's, for "append", and Raw its text.
 	Index int
+	Raw   string
 	// After tells the moment after the act from the one before.
 	After bool
 }

@@ -86,7 +86,7 @@ func (c *session) take(ctx context.Context, mailbox string, i int, up stored) (r
 	if err := c.alive(ctx, doing); err != nil {
 		return r, err
 	}
-	step := Step{Op: "append", Mailbox: mailbox, Index: i, Session: c.id}
+	step := Step{Op: "append", Mailbox: mailbox, Index: i, Raw: up.raw, Session: c.id}
 	c.traffic.RoundTrips++
 	c.s.noteSent(mailbox, up.raw)
 	switch a := c.s.ask(step); a.Kind {
