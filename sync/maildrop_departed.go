@@ -133,7 +133,8 @@ func (r *run) returnFiles() {
 		if f != nil {
 			p = f.pairs[b.row.ID]
 		}
-		if b.row.ID == 0 || f == nil || f.local == nil || p != nil && p.Local != plan.Present {
+		// Where nobody can look the file is still there, perhaps: as a deletion this waits until somebody can.
+		if b.row.ID == 0 || f == nil || f.failed != nil || f.local == nil || p != nil && p.Local != plan.Present {
 			m.Park, m.Date = plan.Dismissed, r.now() // its time begins anew
 			if deleted := b.was.Row == state.DeletedFile || p != nil && p.Local == plan.Gone; deleted && r.set.Policy.UntilDeleted {
 				m.Park = plan.Pending

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -347,3 +348,59 @@ func (brokenFile) Sync() error { return errBroken }
 type brokenPoint struct{ maildir.SyncPoint }
 
 func (brokenPoint) Sync() error { return errBroken }
+
+// TestMaildropFolderUnread: a folder of the Maildir can't be read for some syncs, in which the server's names don't tell which messages it has. What may be
+// in that folder is not downloaded once more; other new messages are.
+func TestMaildropFolderUnread(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(*popWorld){
+		"no names": func(w *popWorld) { w.server.Put(append(pops(3), pop("x", 9))...) },
+		"other names": func(w *popWorld) {
+			mail := append(pops(3), pop("x", 9))
+			for i := range mail {
+				mail[i].ID += " renamed"
+			}
+			w.server.Put(mail...)
+		},
+		"listed again": func(w *popWorld) {
+			w.server.Put()
+			w.brought(0, 0)
+			w.server.Put(append(pops(3), pop("x", 9))...)
+		},
+	} {
+		for _, locked := range []string{"X", "X/cur"} {
+			t.Run(name+", without "+locked, func(t *testing.T) {
+				t.Parallel()
+				w := newPopWorld(t, forever, pops(3)...)
+				w.server.Set(popserver.Quirks{NoUIDL: name == "no names"})
+				w.brought(3, 0)
+				must := func(err error) {
+					if t.Helper(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, sub := range []string{"cur", "new", "tmp"} {
+					must(os.MkdirAll(filepath.Join(w.set.Root, "X", sub), 0o700))
+				}
+				for _, p := range w.paths() {
+					must(os.Rename(p, filepath.Join(w.set.Root, "X/cur", filepath.Base(p)+":2,S")))
+				}
+				w.brought(0, 0)
+				act(w)
+				must(os.WriteFile(filepath.Join(w.set.Root, "X/cur/own:2,S"), []byte("Subject: own\n\nown\n"), 0o600)) // so that it is read
+				for i := range 2 {
+					real, err := maildir.OSFS(w.set.Root)
+					must(err)
+					w.world.Maildir.FS = lockedFS{real, locked}
+					if r := w.run(mailsync.Options{}); len(r.Errors) == 0 || r.ToMaildir.New != 1-i {
+						t.Errorf("%+v, %v, %v", r.ToMaildir, r.Fatal, r.Errors)
+					}
+				}
+				w.world.Maildir.FS = nil
+				w.brought(0, 0)
+				w.has(append(pops(3), pop("x", 9), popserver.Message{Body: "Subject: own\r\n\r\nown\r\n"})...)
+				w.brought(0, 0)
+			})
+		}
+	}
+}

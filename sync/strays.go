@@ -13,6 +13,7 @@ import (
 // traces are what the state knows of the messages of folders that can't be read in this pass.
 type traces struct {
 	remoteSizes, fileSizes map[int64]bool
+	anySize                bool // the sizes on the server say nothing
 	headers, contents      map[mail.Digest]bool
 }
 
@@ -30,7 +31,7 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		}
 		return false
 	}
-	if r.isMaildrop() || !slices.ContainsFunc(p.Ops, isNew) {
+	if !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
 	}
 	if r.traces == nil {
@@ -46,7 +47,7 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 	asked := map[*folder]mail.UIDSet{}
 	for _, op := range p.Ops {
 		if f := r.byName[op.Folder]; isNew(op) && op.UID != 0 {
-			if m := f.newRemoteMessage(op.UID); m != nil && known.remoteSizes[m.Size] {
+			if m := f.newRemoteMessage(op.UID); m != nil && (known.anySize || known.remoteSizes[m.Size]) {
 				uids := asked[f]
 				uids.Add(op.UID)
 				asked[f] = uids
@@ -102,18 +103,45 @@ func (t *traces) none() bool { return len(t.contents) == 0 }
 
 // traceUnread finds out once in a pass what the state knows of the folders that could not be read in it.
 func (r *run) traceUnread(ctx context.Context) error {
-	r.traces = &traces{map[int64]bool{}, map[int64]bool{}, map[mail.Digest]bool{}, map[mail.Digest]bool{}}
+	r.traces = &traces{
+		remoteSizes: map[int64]bool{}, fileSizes: map[int64]bool{}, headers: map[mail.Digest]bool{}, contents: map[mail.Digest]bool{},
+	}
+	if r.isMaildrop() {
+		r.traceMaildrop()
+		return nil
+	}
 	for _, f := range r.folders {
 		if f.failed == nil {
 			continue
 		}
-		err := r.eachRow(ctx, f, func(m state.Message) {
-			r.traces.remoteSizes[m.RemoteSize], r.traces.fileSizes[m.FileSize] = true, true
-			r.traces.headers[m.Header], r.traces.contents[m.Digest] = true, true
-		})
+		err := r.eachRow(ctx, f, func(m state.Message) { r.traces.add(&m) })
 		if err != nil {
 			return fmt.Errorf("looking up what is known of folder %s, which can't be read: %w", f.name, err)
 		}
 	}
 	return nil
+}
+
+// traceMaildrop is traceUnread for a maildrop, where a message is in doubt only if it is not known by its name. The planner does not see those that
+// are in folders which can't be read. A server that gives other names may count sizes otherwise, too.
+func (r *run) traceMaildrop() {
+	d := r.drop
+	if d == nil {
+		return
+	}
+	read := map[int64]bool{}
+	for _, f := range r.folders {
+		read[f.base.ID] = f.failed == nil
+	}
+	for i := range d.known {
+		if m := &d.known[i]; d.match.Remote[i] != plan.Present && !read[m.Folder] {
+			r.traces.add(m)
+			r.traces.anySize = true
+		}
+	}
+}
+
+func (t *traces) add(m *state.Message) {
+	t.remoteSizes[m.RemoteSize], t.fileSizes[m.FileSize] = true, true
+	t.headers[m.Header], t.contents[m.Digest] = true, true
 }
