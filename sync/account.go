@@ -189,6 +189,7 @@ type folder struct {
 	innocent mail.UIDSet
 	suspects bool // a message was left for settling to tell, in this pass
 	withheld int  // messages of this pass that had to be compared and that the server lists, but does not give
+	partial  bool // its mailbox is compared by content in this pass, and the server left some of it out, see waitsForRest
 
 	welcomed bool // its first batch of downloads, which is smaller, has begun
 

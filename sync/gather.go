@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/defect"
@@ -255,12 +256,42 @@ func (f *folder) missingLocal() plan.Presence {
 
 var errPartial = errors.New("what the server says of its messages contradicts itself, or leaves some out: none counts as deleted in this run, and the next one asks again; `satchel verify` shows what differs")
 
+// partialKey is where the state keeps since when a mailbox that is to be compared by content is shown in part only.
+func partialKey(folder int64) string { return fmt.Sprintf("partial:%d", folder) }
+
+// waitsForRest notes whether the Maildir's half of what the server may have left out waits: where there is no base that tells what that is, it would be
+// stored once more. A server that leaves out the same ones each time is not waited for longer than a day.
+func (r *run) waitsForRest(ctx context.Context, f *folder, partial bool) error {
+	if !f.lostRemote && !r.merge && f.base.UIDNext != 0 {
+		return nil
+	}
+	since, err := r.timeOf(ctx, partialKey(f.base.ID))
+	if err != nil {
+		return err
+	}
+	first, text := since.IsZero(), ""
+	if partial {
+		if first {
+			since = r.now()
+		}
+		text = strconv.FormatInt(since.Unix(), 10)
+		f.partial = r.now().Sub(since) < ghostTime
+	}
+	if first != partial || r.opt.DryRun {
+		return nil
+	}
+	return r.update(ctx, func(tx *state.Tx) error { return tx.Set(partialKey(f.base.ID), text) })
+}
+
 // takeChanges compares one reading of the server with the state. since is the first UID that the reading
 // gave completely, 0 for all of them.
 func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, since mail.UID) error {
 	if ch.Partial {
 		r.soil(f)
 		r.fail(f.name, errPartial)
+	}
+	if err := r.waitsForRest(ctx, f, ch.Partial); err != nil {
+		return err
 	}
 	return r.view(ctx, func(tx *state.Tx) error {
 		if f.lostRemote {

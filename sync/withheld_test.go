@@ -1,12 +1,15 @@
 package sync_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -136,4 +139,87 @@ func TestNothingToCompareInOneFolderAfterTheOther(t *testing.T) {
 	w.sync()
 	w.sync()
 	w.want(map[string][]string{"INBOX": {}, "A": {"a"}, "B": {"b"}})
+}
+
+// partly is a session with a server that leaves out the last messages of a mailbox, and that shows.
+type partly struct {
+	remote.Session
+	mailbox string
+	without *int
+}
+
+func (p partly) Changes(ctx context.Context, box remote.Box, since remote.Since) (remote.Changes, error) {
+	ch, err := p.Session.Changes(ctx, box, since)
+	if n := len(ch.New) - *p.without; box.Name == p.mailbox && *p.without > 0 && n >= 0 {
+		ch.New, ch.Partial = ch.New[:n], true
+	}
+	return ch, err
+}
+
+// TestShownInPart: the database is lost, or the mailbox renumbered, and for some runs the server leaves messages out. They are not stored there once more,
+// nor are they if it does so for good: but then nothing else waits for them longer than a day.
+func TestShownInPart(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"state lost", "renumbered", "restored", "restored and renumbered", "renumbered, moved"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nameless())
+			without := 0
+			w.dialer = between{w.server, func(s remote.Session) remote.Session { return partly{s, "A", &without} }}
+			w.server.CreateMailbox("A")
+			want := map[string][]string{"INBOX": {}}
+			var text string
+			for i := range 5 {
+				text = w.message(fmt.Sprint("m", i))
+				w.arrive("A", text)
+				want["A"] = append(want["A"], fmt.Sprint("m", i))
+			}
+			w.sync()
+			if how == "state lost" {
+				w.must(os.Remove(filepath.Join(w.root, ".satchel.db")))
+			}
+			if strings.Contains(how, "moved") {
+				w.move(w.file("A", text), "B")
+				want["A"], want["B"] = want["A"][:4], []string{"m4"}
+			}
+			if strings.Contains(how, "restored") {
+				old := w.root + ".old"
+				w.must(os.Rename(w.root, old))
+				w.must(os.CopyFS(w.root, os.DirFS(old)))
+			}
+			if strings.Contains(how, "renumbered") {
+				w.server.SetUIDNext("A", 100)
+				w.server.Renumber("A")
+			}
+			without = 2
+			for range 2 {
+				if res := w.try(); res.Fatal != nil || len(res.Errors) == 0 {
+					t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+				}
+			}
+			without = 0
+			w.sync()
+			w.sync()
+			w.want(want)
+			w.quiet()
+		})
+	}
+	t.Run("for good", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nameless())
+		without := 1
+		w.dialer = between{w.server, func(s remote.Session) remote.Session { return partly{s, "A", &without} }}
+		w.server.CreateMailbox("A")
+		w.arrive("A", w.message("left out"))
+		w.put("A", w.message("new"), "S")
+		for range 2 {
+			if res := w.try(); res.ToServer.New != 0 {
+				t.Errorf("%+v", res.ToServer)
+			}
+			w.now = w.now.Add(13 * time.Hour)
+		}
+		if res := w.try(); res.ToServer.New != 1 {
+			t.Errorf("%+v", res.ToServer)
+		}
+	})
 }

@@ -275,8 +275,12 @@ func (r *resolver) openOnServer(messages []int) []int {
 	return slices.DeleteFunc(slices.Clone(messages), func(j int) bool { return !r.remote[j].open() })
 }
 
-// doubtOnServer marks rows that a message which can't be looked into may be.
+// doubtOnServer marks rows that a message which can't be looked into may be, or one that was left out.
 func (r *resolver) doubtOnServer(rows []int) {
+	for _, i := range rows {
+		x := &r.rows[i]
+		x.remote.unsure = x.Remote == Lost && x.remote.found != have && r.folder(x.Folder).RemotePartial
+	}
 	unknown := map[contentKey]bool{}
 	for j := range r.remote {
 		if m := &r.remote[j]; m.Unknowable {
@@ -291,7 +295,7 @@ func (r *resolver) doubtOnServer(rows []int) {
 	}
 	for _, i := range rows {
 		x := &r.rows[i]
-		x.remote.unsure = x.remote.found != have &&
+		x.remote.unsure = x.remote.unsure || x.remote.found != have &&
 			(unknown[contentKey{size: x.RemoteSize}] || x.EmailID != "" && unknown[contentKey{text: x.EmailID}])
 	}
 }

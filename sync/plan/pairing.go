@@ -185,7 +185,7 @@ func (r *resolver) unpaired(remote, local []int) ([]int, []int) {
 }
 
 // doubtNew marks new files that may be what the server has in the same folder and does not give. It goes by the header if there is one, else
-// by the size.
+// by the size, if that was told.
 func (r *resolver) doubtNew() {
 	if r.policy.Maildrop {
 		return // it stores nothing
@@ -205,7 +205,10 @@ func (r *resolver) doubtNew() {
 	}
 	for i := range r.local {
 		m := &r.local[i]
-		if !m.open() || !folders[m.Folder] {
+		if !m.open() {
+			continue
+		}
+		if m.unsure = r.folder(m.Folder).RemotePartial; m.unsure || !folders[m.Folder] {
 			continue
 		}
 		c := m.Content

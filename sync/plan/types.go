@@ -216,6 +216,8 @@ type Folder struct {
 	CanCreate bool
 	// RemoteReadOnly: nothing in it can be changed on the server.
 	RemoteReadOnly bool
+	// RemotePartial: the server left out some of its messages, and nothing tells which of those that are missing they are.
+	RemotePartial bool
 	// Agreed counts the base rows that are on both sides, and in a maildrop those that are dismissed (for the guard).
 	Agreed int
 	// Target is false if this run was not asked to work on this folder; it is here because messages
