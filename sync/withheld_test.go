@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/sync/plan"
@@ -222,4 +223,52 @@ func TestShownInPart(t *testing.T) {
 			t.Errorf("%+v", res.ToServer)
 		}
 	})
+}
+
+// TestNothingToCompareOfADeletedOne: a mailbox is renumbered, and for some runs nothing of it can be compared. What was deleted in the Maildir, and the server has
+// because the account is an archive or because it could only be marked there, does not come back.
+func TestNothingToCompareOfADeletedOne(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []plan.Mode{plan.Archive, plan.TwoWay} {
+		for _, how := range []string{"refused", "left out"} {
+			t.Run(string(mode)+", "+how, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, model.Options{CondStore: true})
+				w.set.Policy.Mode = mode
+				without := 0
+				w.dialer = between{w.server, func(s remote.Session) remote.Session { return partly{s, "A", &without} }}
+				w.server.CreateMailbox("A")
+				theirs, text := w.arrive("A", w.message("theirs")), w.message("deleted")
+				w.arrive("A", text)
+				w.sync()
+				w.server.Store("A", true, mail.NewFlags(`\Deleted`), theirs) // so that no EXPUNGE is possible
+				w.must(os.Remove(w.file("A", text)))
+				w.sync()
+				w.server.SetUIDNext("A", 100)
+				w.server.Renumber("A")
+				if how == "left out" {
+					without = 1
+				} else {
+					w.server.SetFault(func(s model.Step) model.Action {
+						if s.Op == "fetch" && s.Mailbox == "A" && !s.After {
+							return model.Action{Kind: model.Refuse}
+						}
+						return model.Action{}
+					})
+				}
+				for range 2 {
+					if res := w.try(); res.Fatal != nil || len(res.Errors) == 0 {
+						t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+					}
+				}
+				without = 0
+				w.server.SetFault(nil)
+				w.sync()
+				w.quiet()
+				if n := len(w.files("A")); n != 1 {
+					t.Errorf("%d files\n%s", n, w)
+				}
+			})
+		}
+	}
 }

@@ -79,8 +79,8 @@ func (r *resolver) findOnServer() {
 	}
 	r.findOnServerWithin(rows, true)
 	if len(r.questions) == 0 {
-		rows = slices.DeleteFunc(rows, func(i int) bool { return r.rows[i].Why == Pending })
-		r.findOnServerWithin(rows, false)
+		moving := slices.DeleteFunc(slices.Clone(rows), func(i int) bool { return r.rows[i].Why == Pending })
+		r.findOnServerWithin(moving, false)
 	}
 	r.doubtOnServer(rows)
 }

@@ -335,6 +335,8 @@ func (m *maker) planParked(x *row) {
 	case at.unsure: // likewise; where it is now nobody knows
 		m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
 	case m.planDeletedBefore(x):
+	case at.found == none && at.unsure: // nor by what it was called
+		m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
 	case at.found != have:
 		m.forgetRow(x, "gone")
 	default:
