@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -123,6 +124,32 @@ func TestOvertakenMove(t *testing.T) {
 }
 
 // TestRestoredBesideACopy: a message is deleted on the server while a copy of it comes down elsewhere. Its own file, which is wanted
+// TestRefusedMove: the server refuses a move. It is asked once in each run, and that is all that is said.
+func TestRefusedMove(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.move(w.file(), "B")
+	moves := 0
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "move" && !s.After {
+			moves++
+			return model.Action{Kind: model.Refuse, Code: "OVERQUOTA"}
+		}
+		return model.Action{}
+	})
+	for range 2 {
+		if res := w.try(); res.Fatal != nil || len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "OVERQUOTA") {
+			t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+		}
+	}
+	if moves != 2 {
+		t.Errorf("asked %d times", moves)
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"m"}}))
+}
+
 // back, is not the copy's.
 func TestRestoredBesideACopy(t *testing.T) {
 	w := newWorld(t, model.Full())

@@ -383,7 +383,9 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			return errors.Join(err, uerr)
 		}
 		if err != nil {
-			r.lookAgain()
+			if remote.ClassOf(err) != remote.Refused { // which it would be again
+				r.lookAgain()
+			}
 			return err
 		}
 		return r.recordMoves(ctx, s, from, to, box, dest, moved, real, opOf)
