@@ -298,7 +298,9 @@ func (r *run) close() {
 
 // adoptPlace records where Maildir and state lie, once what the state says has been compared with them.
 func (r *run) adoptPlace(ctx context.Context) error {
-	if r.merge && !r.compared() {
+	if left := r.uncompared(); r.merge && left != "" {
+		r.note("folder %s could not be compared whole, so the next sync compares everything again, and brings back what is deleted anywhere until then; "+
+			"if that stays so, leave it out with `exclude`", left)
 		return nil
 	}
 	if r.merge {
@@ -317,8 +319,13 @@ func (r *run) adoptPlace(ctx context.Context) error {
 	return r.update(ctx, func(tx *state.Tx) error { return tx.Set(rootKey, now) })
 }
 
-// compared reports whether this run has looked at everything and dealt with what it found. Messages that one side
-// refuses are dealt with: the state knows them.
-func (r *run) compared() bool {
-	return !slices.ContainsFunc(r.folders, func(f *folder) bool { return f.failed != nil || f.dirty })
+// uncompared returns a folder that this run has not looked at whole, or of which it did not deal with all that it found, empty if there is none. Messages
+// that one side refuses are dealt with: the state knows them.
+func (r *run) uncompared() mail.FolderName {
+	for _, f := range r.folders {
+		if f.failed != nil || f.dirty {
+			return f.name
+		}
+	}
+	return ""
 }

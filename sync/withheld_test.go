@@ -272,3 +272,35 @@ func TestNothingToCompareOfADeletedOne(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoredAndShownInPart: after a restore the server leaves a message out in each run, so that not everything can be compared. What is deleted comes back
+// meanwhile, which is said, and with it the way out.
+func TestRestoredAndShownInPart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nameless())
+	without := 0
+	w.dialer = between{w.server, func(s remote.Session) remote.Session { return partly{s, "A", &without} }}
+	w.server.CreateMailbox("A")
+	w.arrive("A", w.message("left out"))
+	text := w.message("deleted")
+	w.arrive("INBOX", text)
+	w.sync()
+	old := w.root + ".old"
+	w.must(os.Rename(w.root, old))
+	w.must(os.CopyFS(w.root, os.DirFS(old)))
+	without = 1
+	for range 3 {
+		w.must(os.Remove(w.file("INBOX", text)))
+		if res := w.try(); !strings.Contains(strings.Join(res.Notes, "\n"), "folder A could not be compared whole") {
+			t.Errorf("notes %q", res.Notes)
+		}
+	}
+	w.set.Exclude = []string{"A"}
+	w.sync()
+	w.must(os.Remove(w.file("INBOX", text)))
+	w.sync()
+	w.set.Exclude, without = nil, 0
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "A": {"left out"}})
+	w.quiet()
+}
