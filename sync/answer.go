@@ -62,7 +62,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		in.Folders = append(in.Folders, plan.Folder{
 			Name: f.name, OnServer: f.remote != nil, InMaildir: f.local != nil,
 			WasOnServer: f.base.Mailbox != "", WasInMaildir: f.base.OnDisk,
-			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), RemotePartial: f.partial, Agreed: agreed[f.base.ID], Target: f.target,
+			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), RemotePartial: f.partial, Unknown: f.base.UIDNext == 0, Agreed: agreed[f.base.ID], Target: f.target,
 		})
 		for _, p := range f.paired {
 			if f.pairs[p.ID] == p {

@@ -512,6 +512,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
+			f.remoteNew[len(f.remoteNew)-1].Unread = m.Why == string(plan.Unreadable)
 		} else if err := r.newLocal(ctx, f, maildir.Entry{Base: m.Name, Flags: m.LocalFlags}, m.ID); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
@@ -456,4 +457,89 @@ func (l lockedFS) List(name string, each func(string, fs.FileMode) bool) error {
 
 func (l lockedFS) Names(name string, each func(string, fs.FileMode) bool) error {
 	return l.List(name, each)
+}
+
+// blindFS has a folder whose files can't be opened.
+type blindFS struct {
+	maildir.FS
+	folder string
+}
+
+func (b blindFS) Open(name string) (maildir.File, error) {
+	if strings.HasPrefix(name, b.folder+"/cur/") || strings.HasPrefix(name, b.folder+"/new/") {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EACCES}
+	}
+	return b.FS.Open(name)
+}
+
+// TestUnreadableFilesAndNoDatabase: the state knows nothing, and the files of a folder can't be read for some runs, as when a backup was put back by root. What
+// the server has may be they, and is not delivered beside them; what comes later is.
+func TestUnreadableFilesAndNoDatabase(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []plan.Mode{plan.TwoWay, plan.Pull, plan.Push, plan.Archive} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nameless())
+			w.server.CreateMailbox("A")
+			a, b := w.message("a"), w.message("b")
+			w.arrive("A", a, `\Seen`)
+			w.arrive("A", b)
+			w.sync()
+			w.must(os.Remove(filepath.Join(w.root, ".satchel.db")))
+			w.set.Policy.Mode = mode
+			for i := range 2 {
+				real, err := maildir.OSFS(w.root)
+				w.must(err)
+				w.fs = blindFS{real, "A"}
+				if res := w.try(); res.Fatal != nil || len(res.Errors) == 0 {
+					t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+				}
+				want := 2 + i
+				if mode == plan.Push {
+					want = 2
+				}
+				if n := len(w.files("A")); n != want {
+					t.Errorf("%d files, wanted %d", n, want)
+				}
+				if i == 0 {
+					w.arrive("A", w.message("later"))
+				}
+			}
+			if w.fs = nil; mode == plan.TwoWay {
+				w.must(os.Remove(w.file("A", b))) // as a file that nobody could read may be
+			}
+			w.sync()
+			w.quiet()
+			if n := len(w.serverTree()["A"]); n != 3 {
+				t.Errorf("%d on the server\n%s", n, w)
+			}
+			if n := len(w.files("A")); mode != plan.Push && n != 3 || mode == plan.Push && n != 2 {
+				t.Errorf("%d files\n%s", n, w)
+			}
+		})
+	}
+	t.Run("pop3", func(t *testing.T) {
+		t.Parallel()
+		w := newPopWorld(t, 0, pops(3)...)
+		w.set.LeaveFor = forever
+		w.brought(3, 0)
+		if err := os.Remove(filepath.Join(w.set.Root, ".satchel.db")); err != nil {
+			t.Fatal(err)
+		}
+		w.set.LeaveFor = 0
+		for range 2 {
+			real, err := maildir.OSFS(w.set.Root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.world.Maildir.FS = blindFS{real, "INBOX"}
+			if r := w.run(mailsync.Options{}); r.Fatal != nil || len(r.Errors) == 0 || r.ToMaildir.New != 0 || r.ToServer.Deleted != 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+		w.world.Maildir.FS = nil
+		w.brought(0, 0)
+		w.brought(0, 3)
+		w.has(pops(3)...)
+	})
 }

@@ -128,6 +128,10 @@ func (m *maker) planNew() {
 
 func (m *maker) planNewOnServer(x *remoteMessage) {
 	op := Op{Side: Server, Folder: x.Folder, Row: x.Row, UID: x.UID, RemoteSeen: x.Flags}
+	if x.unsure {
+		m.park(op, Unreadable, "it may be a file that can't be read just now")
+		return
+	}
 	if why, reason := m.keptFromMaildir(x.RemoteMessage); why != Agreed {
 		m.park(op, why, reason)
 		return

@@ -134,7 +134,7 @@ func (r *resolver) pairBySize(local, remote []int, size func(mail.Content) int64
 		i, j := g.left[0], g.right[0]
 		l, m := &r.local[i], &r.remote[j]
 		// What leaves a maildrop later must be here to the last byte, unless it is known from before.
-		exact := r.policy.Maildrop && l.Row == 0
+		exact := r.policy.Maildrop && (l.Row == 0 || m.Unread)
 		if len(g.left) == 1 && len(g.right) == 1 && l.Content.HasMessageID && telling(m) && !l.Flags.Has(mail.Draft) && !exact {
 			r.pair(i, j)
 			continue
@@ -218,5 +218,37 @@ func (r *resolver) doubtNew() {
 		}
 		m.unsure = unknown[contentKey{folder: m.Folder, digest: c.Header}] ||
 			unknown[contentKey{folder: m.Folder, size: c.WireSize()}] || unknown[contentKey{folder: m.Folder, size: c.Size}]
+	}
+}
+
+// doubtUnread marks new messages on the server that the Maildir may have, in files which can't be read: where nothing is known yet of what both had, and
+// those that have waited since then. Of such a file only the size is known, and not whether its lines end in LF.
+func (r *resolver) doubtUnread() {
+	scope := func(f mail.FolderName) mail.FolderName {
+		if r.policy.Maildrop {
+			return ""
+		}
+		return f
+	}
+	sizes := map[mail.FolderName][]int64{}
+	for i := range r.local {
+		if m := &r.local[i]; m.Unknowable && m.row < 0 {
+			sizes[scope(m.Folder)] = append(sizes[scope(m.Folder)], m.FileSize)
+		}
+	}
+	if len(sizes) == 0 {
+		return
+	}
+	for _, s := range sizes {
+		slices.Sort(s)
+	}
+	for j := range r.remote {
+		m := &r.remote[j]
+		if !m.open() || !m.Unread && !r.folder(m.Folder).Unknown {
+			continue
+		}
+		s := sizes[scope(m.Folder)]
+		k, _ := slices.BinarySearch(s, (m.Size+1)/2)
+		m.unsure = k < len(s) && (s[k] <= m.Size || m.Size < 0)
 	}
 }

@@ -54,6 +54,8 @@ type remoteMessage struct {
 	row int // index of the row that was found again as this message, -1
 	// pair is the index of the new local message that is the same, -1.
 	pair int
+	// unsure: it may be a file that can't be read.
+	unsure bool
 }
 
 func (m *remoteMessage) open() bool  { return m.row < 0 && m.pair < 0 && !m.Unknowable }
@@ -124,6 +126,7 @@ func resolve(in Input) *resolver {
 		r.adoptParked()
 		r.pairNew()
 		r.doubtNew()
+		r.doubtUnread()
 	}
 	slices.SortFunc(r.questions, compareQuestions)
 	r.questions = slices.Compact(r.questions)

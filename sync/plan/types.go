@@ -169,6 +169,7 @@ type RemoteMessage struct {
 	// and neither paired nor transferred in this run. (It is here because there are many messages: this way it takes no room.)
 	Unknowable bool
 	Due        bool // to leave the maildrop once the Maildir has it
+	Unread     bool // it waits since an earlier run, because it may be a file that can't be read
 	Flags      mail.Flags
 	Size       int64
 	Date       time.Time
@@ -218,6 +219,8 @@ type Folder struct {
 	RemoteReadOnly bool
 	// RemotePartial: the server left out some of its messages, and nothing tells which of those that are missing they are.
 	RemotePartial bool
+	// Unknown: the state does not know yet what the server had in it, so what both sides have is told by its content alone.
+	Unknown bool
 	// Agreed counts the base rows that are on both sides, and in a maildrop those that are dismissed (for the guard).
 	Agreed int
 	// Target is false if this run was not asked to work on this folder; it is here because messages
