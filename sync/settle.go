@@ -546,6 +546,9 @@ func (r *run) pairedMeanwhile(ctx context.Context, in *state.Intent) (bool, erro
 	})
 }
 
+// errOriginal stops what would leave the original of a move where it is, known to nobody.
+var errOriginal = errors.New("the original of a message that a stopped sync has copied here can't be told from another one: the folder waits until it can, or until tomorrow")
+
 // settleMove finishes a server move: the copy is known now, or there is none.
 func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *state.Intent, m remote.Message, found bool) error {
 	var from state.Folder
@@ -569,6 +572,9 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	left, err := r.stillThere(ctx, s, from.Name, box, map[mail.UID]*state.Message{original.UID: &original})
 	if err != nil && !errors.Is(err, remote.ErrUIDValidity) && !errors.Is(err, remote.ErrNoMailbox) {
 		return err
+	}
+	if !left.doubtful.IsEmpty() && !r.isOver(in) {
+		return errOriginal
 	}
 	var pending mail.UIDSet
 	if !left.present.IsEmpty() {

@@ -553,3 +553,33 @@ func (s onLook) Fetch(ctx context.Context, box remote.Box, uids mail.UIDSet, wan
 	}
 	return ms, err
 }
+
+// TestOriginalThatCantBeTold: a sync is stopped between a copy and the removal of its original, and the server does not say enough to tell whether that is still
+// the same message. It goes once that can be told, and is not taken for a new one.
+func TestOriginalThatCantBeTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("Lists")
+	text := w.message("a")
+	w.arrive("INBOX", text)
+	w.sync()
+	w.sync()
+	w.move(w.file("INBOX", text), "Lists")
+	silent := false
+	w.dialer = between{w.server, func(s remote.Session) remote.Session {
+		return headerless{shiftedDates{s, time.Hour, new([]remote.FetchItems)}, "INBOX", &silent}
+	}}
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action {
+		silent = true
+		return model.Action{Kind: model.Drop}
+	}))
+	for range 2 {
+		if res := w.try(); res.Fatal != nil || len(res.Errors) == 0 {
+			t.Errorf("fatal %v, errors %v", res.Fatal, res.Errors)
+		}
+	}
+	silent = false
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "Lists": {"a"}})
+	w.quiet()
+}
