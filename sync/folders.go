@@ -299,7 +299,7 @@ func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, erro
 // makeFolders makes r.folders from the trees and gives each folder its row in the state.
 func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	sc := r.scope(t)
-	r.folders, r.byName, r.hidden, r.boxes = nil, map[mail.FolderName]*folder{}, "", t.boxes
+	r.folders, r.byName, r.hidden, r.veiled, r.boxes = nil, map[mail.FolderName]*folder{}, "", nil, t.boxes
 	r.listed = map[mail.FolderName]bool{}
 	for i := range t.local {
 		r.listed[t.local[i].Name] = true
@@ -309,7 +309,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	}
 	for _, b := range t.base {
 		if t.isHidden(b.Name) {
-			r.hidden = b.Name
+			r.hidden, r.veiled = b.Name, append(r.veiled, &folder{name: b.Name, base: b})
 			i := slices.IndexFunc(t.boxes, func(m remote.Mailbox) bool { return m.Name == b.Mailbox })
 			r.adrift = r.adrift || b.Mailbox != "" && (i < 0 || t.boxes[i].Status == nil || replaced(b, *t.boxes[i].Status))
 		}

@@ -110,10 +110,8 @@ func (r *run) traceUnread(ctx context.Context) error {
 		r.traceMaildrop()
 		return nil
 	}
-	for _, f := range r.folders {
-		if f.failed == nil {
-			continue
-		}
+	unread := slices.DeleteFunc(slices.Clone(r.folders), func(f *folder) bool { return f.failed == nil })
+	for _, f := range append(unread, r.veiled...) {
 		err := r.eachRow(ctx, f, func(m state.Message) { r.traces.add(&m) })
 		if err != nil {
 			return fmt.Errorf("looking up what is known of folder %s, which can't be read: %w", f.name, err)

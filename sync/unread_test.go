@@ -543,3 +543,39 @@ func TestUnreadableFilesAndNoDatabase(t *testing.T) {
 		w.has(pops(3)...)
 	})
 }
+
+// TestMovedOutOfAFolderThatIsHidden: a message was moved out of a folder that nobody may look into any more. At its new place it waits: it is neither stored
+// there as a new one, nor in the trash as well.
+func TestMovedOutOfAFolderThatIsHidden(t *testing.T) {
+	t.Parallel()
+	for _, trash := range []mail.FolderName{"", "Trash"} {
+		for _, both := range []bool{false, true} {
+			w := newPairWorld(t)
+			if w.set.Policy.Trash = trash; trash != "" {
+				w.server.CreateMailbox(string(trash))
+				w.sync()
+			}
+			w.arrive("A", w.message("other"))
+			w.sync()
+			w.move(w.file(), "B")
+			want := map[string][]string{"A": {"other"}, "B": {"m"}}
+			if both {
+				w.server.Move("A", "C", w.uid)
+				want = map[string][]string{"A": {"other"}, "C": {"m"}}
+			}
+			if trash != "" {
+				want["Trash"] = nil
+			}
+			for range 2 {
+				real, err := maildir.OSFS(w.root)
+				w.must(err)
+				w.fs = lockedFS{real, "A"}
+				w.try()
+			}
+			w.fs = nil
+			w.sync()
+			w.want(boxes(want))
+			w.quiet()
+		}
+	}
+}
