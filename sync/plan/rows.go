@@ -332,8 +332,6 @@ func (m *maker) planParked(x *row) {
 	case at.found == gone && at.unsure: // a dismissed message must not come back because of it
 		m.add(Op{Kind: Hold, Side: otherSide(side), Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: Unreadable,
 			Reason: "gone, but it may be a message that can't be read just now"})
-	case at.unsure: // likewise; where it is now nobody knows
-		m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
 	case m.planDeletedBefore(x):
 	case at.found == none && at.unsure: // nor by what it was called
 		m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
