@@ -151,7 +151,12 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files 
 				n++
 			}
 			if ops[i].Expunge && m.Name != "" {
-				continue // its file goes next; until then the row says that it was deleted on the server
+				// Its file goes next; until then the row says that it was deleted on the server, for a mark that both sides had. Else an equal message
+				// that comes to light before that would be taken for it, and removed for its file's mark.
+				if err := rememberMark(tx, m.ID); err != nil {
+					return err
+				}
+				continue
 			}
 			if err := tx.DeleteMessage(m.ID); err != nil {
 				return err
@@ -163,6 +168,17 @@ func (r *run) removeRemote(ctx context.Context, f *folder, ops []plan.Op, files 
 	r.count(func(res *Result) { res.ToServer.Deleted += n })
 	r.removed(plan.Server, f.name, n)
 	return err
+}
+
+// rememberMark has the state know that both halves of a message were marked \Deleted.
+func rememberMark(tx *state.Tx, row int64) error {
+	m, err := tx.Message(row)
+	if err != nil {
+		return err
+	}
+	mark := mail.SystemFlags(mail.Deleted)
+	m.RemoteFlags, m.LocalFlags = m.RemoteFlags.Plus(mark), m.LocalFlags.Plus(mark)
+	return tx.PutMessage(&m)
 }
 
 // doomed returns the rows of removals, with the UID and name that the message has in the operation's folder. A
