@@ -106,6 +106,7 @@ type run struct {
 	byName  map[mail.FolderName]*folder
 	listed  map[mail.FolderName]bool // what the Maildir had when it was listed, in this account's scope or not
 	hidden  mail.FolderName          // a folder that nobody can look into, though there may be messages in it, empty if there is none
+	stuck   []mail.FolderName        // names that are not settled, and whose folders wait
 	veiled  []*folder                // those that the state knows of what is hidden in the Maildir: they take no part in this pass
 	made    map[mail.FolderName]bool // folders that this run made in the Maildir
 	came    map[mail.Digest]int      // how many new messages of that content this run delivered, of the first maxCame

@@ -40,7 +40,12 @@ func (r *run) sameMessages(ctx context.Context, q plan.FolderQuestion, in *plan.
 		scan, err := r.md.Scan(ctx, q.Candidate, nil)
 		if err != nil {
 			r.fail(q.Candidate, err)
-			return 0, nil
+			r.stick(q.Candidate) // nobody knows which one it is
+			return 0, r.view(ctx, func(tx *state.Tx) error {
+				f, err := tx.Folder(q.Base)
+				r.stick(f.Name)
+				return err
+			})
 		}
 		there := map[string]bool{}
 		for _, e := range scan.Entries {
@@ -137,11 +142,16 @@ func spread(uids mail.UIDSet, n int) mail.UIDSet {
 	return out
 }
 
-// applyFolders carries out folder operations. One that fails is reported, and its folder waits for the next run.
+// applyFolders carries out folder operations. One that fails is reported, and its folder waits for the next run, as do those that have to do with it.
 func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 	for _, op := range ops {
 		if ctx.Err() != nil {
 			return
+		}
+		if r.waitsForNames(op) {
+			r.log.Debug("it waits for another folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder)
+			r.stickRename(ctx, op)
+			continue
 		}
 		r.log.Info("folder", "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "why", op.Reason)
 		if err := r.applyFolder(ctx, op); err != nil {
@@ -150,6 +160,9 @@ func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 				where = fmt.Sprintf(" on the %s", op.Side)
 			}
 			r.fail(op.Folder, fmt.Errorf("%s%s: %w", folderWords[op.Kind], where, err))
+			if op.Kind != plan.CreateFolder {
+				r.stickRename(ctx, op)
+			}
 			continue
 		}
 		r.count(func(res *Result) {
@@ -202,6 +215,9 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 		}
 		return r.renameState(ctx, op)
 	case op.Kind == plan.RenameFolder:
+		if err := r.md.SyncFolders([]mail.FolderName{op.Folder, op.From}); err != nil {
+			return err
+		}
 		var from string
 		err := r.view(ctx, func(tx *state.Tx) error {
 			f, err := tx.Folder(op.Base)
@@ -222,6 +238,10 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 		}
 		return r.renameState(ctx, op)
 	default:
+		// A name that is found in the Maildir may be one that whoever gave it has not made durable.
+		if err := r.md.SyncFolders([]mail.FolderName{op.Folder, op.From}); err != nil {
+			return err
+		}
 		return r.renameState(ctx, op)
 	}
 }
@@ -234,16 +254,16 @@ func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
 		if err != nil {
 			return err
 		}
+		i := slices.IndexFunc(all, func(f state.Folder) bool { return f.ID == op.Base })
+		if i < 0 {
+			return state.ErrNotFound
+		}
+		from := all[i].Name // which a stopped run may have told apart from op.From
 		for _, f := range all {
-			to := mail.FolderName("")
-			switch {
-			case f.ID == op.Base || f.Name == op.From:
-				to = op.Folder
-			case f.Name.Under(op.From):
-				to = op.Folder + f.Name[len(op.From):]
-			default:
+			if f.Name != from && !f.Name.Under(from) {
 				continue
 			}
+			to := op.Folder + f.Name[len(from):]
 			box := f.Mailbox
 			if n, err := r.names.mailbox(to); err == nil {
 				box = n

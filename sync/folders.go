@@ -103,7 +103,11 @@ func (r *run) readTreesWith(ctx context.Context, boxes []remote.Mailbox, compare
 // lineUp decides which folders the account is about and makes r.folders of them, carrying out the
 // folder operations that must come before messages are looked at.
 func (r *run) lineUp(ctx context.Context, t *trees) error {
+	r.stuck = nil
 	for round := 0; ; round++ {
+		before := r.stuck
+		r.stuck = nil
+		r.stickHidden(t)
 		in, err := r.folderInput(ctx, t)
 		if err != nil {
 			return err
@@ -121,6 +125,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 			break
 		}
 		if len(ops) == 0 || round == 3 {
+			r.stick(before...)
 			break
 		}
 		r.early.Wait() // what is renamed must not be read meanwhile
@@ -383,6 +388,7 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	}
 	r.leaveBroken()
 	r.leaveUnsettledFolders()
+	r.leaveStuck()
 	r.completeFolders()
 	if err := r.confirmGone(ctx); err != nil {
 		return err
@@ -403,6 +409,9 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 	}
 	return r.update(ctx, func(tx *state.Tx) error {
 		for _, f := range r.folders {
+			if r.isStuck(f.name) {
+				continue
+			}
 			want := f.base
 			want.Name = f.name
 			// Nobody else's: if the server's is gone in the next run it was deleted there.

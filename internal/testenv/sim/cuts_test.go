@@ -119,3 +119,44 @@ func TestHalfDoneThenThePowerFails(t *testing.T) {
 		})
 	}
 }
+
+// TestSwapCutTwice: a swap of folder names is done in three steps, of which each builds on the one before. One of them is cut off, and then the run that
+// finishes it, which may fail to look at a folder that it has to know.
+func TestSwapCutTwice(t *testing.T) {
+	if raced {
+		t.Skip("many runs")
+	}
+	const scenario = "two folders are swapped on the server"
+	for _, s := range sim.Scenarios() {
+		if s.Name != scenario {
+			continue
+		}
+		sw, err := sim.NewSweep(s, held(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		played := 0
+		for at, step := range sw.Steps {
+			if !strings.HasPrefix(step.String(), "rename A") && !strings.HasPrefix(step.String(), "rename B") {
+				continue
+			}
+			next := sw.Then(sim.Fault{Kind: sim.DiesAfter, At: at + 1, Seed: 1})
+			for at := range next.Steps {
+				for _, f := range next.Faults(at + 1) {
+					if f.Kind != sim.Dies && f.Kind != sim.IOError && f.Kind != sim.PowerFails && f.Kind != sim.Full {
+						continue
+					}
+					played++
+					if wrong := next.Play(f); wrong != "" {
+						t.Fatal(wrong)
+					}
+				}
+			}
+		}
+		if played == 0 {
+			t.Error("there is no such step any more")
+		}
+		return
+	}
+	t.Error("there is no such scenario any more")
+}
