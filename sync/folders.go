@@ -251,7 +251,7 @@ func (r *run) scope(t *trees) scope {
 
 func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, error) {
 	sc := r.scope(t)
-	in := plan.FolderInput{Policy: r.set.Policy}
+	in := plan.FolderInput{Policy: r.set.Policy, Keep: r.keepsFolders()}
 	for _, b := range t.boxes {
 		if s, ok := sc.remote[b.Name]; ok {
 			f := plan.RemoteFolder{Name: s.name, Mailbox: b.Name}
@@ -300,6 +300,10 @@ func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, erro
 	})
 	return in, err
 }
+
+// keepsFolders reports whether a folder that is missing on a side is not deleted on the other one: where nothing is deleted because all is compared anew,
+// and where the person takes back what the guard held.
+func (r *run) keepsFolders() bool { return r.merge || r.opt.RestoreHeld }
 
 // makeFolders makes r.folders from the trees and gives each folder its row in the state.
 func (r *run) makeFolders(ctx context.Context, t *trees) error {
@@ -426,7 +430,13 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 					want.UIDValidity = f.remote.Status.UIDValidity
 				}
 			}
-			if f.base.ID != 0 && want.Mailbox == f.base.Mailbox && want.MailboxID == f.base.MailboxID && want.UIDValidity == f.base.UIDValidity {
+			if r.keepsFolders() && f.failed == nil { // where it may not be made again, either
+				want.OnDisk = want.OnDisk && f.local != nil
+				if f.remote == nil {
+					want.Mailbox = ""
+				}
+			}
+			if f.base.ID != 0 && want.OnDisk == f.base.OnDisk && want.Mailbox == f.base.Mailbox && want.MailboxID == f.base.MailboxID && want.UIDValidity == f.base.UIDValidity {
 				continue
 			}
 			if f.base.ID != 0 && f.base.Mailbox != "" && want.Mailbox != f.base.Mailbox {

@@ -492,6 +492,11 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			}
 		}
 		parked, err = tx.Parked(f.base.ID, again...)
+		if err != nil || filtered || len(f.remoteNew)+len(f.localNew) == 0 {
+			return err
+		}
+		own, err := tx.Parked(f.base.ID, string(plan.OneWay), string(plan.TooLarge), string(plan.TooOld))
+		parked = append(parked, slices.DeleteFunc(own, func(m state.Message) bool { return !f.mayBeNew(m) })...)
 		return err
 	})
 	if err != nil {
@@ -518,6 +523,15 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		}
 	}
 	return nil
+}
+
+// mayBeNew reports whether a message that only one side has may have come to the other one now, by its size: there its lines may have other ends.
+func (f *folder) mayBeNew(own state.Message) bool {
+	fits := func(file, remote int64) bool { return remote < 0 || file <= remote && remote <= 2*file }
+	if own.UID != 0 {
+		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return fits(m.FileSize, own.RemoteSize) })
+	}
+	return slices.ContainsFunc(f.remoteNew, func(m plan.RemoteMessage) bool { return fits(own.FileSize, m.Size) })
 }
 
 // gatherWithheld has flags that were changed in the Maildir while the mailbox was read-only count as changed now.

@@ -3,6 +3,7 @@ package sync_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -205,4 +206,45 @@ func TestModes(t *testing.T) {
 		w.sync()
 		w.want(boxes(map[string][]string{"A": {`m \Seen`}}))
 	})
+}
+
+// TestOwnMessageOfBothSides: a message that a mode leaves on its side, and that comes to the other one in another way, is one message.
+func TestOwnMessageOfBothSides(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []plan.Mode{plan.Pull, plan.Push, plan.Archive} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.set.Policy.Mode = mode
+			w.arrive("INBOX", w.message("known"))
+			w.put("INBOX", w.message("other"), "")
+			w.sync()
+			a, b := w.message("a"), w.message("b")
+			if mode == plan.Push {
+				w.arrive("INBOX", a)
+				w.arrive("INBOX", b)
+			} else {
+				w.put("INBOX", a, "S")
+				w.put("INBOX", b, "S")
+			}
+			w.sync()
+			if mode == plan.Push {
+				w.put("INBOX", a, "S")
+			} else {
+				w.arrive("INBOX", a)
+			}
+			w.sync()
+			count := func(all []string) (n int) {
+				for _, m := range all {
+					if strings.Contains(m, "This is a.") {
+						n++
+					}
+				}
+				return n
+			}
+			if here, there := count(w.localTree()["INBOX"]), count(w.serverTree()["INBOX"]); here != 1 || there != 1 {
+				t.Errorf("it is in the Maildir %d times, and on the server %d times", here, there)
+			}
+			w.quiet()
+		})
+	}
 }

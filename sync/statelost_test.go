@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -472,4 +473,63 @@ func (m mounted) Stat(name string) (maildir.FileInfo, error) {
 	info, err := m.FS.Stat(name)
 	info.Inode += m.times * 1_000_000
 	return info, err
+}
+
+// TestRestoredWithoutEmptyFolders: a copy of a Maildir that leaves out empty directories deletes none on the server, and neither does one that lacks
+// a mailbox's folder because the mailbox was made since.
+func TestRestoredWithoutEmptyFolders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Empty")
+	w.server.CreateMailbox("Gone")
+	w.arrive("INBOX", w.message("a"))
+	w.sync()
+	backup := filepath.Join(t.TempDir(), "backup")
+	w.must(os.CopyFS(backup, os.DirFS(w.root)))
+	w.must(os.RemoveAll(filepath.Join(backup, "Empty")))
+	w.server.DeleteMailbox("Gone")
+	w.sync()
+	w.must(os.RemoveAll(w.root))
+	w.must(os.CopyFS(w.root, os.DirFS(backup)))
+	res := w.sync()
+	if n := res.ServerFolders.Deleted + res.MaildirFolders.Deleted; n != 0 || len(res.Notes) == 0 {
+		t.Errorf("%d folders are deleted, and it says %q", n, res.Notes)
+	}
+	w.want(map[string][]string{"INBOX": {"a"}, "Empty": {}, "Gone": {}})
+	w.quiet()
+	w.must(os.RemoveAll(w.dir("Empty")))
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"a"}, "Gone": {}})
+}
+
+// TestEmptyFoldersAndTheGuard: while the guard holds deletions back no folder is deleted either, and what brings messages back brings folders back.
+func TestEmptyFoldersAndTheGuard(t *testing.T) {
+	t.Parallel()
+	for _, allow := range []bool{false, true} {
+		w := newWorld(t, model.Full())
+		w.server.CreateMailbox("Empty")
+		w.server.CreateMailbox("A")
+		all := map[string][]string{"INBOX": {}, "Empty": {}, "A": nil}
+		for i := range 18 {
+			w.arrive("A", w.message(fmt.Sprintf("m%02d", i)))
+			all["A"] = append(all["A"], fmt.Sprintf("m%02d", i))
+		}
+		w.sync()
+		for _, f := range []string{"A", "Empty"} {
+			w.must(os.RemoveAll(w.dir(f)))
+		}
+		for range 2 {
+			if res := w.sync(); res.HeldBack != 18 || res.ServerFolders.Deleted != 0 {
+				t.Errorf("%d messages are held back and %d folders deleted", res.HeldBack, res.ServerFolders.Deleted)
+			}
+		}
+		w.opt.AllowDeletes, w.opt.RestoreHeld = allow, !allow
+		w.sync()
+		w.opt.AllowDeletes, w.opt.RestoreHeld = false, false
+		if allow {
+			all = map[string][]string{"INBOX": {}}
+		}
+		w.want(all)
+		w.quiet()
+	}
 }

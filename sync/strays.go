@@ -20,17 +20,7 @@ type traces struct {
 // dropStrays leaves new messages out of a plan that may have come from a folder which can't be read: taken for new ones they would be there twice,
 // or in the trash, once it can be. They wait as long as it can't, or until it is excluded; other new messages do not.
 func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
-	isNew := func(op plan.Op) bool {
-		switch op.Kind {
-		case plan.Upload, plan.Download, plan.Pairing:
-			// What was parked may be parked because nobody could tell whose it is.
-			f := r.byName[op.Folder]
-			return op.Row == 0 || f.newRemoteMessage(op.UID) != nil || f.newLocalMessage(op.Name) != nil
-		case plan.Park:
-			return !op.Why.Retried() && (op.Row == 0 || !r.isAgreed(op.Row))
-		}
-		return false
-	}
+	isNew := func(op plan.Op) bool { uid, name := r.newcomer(op); return uid != 0 || name != "" }
 	if !slices.ContainsFunc(p.Ops, isNew) {
 		return nil
 	}
@@ -46,12 +36,11 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 	strays := map[*folder]mail.UIDSet{}
 	asked := map[*folder]mail.UIDSet{}
 	for _, op := range p.Ops {
-		if f := r.byName[op.Folder]; isNew(op) && op.UID != 0 {
-			if m := f.newRemoteMessage(op.UID); m != nil && (known.anySize || known.remoteSizes[m.Size]) {
-				uids := asked[f]
-				uids.Add(op.UID)
-				asked[f] = uids
-			}
+		f := r.byName[op.Folder]
+		if uid, _ := r.newcomer(op); uid != 0 && (known.anySize || known.remoteSizes[f.newRemoteMessage(uid).Size]) {
+			uids := asked[f]
+			uids.Add(uid)
+			asked[f] = uids
 		}
 	}
 	for _, f := range r.folders {
@@ -74,22 +63,23 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		}
 		strays[f] = stray
 	}
+	waiting := map[int64]bool{} // what else is to be done with a row that has to wait
 	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
-		if !isNew(op) {
-			return false
-		}
 		f := r.byName[op.Folder]
-		drop := false
-		if op.UID != 0 {
+		drop := waiting[op.Row]
+		if uid, name := r.newcomer(op); uid != 0 {
 			uids := strays[f]
-			drop = uids.Contains(op.UID)
-		} else if m := f.newLocalMessage(op.Name); m != nil && known.fileSizes[m.FileSize] {
-			c, _, err := r.md.Survey(ctx, f.local.Name, op.Name)
-			drop = err != nil || known.contents[c.Digest]
+			drop = drop || uids.Contains(uid)
+		} else if name != "" && known.fileSizes[f.newLocalMessage(name).FileSize] {
+			c, _, err := r.md.Survey(ctx, f.local.Name, name)
+			drop = drop || err != nil || known.contents[c.Digest]
 		}
 		if drop {
-			r.log.Debug("it may come from a folder that can't be read, and waits", "folder", op.Folder, "uid", op.UID, "name", op.Name)
-			r.soil(f)
+			r.log.Debug("it may come from a folder that can't be read, and waits", "op", op.Kind, "folder", op.Folder, "uid", op.UID, "name", op.Name)
+			waiting[op.Row] = op.Row != 0
+			if f != nil {
+				r.soil(f)
+			}
 			if known := r.pairOf(op.Row); known != nil {
 				r.soil(r.byName[known.Folder]) // it must be found missing there again
 			}
@@ -97,6 +87,37 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		return drop
 	})
 	return nil
+}
+
+// newcomer is the message that an operation takes for a new one, or for what another one has become: one on the server, or a file.
+func (r *run) newcomer(op plan.Op) (uid mail.UID, name string) {
+	switch op.Kind {
+	case plan.Upload:
+		name = op.Name
+	case plan.Download:
+		uid = op.UID
+	case plan.Pairing:
+		uid, name = op.UID, op.Name
+	case plan.Move: // a message that was moved on the other side
+		if op.Side == plan.Server {
+			name = op.Name
+		} else {
+			uid = op.UID
+		}
+	case plan.Park:
+		// What was parked may be parked because nobody could tell whose it is.
+		if !op.Why.Retried() && (op.Row == 0 || !r.isAgreed(op.Row)) {
+			uid, name = op.UID, op.Name
+		}
+	}
+	f := r.byName[op.Folder]
+	if f.newRemoteMessage(uid) == nil {
+		uid = 0
+	}
+	if f.newLocalMessage(name) == nil {
+		name = ""
+	}
+	return uid, name
 }
 
 func (t *traces) none() bool { return len(t.contents) == 0 }

@@ -10,8 +10,11 @@ type folderOn struct {
 }
 
 // planFolderDeletions removes on the other side the folders that a person has deleted on one, if
-// nothing in them stays.
+// nothing in them stays. While the guard holds deletions back they wait with them: where messages are missing because a disk is, so are folders.
 func (m *maker) planFolderDeletions(in Input) {
+	if len(m.plan.Held) > 0 {
+		return
+	}
 	var doomed []folderOn
 	for _, f := range in.Folders {
 		if side, ok := m.deletedFolder(f); ok {

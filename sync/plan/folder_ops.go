@@ -318,7 +318,7 @@ func createFolder(side Side, name mail.FolderName, mailbox string, k *known) Fol
 // mayCreateInMaildir: k is the base folder, nil if there is none. A folder that the Maildir had and has no more
 // was deleted there; only pull takes that back.
 func (f *folderMatch) mayCreateInMaildir(k *known) bool {
-	return f.Policy.CreatesFolders(Maildir) && (k == nil || !k.OnDisk || f.Policy.Mode == Pull)
+	return f.Policy.CreatesFolders(Maildir) && (k == nil || !k.OnDisk || f.Policy.Mode == Pull || f.Keep)
 }
 
 // mayCreateOnServer is the same for the server. A folder that was never known to be in the Maildir, but is there now, is new there, whatever
@@ -327,5 +327,5 @@ func (f *folderMatch) mayCreateOnServer(l *LocalFolder, k *known) bool {
 	if !f.Policy.CreatesFolders(Server) || l.Problem != "" || l.Mailbox == "" || l.Name == mail.Inbox || strings.EqualFold(l.Mailbox, string(mail.Inbox)) {
 		return false
 	}
-	return k == nil || k.Mailbox == "" || !k.OnDisk || f.Policy.Mode == Push
+	return k == nil || k.Mailbox == "" || !k.OnDisk || f.Policy.Mode == Push || f.Keep
 }

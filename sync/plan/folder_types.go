@@ -12,6 +12,8 @@ type FolderInput struct {
 	// base names that the candidate holds. A pair that is missing was not asked for yet.
 	RemoteSame map[FolderQuestion]float64
 	LocalSame  map[FolderQuestion]float64
+	// Keep: that a folder is missing on a side is no deletion in this run, and it is made again.
+	Keep bool
 }
 
 // BaseFolder is a folder that both sides, or one of them, had at the end of the last run. A folder that was
