@@ -269,6 +269,46 @@ func (s *Store) translate(from folderDir, letters string, to folderDir) (string,
 	return s.respell(src, letters, to)
 }
 
+// Translate spells the letters of a message that somebody moved here from another folder, under its name, as this folder does, and reports whether
+// there was something to do. flags are those that it had there: if its letters mean others there, somebody has spelled them anew. Durable after Flush.
+func (s *Store) Translate(f mail.FolderName, base string, from mail.FolderName, flags mail.Flags) (Entry, bool, error) {
+	if err := s.writable(); err != nil {
+		return Entry{}, false, err
+	}
+	done := false
+	var out Entry
+	src, err := s.locate(from)
+	if err == nil {
+		err = s.onFile(f, base, func(d folderDir, e Entry) error {
+			out, err = s.respelled(src, d, e, flags)
+			if done = err == nil && out.File != e.File; done {
+				err = s.rename(d, e, d, out)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("translating the keywords of %s in %s, which came from %s: %w", base, f, from, err)
+	}
+	return out, done, nil
+}
+
+func (s *Store) respelled(from, d folderDir, e Entry, flags mail.Flags) (Entry, error) {
+	src, err := s.keywords.load(from)
+	if err != nil {
+		return e, err
+	}
+	n := parseFileName(e.File)
+	keywords := func(f mail.Flags) mail.Flags { return f.Minus(mail.SystemFlags(f.System())) }
+	if !keywords(src.flags(n.letters)).Equal(keywords(flags)) {
+		return e, nil
+	}
+	if n.letters, e.Flags, err = s.respell(src, n.letters, d); err != nil {
+		return e, err
+	}
+	return Entry{Base: e.Base, Flags: e.Flags, New: e.New, File: n.String()}, nil
+}
+
 // respell is translate for letters that have the meaning that src gives them.
 func (s *Store) respell(src *keywords, letters string, to folderDir) (string, mail.Flags, error) {
 	set := keywordLetters(letters)

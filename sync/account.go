@@ -313,6 +313,7 @@ func (r *run) pass(ctx context.Context) error {
 	if err := r.gather(ctx); err != nil {
 		return err
 	}
+	r.translateMoved()
 	in, err := r.input(ctx)
 	if err != nil {
 		return err

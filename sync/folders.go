@@ -119,6 +119,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		for _, op := range ops {
 			r.log.Debug("planned", "round", round, "op", op.Kind, "side", op.Side, "from", op.From, "folder", op.Folder, "reason", op.Reason)
 		}
+		r.failNameless(in.Local, ops)
 		if r.opt.DryRun {
 			r.res.FolderPlan = ops
 			r.dryFolders(ops, t, in)
@@ -142,6 +143,15 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 		}
 	}
 	return r.makeFolders(ctx, t)
+}
+
+// failNameless reports the folders that the server can't have, unless they are about to be renamed.
+func (r *run) failNameless(folders []plan.LocalFolder, ops []plan.FolderOp) {
+	for _, f := range folders {
+		if f.Problem != "" && !slices.ContainsFunc(ops, func(op plan.FolderOp) bool { return op.Kind == plan.RenameFolder && op.From == f.Name }) {
+			r.fail(f.Name, fmt.Errorf("this folder can't be on the server: %s", f.Problem))
+		}
+	}
 }
 
 // completeFolders completes new folders that a stopped run left half made. Of others it is not known what their owner is about, but in
@@ -270,7 +280,6 @@ func (r *run) folderInput(ctx context.Context, t *trees) (plan.FolderInput, erro
 			lf.Mailbox = box
 		} else if box, err := r.names.mailbox(f.Name); err != nil {
 			lf.Problem = err.Error()
-			r.fail(f.Name, fmt.Errorf("this folder can't be on the server: %w", err))
 		} else {
 			lf.Mailbox = box
 		}

@@ -63,6 +63,47 @@ func (r *run) gatherMaildrop(ctx context.Context) error {
 	return nil
 }
 
+// translateMoved has messages that somebody moved in the Maildir keep their keywords: each folder has letters of its own for them, and who moves a
+// file takes along those of the folder that it comes from.
+func (r *run) translateMoved() {
+	if r.opt.DryRun {
+		return
+	}
+	type place struct {
+		f *folder
+		i int
+	}
+	came := map[string]place{}
+	for _, f := range r.folders {
+		for i := range f.localNew {
+			if m := &f.localNew[i]; m.Row == 0 && (m.Unexplained || m.Flags.HasKeywords()) {
+				came[m.Name] = place{f, i}
+			}
+		}
+	}
+	if len(came) == 0 {
+		return
+	}
+	for _, from := range r.folders {
+		for _, p := range from.pairs {
+			at, ok := came[p.Name]
+			if !ok || p.Name == "" || p.Local != plan.Gone || at.f == from || !p.LocalFlags.HasKeywords() {
+				continue
+			}
+			e, done, err := r.md.Translate(at.f.local.Name, p.Name, from.name, p.LocalFlags)
+			if err != nil {
+				r.soil(at.f)
+				r.log.Warn("the keywords of a message that was moved may be others now", "folder", at.f.name, "error", err)
+			}
+			if done {
+				r.soil(at.f) // its name is another one than was read
+				m := &at.f.localNew[at.i]
+				m.Flags, m.Unexplained = e.Flags, false
+			}
+		}
+	}
+}
+
 func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 	return r.workers(ctx, folders, func(ctx context.Context, f *folder) error {
 		defer r.tell(func(p *Progress) { p.FoldersDone++ })

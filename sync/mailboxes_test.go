@@ -226,3 +226,21 @@ func TestMailboxTakenInIsNoRename(t *testing.T) {
 	}
 	w.want(map[string][]string{"INBOX": {}, "B": {"b1", "b2", "b3", "b4"}})
 }
+
+// TestMapChanges: a folder that the configuration gives another name is renamed here, and that is all.
+func TestMapChanges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Work")
+	w.server.CreateMailbox("Work/Old")
+	w.arrive("Work", w.message("a"))
+	w.sync()
+	w.set.Map = map[string]string{"Work": "Arbeit"}
+	if res := w.sync(); res.MaildirFolders.Renamed == 0 || len(res.Errors) != 0 {
+		t.Errorf("%d folders are renamed, errors %v", res.MaildirFolders.Renamed, res.Errors)
+	}
+	if tree := w.localTree(); len(tree["Arbeit"]) != 1 || len(tree["Work"]) != 0 {
+		t.Errorf("%s", w)
+	}
+	w.quiet()
+}

@@ -538,3 +538,30 @@ func (w *world) intents() (all []state.Intent) {
 	w.must(db.View(context.Background(), func(tx *state.Tx) (err error) { all, err = tx.Intents(); return err }))
 	return all
 }
+
+// TestMovedWithItsKeywords: a message that somebody moves in the Maildir keeps its keywords on both sides, whatever letters the two folders have for them.
+func TestMovedWithItsKeywords(t *testing.T) {
+	t.Parallel()
+	for name, letters := range map[string]string{"no letter": "", "another letter": "0 urgent\n1 todo\n"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			for _, f := range []string{"A", "B"} {
+				w.mkfolder(f)
+			}
+			text := w.message("m")
+			path := w.put("A", text, "S")
+			w.must(os.WriteFile(filepath.Join(w.dir("A"), "dovecot-keywords"), []byte("0 todo\n"), 0o600))
+			if letters != "" {
+				w.must(os.WriteFile(filepath.Join(w.dir("B"), "dovecot-keywords"), []byte(letters), 0o600))
+			}
+			path = w.reflag(path, "Sa")
+			w.sync()
+			w.same()
+			w.must(os.Rename(path, filepath.Join(w.dir("B"), "cur", filepath.Base(path))))
+			w.sync()
+			w.want(map[string][]string{"INBOX": {}, "A": {}, "B": {`m \Seen todo`}})
+			w.quiet()
+			w.verify(true)
+		})
+	}
+}
