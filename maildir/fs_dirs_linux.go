@@ -161,6 +161,22 @@ func (c *openDirs) forget(dir string, d *openDir) {
 	c.put(d)
 }
 
+// renamed gives up the directories that are called, or lie below, a name that a rename of this process has just taken or given: however recently
+// they were looked at, they are others now.
+func (c *openDirs) renamed(from, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for dir := range c.byPath {
+		if isWithin(dir, from) || isWithin(dir, to) {
+			c.drop(dir)
+		}
+	}
+}
+
+func isWithin(dir, top string) bool {
+	return len(dir) >= len(top) && dir[:len(top)] == top && (len(dir) == len(top) || dir[len(top)] == '/')
+}
+
 // drop takes a directory out; c.mu is held.
 func (c *openDirs) drop(dir string) {
 	d := c.byPath[dir]

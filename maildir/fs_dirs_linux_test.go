@@ -308,3 +308,44 @@ func TestFileAsOSFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRenamedAMomentAgo: what is done under a name that a directory has just left goes to the directory that has it now.
+func TestRenamedAMomentAgo(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	real, err := OSFS(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer real.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(name string) {
+		t.Helper()
+		f, err := real.Create(name, 0o600)
+		must(err)
+		must(f.Close())
+	}
+	for i := range 50 {
+		a, b := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i)
+		must(real.Mkdir(a, 0o700))
+		must(real.Mkdir(a+"/sub", 0o700))
+		create(a + "/one")
+		create(a + "/sub/one")
+		must(real.RenameNew(a, b))
+		must(real.Mkdir(a, 0o700))
+		must(real.RenameNew(b+"/sub", a+"/sub"))
+		create(a + "/two")
+		create(a + "/sub/two")
+		must(real.RenameNew(b+"/one", a+"/one"))
+		for _, name := range []string{a + "/one", a + "/two", a + "/sub/one", a + "/sub/two"} {
+			if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

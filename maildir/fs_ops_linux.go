@@ -151,6 +151,9 @@ func (o *osFS) RenameNew(from, to string) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = o.linkAndRemove(from, to)
 	}
+	if err == nil {
+		o.dirs.renamed(from, to)
+	}
 	var linkErr *os.LinkError
 	if err != nil && !errors.As(err, &linkErr) {
 		err = &os.LinkError{Op: "rename", Old: from, New: to, Err: err}

@@ -224,6 +224,9 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 			from = f.Mailbox
 			return err
 		})
+		if now := r.mailboxOf(op.From, from); now != "" {
+			from = now
+		}
 		if err != nil {
 			return err
 		}
@@ -244,6 +247,20 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 		}
 		return r.renameState(ctx, op)
 	}
+}
+
+// mailboxOf is what the server listed a folder as, empty if it lists the mailbox that the state knows, or neither: then an earlier step of this run
+// has renamed it.
+func (r *run) mailboxOf(name mail.FolderName, known string) (box string) {
+	for _, b := range r.boxes {
+		if b.Name == known {
+			return ""
+		}
+		if n, err := r.names.local(b); err == nil && n == name {
+			box = b.Name
+		}
+	}
+	return box
 }
 
 // renameState gives a folder and all below it their new names in the state. The server's names are

@@ -107,6 +107,7 @@ func (r *run) lineUp(ctx context.Context, t *trees) error {
 	for round := 0; ; round++ {
 		before := r.stuck
 		r.stuck = nil
+		r.boxes = t.boxes
 		r.stickHidden(t)
 		in, err := r.folderInput(ctx, t)
 		if err != nil {

@@ -533,7 +533,8 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			}
 		}
 		parked, err = tx.Parked(f.base.ID, again...)
-		if err != nil || filtered || len(f.remoteNew)+len(f.localNew) == 0 {
+		oneWay := r.set.Policy.Mode == plan.Pull || r.set.Policy.Mode == plan.Push // an archive has all that came, each by itself
+		if err != nil || filtered || !oneWay || len(f.remoteNew)+len(f.localNew) == 0 {
 			return err
 		}
 		own, err := tx.Parked(f.base.ID, string(plan.OneWay), string(plan.TooLarge), string(plan.TooOld))

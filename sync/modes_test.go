@@ -211,7 +211,7 @@ func TestModes(t *testing.T) {
 // TestOwnMessageOfBothSides: a message that a mode leaves on its side, and that comes to the other one in another way, is one message.
 func TestOwnMessageOfBothSides(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []plan.Mode{plan.Pull, plan.Push, plan.Archive} {
+	for _, mode := range []plan.Mode{plan.Pull, plan.Push} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, model.Full())
 			w.set.Policy.Mode = mode

@@ -77,11 +77,14 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		if drop {
 			r.log.Debug("it may come from a folder that can't be read, and waits", "op", op.Kind, "folder", op.Folder, "uid", op.UID, "name", op.Name)
 			waiting[op.Row] = op.Row != 0
-			if f != nil {
-				r.soil(f)
-			}
+			where := []mail.FolderName{op.Folder, op.From}
 			if known := r.pairOf(op.Row); known != nil {
-				r.soil(r.byName[known.Folder]) // it must be found missing there again
+				where = append(where, known.Folder) // it must be found missing there again
+			}
+			for _, name := range where {
+				if f := r.byName[name]; f != nil {
+					r.soil(f)
+				}
 			}
 		}
 		return drop
