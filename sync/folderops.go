@@ -160,7 +160,7 @@ func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 				where = fmt.Sprintf(" on the %s", op.Side)
 			}
 			r.fail(op.Folder, fmt.Errorf("%s%s: %w", folderWords[op.Kind], where, err))
-			if op.Kind != plan.CreateFolder {
+			if op.Kind != plan.CreateFolder && remote.ClassOf(err) != remote.Refused { // which it may be for good: then messages move one by one
 				r.stickRename(ctx, op)
 			}
 			continue

@@ -244,3 +244,27 @@ func TestMapChanges(t *testing.T) {
 	}
 	w.quiet()
 }
+
+// TestRenameThatTheServerRefuses: its messages arrive under the new name all the same, one by one.
+func TestRenameThatTheServerRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Work")
+	w.arrive("Work", w.message("a"))
+	w.sync()
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "rename" {
+			return model.Action{Kind: model.Refuse}
+		}
+		return model.Action{}
+	})
+	w.must(os.Rename(w.dir("Work"), w.dir("Job")))
+	for range 3 {
+		if res := w.try(); res.Fatal != nil {
+			t.Fatal(res.Fatal)
+		}
+	}
+	if tree := w.serverTree(); len(tree["Job"]) != 1 || len(tree["Work"]) != 0 {
+		t.Errorf("%s", w)
+	}
+}
