@@ -60,7 +60,7 @@ var (
 	// ErrFolderExists: the folder's new name is taken.
 	ErrFolderExists = errors.New("a folder of that name exists")
 	// ErrKeywordsLocked: another program holds dovecot-keywords.lock.
-	ErrKeywordsLocked = errors.New("dovecot-keywords is locked by another program")
+	ErrKeywordsLocked = errors.New("dovecot-keywords is locked by another program, which has made dovecot-keywords.lock; if that one is gone, the lock counts no more after two minutes")
 )
 
 // LockedError says who works on the Maildir.

@@ -180,7 +180,7 @@ func remarks(f mailsync.FolderStatus) []string {
 		add("read-only on the server; local changes stay local")
 	}
 	if f.KeptBack > 0 {
-		add("%s a flag or keyword that the other side can't keep", count(f.KeptBack, "message has", "messages have"))
+		add("%s a flag or keyword that the other side can't keep, or does not get in this mode", count(f.KeptBack, "message has", "messages have"))
 	}
 	for _, why := range slices.Sorted(maps.Keys(f.ByWhy)) {
 		if n := f.ByWhy[why]; n > 0 {
