@@ -568,3 +568,28 @@ func TestDeletionInARestlessAccount(t *testing.T) {
 	w.same()
 	w.quiet()
 }
+
+// TestDeletedAboveANewMailbox: a mailbox is not taken aside to be deleted while the same run has made one below it, which would go along.
+func TestDeletedAboveANewMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.server.CreateMailbox("Work")
+	w.server.CreateMailbox("Work/Old")
+	w.sync()
+	w.server.DeleteMailbox("Work/Old")
+	w.must(os.RemoveAll(w.dir("Work")))
+	w.mkfolder("Work/Old")
+	w.put("Work/Old", w.message("a"), "S")
+	for range 3 {
+		w.sync()
+	}
+	w.same()
+	for name := range w.serverTree() {
+		if strings.Contains(name, "satchel") {
+			t.Errorf("the server has a mailbox %s", name)
+		}
+	}
+	if tree := w.serverTree(); len(tree["Work/Old"]) != 1 {
+		t.Errorf("%s", w)
+	}
+}

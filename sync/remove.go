@@ -394,10 +394,12 @@ func (r *run) deleteMailbox(ctx context.Context, f *folder) error {
 
 func asideKey(box string) string { return "aside:" + box }
 
-// hasChildren reports whether the server lists mailboxes below it, whether or not they are in scope.
+// hasChildren reports whether the server has mailboxes below it, whether or not they are in scope: listed ones, and those that this run made.
 func (r *run) hasChildren(f *folder) bool {
 	d := r.caps.Delimiter
-	return d != "" && slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return strings.HasPrefix(b.Name, f.mailbox+d) })
+	below := func(box string) bool { return d != "" && strings.HasPrefix(box, f.mailbox+d) }
+	return slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return below(b.Name) }) ||
+		slices.ContainsFunc(r.folders, func(o *folder) bool { return o.remote != nil && below(o.mailbox) })
 }
 
 // restoreAside gives mailboxes their names back that a stopped run had taken aside to delete them.
