@@ -2,11 +2,13 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -160,7 +162,8 @@ func (r *run) applyFolders(ctx context.Context, ops []plan.FolderOp) {
 				where = fmt.Sprintf(" on the %s", op.Side)
 			}
 			r.fail(op.Folder, fmt.Errorf("%s%s: %w", folderWords[op.Kind], where, err))
-			if op.Kind != plan.CreateFolder && remote.ClassOf(err) != remote.Refused { // which it may be for good: then messages move one by one
+			forGood := remote.ClassOf(err) == remote.Refused || errors.Is(err, maildir.ErrFolderExists) // then messages move one by one
+			if op.Kind != plan.CreateFolder && !forGood {
 				r.stickRename(ctx, op)
 			}
 			continue
