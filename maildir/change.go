@@ -295,18 +295,38 @@ func (s *Store) Translate(f mail.FolderName, base string, from mail.FolderName, 
 
 func (s *Store) respelled(from, d folderDir, e Entry, flags mail.Flags) (Entry, error) {
 	src, err := s.keywords.load(from)
-	if err != nil {
-		return e, err
-	}
 	n := parseFileName(e.File)
-	keywords := func(f mail.Flags) mail.Flags { return f.Minus(mail.SystemFlags(f.System())) }
-	if !keywords(src.flags(n.letters)).Equal(keywords(flags)) {
-		return e, nil
+	if err != nil || !carries(src, n.letters, flags) {
+		return e, err
 	}
 	if n.letters, e.Flags, err = s.respell(src, n.letters, d); err != nil {
 		return e, err
 	}
 	return Entry{Base: e.Base, Flags: e.Flags, New: e.New, File: n.String()}, nil
+}
+
+// carries reports whether letters, read as a folder does, are the keywords among flags.
+func carries(src *keywords, letters string, flags mail.Flags) bool {
+	keywords := func(f mail.Flags) mail.Flags { return f.Minus(mail.SystemFlags(f.System())) }
+	return keywords(src.flags(letters)).Equal(keywords(flags))
+}
+
+// Carries reports whether Translate would find the keywords of flags in the name of the message. It changes nothing.
+func (s *Store) Carries(f mail.FolderName, base string, from mail.FolderName, flags mail.Flags) (bool, error) {
+	src, err := s.locate(from)
+	if err != nil {
+		return false, err
+	}
+	k, err := s.keywords.load(src)
+	if err != nil {
+		return false, err
+	}
+	does := false
+	err = s.onFile(f, base, func(_ folderDir, e Entry) error {
+		does = carries(k, parseFileName(e.File).letters, flags)
+		return nil
+	})
+	return does, err
 }
 
 // respell is translate for letters that have the meaning that src gives them.

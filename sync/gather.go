@@ -66,9 +66,6 @@ func (r *run) gatherMaildrop(ctx context.Context) error {
 // translateMoved has messages that somebody moved in the Maildir keep their keywords: each folder has letters of its own for them, and who moves a
 // file takes along those of the folder that it comes from.
 func (r *run) translateMoved() {
-	if r.opt.DryRun {
-		return
-	}
 	type place struct {
 		f *folder
 		i int
@@ -90,6 +87,13 @@ func (r *run) translateMoved() {
 			if !ok || p.Name == "" || p.Local != plan.Gone || at.f == from || !p.LocalFlags.HasKeywords() {
 				continue
 			}
+			m := &at.f.localNew[at.i]
+			if r.opt.DryRun {
+				if carries, err := r.md.Carries(at.f.local.Name, p.Name, from.name, p.LocalFlags); err == nil && carries {
+					m.Flags, m.Unexplained = mail.SystemFlags(m.Flags.System()).Plus(p.LocalFlags.Minus(mail.SystemFlags(p.LocalFlags.System()))), false
+				}
+				continue
+			}
 			e, done, err := r.md.Translate(at.f.local.Name, p.Name, from.name, p.LocalFlags)
 			if err != nil {
 				r.soil(at.f)
@@ -97,7 +101,6 @@ func (r *run) translateMoved() {
 			}
 			if done {
 				r.soil(at.f) // its name is another one than was read
-				m := &at.f.localNew[at.i]
 				m.Flags, m.Unexplained = e.Flags, false
 			}
 		}

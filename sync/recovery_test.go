@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -558,6 +559,14 @@ func TestMovedWithItsKeywords(t *testing.T) {
 			w.sync()
 			w.same()
 			w.must(os.Rename(path, filepath.Join(w.dir("B"), "cur", filepath.Base(path))))
+			w.opt.DryRun = true
+			res := w.sync()
+			w.opt.DryRun = false
+			if slices.ContainsFunc(res.Plan, func(op plan.Op) bool {
+				return op.Kind == plan.SetFlags && op.Side == plan.Server && !op.Add.Equal(op.Remove)
+			}) {
+				t.Errorf("a dry run plans %+v", res.Plan)
+			}
 			w.sync()
 			w.want(map[string][]string{"INBOX": {}, "A": {}, "B": {`m \Seen todo`}})
 			w.quiet()
