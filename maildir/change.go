@@ -307,8 +307,7 @@ func (s *Store) respelled(from, d folderDir, e Entry, flags mail.Flags) (Entry, 
 
 // carries reports whether letters, read as a folder does, are the keywords among flags.
 func carries(src *keywords, letters string, flags mail.Flags) bool {
-	keywords := func(f mail.Flags) mail.Flags { return f.Minus(mail.SystemFlags(f.System())) }
-	return keywords(src.flags(letters)).Equal(keywords(flags))
+	return src.flags(letters).KeywordsOnly().Equal(flags.KeywordsOnly())
 }
 
 // Carries reports whether Translate would find the keywords of flags in the name of the message. It changes nothing.

@@ -187,6 +187,12 @@ var folderWords = map[plan.FolderKind]string{
 }
 
 func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
+	if op.Kind == plan.FollowFolder || op.Kind == plan.RenameFolder && op.Side == plan.Server {
+		// What counts is a name that was found in the Maildir, perhaps, and whoever gave it has not made it durable.
+		if err := r.md.SyncFolders([]mail.FolderName{op.Folder, op.From}); err != nil {
+			return err
+		}
+	}
 	switch {
 	case op.Kind == plan.CreateFolder && op.Side == plan.Maildir:
 		if err := r.md.CreateFolder(op.Folder); err != nil {
@@ -218,9 +224,6 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 		}
 		return r.renameState(ctx, op)
 	case op.Kind == plan.RenameFolder:
-		if err := r.md.SyncFolders([]mail.FolderName{op.Folder, op.From}); err != nil {
-			return err
-		}
 		var from string
 		err := r.view(ctx, func(tx *state.Tx) error {
 			f, err := tx.Folder(op.Base)
@@ -244,10 +247,6 @@ func (r *run) applyFolder(ctx context.Context, op plan.FolderOp) error {
 		}
 		return r.renameState(ctx, op)
 	default:
-		// A name that is found in the Maildir may be one that whoever gave it has not made durable.
-		if err := r.md.SyncFolders([]mail.FolderName{op.Folder, op.From}); err != nil {
-			return err
-		}
 		return r.renameState(ctx, op)
 	}
 }

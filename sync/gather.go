@@ -63,50 +63,6 @@ func (r *run) gatherMaildrop(ctx context.Context) error {
 	return nil
 }
 
-// translateMoved has messages that somebody moved in the Maildir keep their keywords: each folder has letters of its own for them, and who moves a
-// file takes along those of the folder that it comes from.
-func (r *run) translateMoved() {
-	type place struct {
-		f *folder
-		i int
-	}
-	came := map[string]place{}
-	for _, f := range r.folders {
-		for i := range f.localNew {
-			if m := &f.localNew[i]; m.Row == 0 && (m.Unexplained || m.Flags.HasKeywords()) {
-				came[m.Name] = place{f, i}
-			}
-		}
-	}
-	if len(came) == 0 {
-		return
-	}
-	for _, from := range r.folders {
-		for _, p := range from.pairs {
-			at, ok := came[p.Name]
-			if !ok || p.Name == "" || p.Local != plan.Gone || at.f == from || !p.LocalFlags.HasKeywords() {
-				continue
-			}
-			m := &at.f.localNew[at.i]
-			if r.opt.DryRun {
-				if carries, err := r.md.Carries(at.f.local.Name, p.Name, from.name, p.LocalFlags); err == nil && carries {
-					m.Flags, m.Unexplained = mail.SystemFlags(m.Flags.System()).Plus(p.LocalFlags.Minus(mail.SystemFlags(p.LocalFlags.System()))), false
-				}
-				continue
-			}
-			e, done, err := r.md.Translate(at.f.local.Name, p.Name, from.name, p.LocalFlags)
-			if err != nil {
-				r.soil(at.f)
-				r.log.Warn("the keywords of a message that was moved may be others now", "folder", at.f.name, "error", err)
-			}
-			if done {
-				r.soil(at.f) // its name is another one than was read
-				m.Flags, m.Unexplained = e.Flags, false
-			}
-		}
-	}
-}
-
 func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 	return r.workers(ctx, folders, func(ctx context.Context, f *folder) error {
 		defer r.tell(func(p *Progress) { p.FoldersDone++ })
@@ -536,12 +492,11 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			}
 		}
 		parked, err = tx.Parked(f.base.ID, again...)
-		oneWay := r.set.Policy.Mode == plan.Pull || r.set.Policy.Mode == plan.Push // an archive has all that came, each by itself
-		if err != nil || filtered || !oneWay || len(f.remoteNew)+len(f.localNew) == 0 {
+		if err != nil || filtered || !r.oneWay() || len(f.remoteNew)+len(f.localNew) == 0 {
 			return err
 		}
 		own, err := tx.Parked(f.base.ID, string(plan.OneWay), string(plan.TooLarge), string(plan.TooOld))
-		parked = append(parked, slices.DeleteFunc(own, func(m state.Message) bool { return !f.mayBeNew(m) })...)
+		parked = append(parked, f.mayHaveCome(own)...)
 		return err
 	})
 	if err != nil {
@@ -568,15 +523,6 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		}
 	}
 	return nil
-}
-
-// mayBeNew reports whether a message that only one side has may have come to the other one now, by its size: there its lines may have other ends.
-func (f *folder) mayBeNew(own state.Message) bool {
-	fits := func(file, remote int64) bool { return remote < 0 || file <= remote && remote <= 2*file }
-	if own.UID != 0 {
-		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return fits(m.FileSize, own.RemoteSize) })
-	}
-	return slices.ContainsFunc(f.remoteNew, func(m plan.RemoteMessage) bool { return fits(own.FileSize, m.Size) })
 }
 
 // gatherWithheld has flags that were changed in the Maildir while the mailbox was read-only count as changed now.

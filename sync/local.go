@@ -231,7 +231,7 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 			found[row.ID] = true
 			if e.Unexplained {
 				// Its letters have lost their meaning; that takes no keyword from anybody.
-				e.Flags = e.Flags.Plus(row.LocalFlags.Minus(mail.SystemFlags(row.LocalFlags.System())))
+				e.Flags = e.Flags.Plus(row.LocalFlags.KeywordsOnly())
 			}
 			if !e.Flags.Equal(row.LocalFlags) || row.LocalHeld {
 				p := f.pair(row)

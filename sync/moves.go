@@ -255,7 +255,7 @@ func (b *localMove) arrived(entry, was maildir.Entry) {
 	if !was.Unexplained {
 		lost = lost.And(was.Flags)
 	}
-	b.moved.LocalFlags = b.op.LocalSeen.Minus(lost.Minus(mail.SystemFlags(lost.System())))
+	b.moved.LocalFlags = b.op.LocalSeen.Minus(lost.KeywordsOnly())
 }
 
 // moveRemote moves messages between two mailboxes. Without MOVE the originals are removed once the copies

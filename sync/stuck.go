@@ -7,6 +7,7 @@ import (
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
+	"github.com/satchel-mail/satchel/maildir"
 	"github.com/satchel-mail/satchel/state"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -56,11 +57,9 @@ func (r *run) stickHidden(t *trees) {
 		return !slices.ContainsFunc(t.base, func(b state.Folder) bool { return b.Name == h })
 	})
 	for _, b := range t.base {
-		found := func(l string, inode uint64) bool { return l == string(b.Name) || inode != 0 && inode == b.Inode }
-		missing := b.OnDisk
-		for i := range t.local {
-			missing = missing && !found(string(t.local[i].Name), t.local[i].Inode)
-		}
+		missing := b.OnDisk && !slices.ContainsFunc(t.local, func(l maildir.Folder) bool {
+			return l.Name == b.Name || l.Inode != 0 && l.Inode == b.Inode
+		})
 		if !t.isHidden(b.Name) && !(unknown && missing) {
 			continue
 		}

@@ -168,6 +168,9 @@ func (f Flags) Hash() uint32 {
 // AppendKeywords appends the keywords, sorted and joined by spaces, to b. ParseFlags reads them back.
 func (f Flags) AppendKeywords(b []byte) []byte { return append(b, f.keywords...) }
 
+// KeywordsOnly returns f without its system flags.
+func (f Flags) KeywordsOnly() Flags { return Flags{keywords: f.keywords} }
+
 // HasKeywords reports whether any keyword is set.
 func (f Flags) HasKeywords() bool { return f.keywords != "" }
 

@@ -350,7 +350,7 @@ func (r *resolver) findInMaildir() {
 				x, m := &r.rows[i], &r.local[j]
 				flags := m.Flags
 				if m.Unexplained {
-					flags = flags.Plus(x.LocalFlags.Minus(mail.SystemFlags(x.LocalFlags.System())))
+					flags = flags.Plus(x.LocalFlags.KeywordsOnly())
 				}
 				x.local = place{found: have, folder: m.Folder, name: m.Name, flags: flags, msg: j}
 				m.row = i

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,22 +38,30 @@ var foundCuts = []struct {
 	{"a mailbox becomes read-only", cut{sim.IOError, "syncdir B"}},
 }
 
+// sweepOf is the sweep of the scenario with that name.
+func sweepOf(t *testing.T, name string) *sim.Sweep {
+	t.Helper()
+	all := sim.Scenarios()
+	i := slices.IndexFunc(all, func(s sim.Scenario) bool { return s.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no scenario %q any more", name)
+	}
+	sw, err := sim.NewSweep(all[i], held(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sw
+}
+
 // TestFoundCuts plays what was found once.
 func TestFoundCuts(t *testing.T) {
 	if raced {
 		t.Skip("many runs")
 	}
-	scenarios := map[string]sim.Scenario{}
-	for _, s := range sim.Scenarios() {
-		scenarios[s.Name] = s
-	}
 	for _, c := range foundCuts {
 		t.Run(c.scenario+": "+c.cut.step, func(t *testing.T) {
 			t.Parallel()
-			sw, err := sim.NewSweep(scenarios[c.scenario], held(t))
-			if err != nil {
-				t.Fatal(err)
-			}
+			sw := sweepOf(t, c.scenario)
 			played := 0
 			for at, step := range sw.Steps {
 				if !strings.HasPrefix(step.String(), c.cut.step) {
@@ -126,37 +135,26 @@ func TestSwapCutTwice(t *testing.T) {
 	if raced {
 		t.Skip("many runs")
 	}
-	const scenario = "two folders are swapped on the server"
-	for _, s := range sim.Scenarios() {
-		if s.Name != scenario {
+	sw := sweepOf(t, "two folders are swapped on the server")
+	played := 0
+	for at, step := range sw.Steps {
+		if !strings.HasPrefix(step.String(), "rename A") && !strings.HasPrefix(step.String(), "rename B") {
 			continue
 		}
-		sw, err := sim.NewSweep(s, held(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		played := 0
-		for at, step := range sw.Steps {
-			if !strings.HasPrefix(step.String(), "rename A") && !strings.HasPrefix(step.String(), "rename B") {
-				continue
-			}
-			next := sw.Then(sim.Fault{Kind: sim.DiesAfter, At: at + 1, Seed: 1})
-			for at := range next.Steps {
-				for _, f := range next.Faults(at + 1) {
-					if f.Kind != sim.Dies && f.Kind != sim.IOError && f.Kind != sim.PowerFails && f.Kind != sim.Full {
-						continue
-					}
-					played++
-					if wrong := next.Play(f); wrong != "" {
-						t.Fatal(wrong)
-					}
+		next := sw.Then(sim.Fault{Kind: sim.DiesAfter, At: at + 1, Seed: 1})
+		for at := range next.Steps {
+			for _, f := range next.Faults(at + 1) {
+				if f.Kind != sim.Dies && f.Kind != sim.IOError && f.Kind != sim.PowerFails && f.Kind != sim.Full {
+					continue
+				}
+				played++
+				if wrong := next.Play(f); wrong != "" {
+					t.Fatal(wrong)
 				}
 			}
 		}
-		if played == 0 {
-			t.Error("there is no such step any more")
-		}
-		return
 	}
-	t.Error("there is no such scenario any more")
+	if played == 0 {
+		t.Error("there is no such step any more")
+	}
 }
