@@ -234,14 +234,22 @@ func (s *Store) probeSeparator(d folderDir) (colon bool, err error) {
 		return false, err
 	}
 	f.Close()
+	there := false // under whatever name
 	err = s.fs.List(d.sub(tmpDir), func(n string, _ fs.FileMode) bool {
 		colon = n == name
+		there = there || strings.HasPrefix(n, ownPrefix+base)
 		return !colon
 	})
-	if removing := s.fs.Remove(d.sub(path.Join(tmpDir, name))); errors.Is(removing, fs.ErrNotExist) || refusesName(removing) {
-		return false, nil // it is called otherwise
+	removing := s.fs.Remove(d.sub(path.Join(tmpDir, name)))
+	switch {
+	case refusesName(removing):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !there: // somebody removed it, or the folder
+		return false, cmp.Or(removing, fs.ErrNotExist)
 	}
-	return colon, err
+	return colon, nil
 }
 
 // FindAll looks for base names in all folders, each of which is read once, and says in which folders each of them is. An error

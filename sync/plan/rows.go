@@ -33,6 +33,8 @@ func (m *maker) planAgreed(x *row) {
 		m.planBoth(x)
 	case mode == TwoWay && r.found == have:
 		switch {
+		case l.found == none && x.LocalHeld && m.policy.RestoreHeld && !m.readOnly(r.folder):
+			m.remove(x, Server, "deleted in the Maildir with its folder") // counted as when it was held, or what was held for it would go
 		case l.found == none:
 			m.download(x, "missing in the Maildir, but nobody deleted it")
 		case r.folder != x.Folder:
@@ -44,6 +46,8 @@ func (m *maker) planAgreed(x *row) {
 		}
 	case mode == TwoWay:
 		switch {
+		case r.found == none && x.RemoteHeld && m.policy.RestoreHeld:
+			m.remove(x, Maildir, "deleted on the server with its folder")
 		case r.found == none:
 			m.upload(x, "missing on the server, but nobody deleted it")
 		case l.folder != x.Folder:

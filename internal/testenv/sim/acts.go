@@ -171,8 +171,13 @@ func (a Act) onServer(w *World) string {
 		if box.Name == "INBOX" || exists || w.wide && (below(name, box.Name) || below(box.Name, name) || slices.ContainsFunc(snap.Names(), func(n string) bool { return below(n, name) })) {
 			return ""
 		}
-		for _, m := range box.Messages {
-			w.promise.unsettles(unix(m.Raw))
+		for _, b := range snap.Mailboxes {
+			if b.Name != box.Name && !below(b.Name, box.Name) {
+				continue
+			}
+			for _, m := range b.Messages {
+				w.promise.unsettles(unix(m.Raw))
+			}
 		}
 		w.Server.RenameMailbox(box.Name, name)
 		w.promise.folder()
@@ -246,6 +251,9 @@ func (a Act) onServer(w *World) string {
 		w.promise.marks(text, add && flag == deletedFlag)
 		return fmt.Sprintf("server: %s of %s in %s", sign(add)+flag, subjectOf(text), m.box)
 	case Deletes:
+		if w.Server.UnderWay(m.Raw) || w.promise.arrived[text] > 0 {
+			w.promise.mayStay(text, max(1, w.promise.stays[text])) // its echo is not known as one while it is deleted itself
+		}
 		w.Server.Expunge(m.box, m.UID)
 		w.promise.deletes(text, m.box, a.Server, len(there) <= w.promise.made[text])
 		return fmt.Sprintf("server: deletes %s in %s", subjectOf(text), m.box)
