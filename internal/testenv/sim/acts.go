@@ -150,7 +150,7 @@ func (a Act) onServer(w *World) string {
 	switch a.Verb {
 	case Makes:
 		text := a.text(w)
-		if !w.promise.makes(text, a.Server) {
+		if w.running && w.gate.deletes(box.Name) || !w.promise.makes(text, a.Server) {
 			return ""
 		}
 		var flags []string
@@ -259,7 +259,7 @@ func (a Act) onServer(w *World) string {
 		return fmt.Sprintf("server: deletes %s in %s", subjectOf(text), m.box)
 	case Copies:
 		echo := w.Server.WasSent(to, m.Raw) // a copy where an upload was sent can't be told from one that arrived twice
-		if to == m.box || echo && !w.wide || !w.promise.makes(text, a.Server) {
+		if to == m.box || w.running && w.gate.deletes(to) || echo && !w.wide || !w.promise.makes(text, a.Server) {
 			return ""
 		}
 		if echo {
@@ -272,7 +272,7 @@ func (a Act) onServer(w *World) string {
 	default:
 		// Nor can a copy that is moved there, nor what arrives twice while it is moved.
 		echo, late := w.Server.WasSent(to, m.Raw) && len(there) > 1, w.Server.UnderWay(m.Raw)
-		if to == m.box || (echo || late) && !w.wide {
+		if to == m.box || w.running && w.gate.deletes(to) || (echo || late) && !w.wide {
 			return ""
 		}
 		if echo {

@@ -208,6 +208,16 @@ func (g *gate) pass(s step) Kind {
 	return f.Kind
 }
 
+// deletes reports whether the server is just being told to delete a mailbox. What somebody stores in it at that instant goes with it, which no
+// client can prevent.
+func (g *gate) deletes(box string) bool {
+	if len(g.steps) == 0 {
+		return false
+	}
+	now := g.steps[len(g.steps)-1]
+	return now.source == atServer && now.op == "delete" && now.what == box
+}
+
 // count notes what is not durable after the last step.
 func (g *gate) count() {
 	if g.counts && g.n > 0 {
