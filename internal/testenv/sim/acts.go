@@ -240,7 +240,7 @@ func (a Act) onServer(w *World) string {
 		}
 		w.promise.mayStay(text, extra)
 	}
-	if w.wide && w.promise.cutOff && w.Server.WasSent(m.box, m.Raw) {
+	if (w.wide || w.running) && w.promise.cutOff && w.Server.WasSent(m.box, m.Raw) {
 		w.promise.mayStay(text, max(1, w.promise.stays[text])) // nor is what was sent before a run was cut off
 	}
 	switch a.Verb {
