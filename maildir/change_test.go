@@ -467,6 +467,37 @@ func TestSeparatorOfTheFolder(t *testing.T) {
 	}
 }
 
+// TestFolderGoneWhileTryingColons: that says nothing about colons.
+func TestFolderGoneWhileTryingColons(t *testing.T) {
+	for _, at := range []string{"list", "remove"} {
+		s, f, root := faultStore(t, Nested)
+		for _, name := range []mail.FolderName{mail.Inbox, "A"} {
+			if err := s.CreateFolder(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone := false
+		f.set(func(op, name string) error {
+			if op == at && !gone && strings.HasPrefix(name, "A/tmp") {
+				gone = true
+				return os.RemoveAll(filepath.Join(root, "A"))
+			}
+			return nil
+		})
+		b := s.NewBatch()
+		if d, err := b.Add("A", mail.NewFlags(`\Seen`), time.Unix(1e9, 0)); err == nil {
+			_, _ = d.Close() // its folder is gone
+		}
+		if !gone {
+			t.Fatalf("no %s", at)
+		}
+		got := deliver(t, s, mail.Inbox, mail.NewFlags(`\Seen`), "x")
+		if names := files(t, root, "INBOX", "cur"); !slices.Equal(names, []string{got.Base + ":2,S"}) {
+			t.Errorf("gone at %s: %v", at, names)
+		}
+	}
+}
+
 func TestWireOfAChangedFile(t *testing.T) {
 	big := strings.Repeat("line\n", wireInMemory)
 	for what, change := range map[string]func(name string) error{

@@ -356,6 +356,35 @@ func TestHeldDeletions(t *testing.T) {
 			}
 		})
 	})
+	t.Run("--restore-held counts what comes back with its folder", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			s := newScene(t, TwoWay, "A")
+			s.w.policy.Guard, s.w.policy.Expunge = Guard{ByCount: true, Count: 1}, true
+			s.agreed("a", "A")
+			s.agreed("b", "A")
+			s.agreed("c", "INBOX")
+			s.delete(one, "a")
+			s.delete(one, "b")
+			s.sync()
+			s.flag(one, "c", `\Deleted`)
+			s.sync()
+			s.w.policy.RestoreHeld = true
+			in := s.w.input()
+			for _, p := range in.Pairs { // the folder is another one
+				switch {
+				case p.LocalHeld:
+					p.Local = Lost
+				case p.RemoteHeld:
+					p.Remote = Lost
+				}
+			}
+			for _, op := range Make(in).Ops {
+				if op.Kind == Delete {
+					t.Errorf("planned %s", showOps([]Op{op}))
+				}
+			}
+		})
+	})
 	t.Run("--restore-held lets pass what the guard lets pass", func(t *testing.T) {
 		s := newScene(t, TwoWay)
 		s.w.policy.Guard, s.w.policy.RestoreHeld = Guard{ByCount: true, Count: 1}, true
