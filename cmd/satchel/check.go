@@ -92,7 +92,7 @@ func (a *app) showCheck(j job, c checked) {
 	a.ui.result("%s", cleanLine(j.Name+": "+address(j.Account)))
 	a.ui.result("  Maildir       %s", cleanLine(j.Maildir+maildirState(j.Maildir)))
 	if c.err != nil {
-		a.showErrors(j.Name, nil, c.err)
+		a.showErrors(j.Name, nil, c.err, "")
 		return
 	}
 	a.ui.result("  signed in     %s, %s", count(c.boxes, "folder", "folders"), count(c.messages, "message", "messages"))

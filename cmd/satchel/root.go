@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -142,6 +143,19 @@ func (a *app) finish(err error) int {
 		code = first(code, exitFailed)
 	}
 	return code
+}
+
+// itself is how the person calls the program, for commands that they are told to give.
+func (a *app) itself() string {
+	switch {
+	case a.configPath == "":
+		return "satchel"
+	case strings.ContainsFunc(a.configPath, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:@", r)
+	}):
+		return "satchel -c '" + strings.ReplaceAll(a.configPath, "'", `'\''`) + "'"
+	}
+	return "satchel -c " + a.configPath
 }
 
 // loadConfig reads the configuration.

@@ -52,7 +52,7 @@ func (a *app) status(ctx context.Context, args []string) error {
 		return statusOf{s, a.watchOn(ctx, j), err}
 	}, func(j job, s statusOf) {
 		if s.err != nil {
-			a.showErrors(j.Name, nil, s.err)
+			a.showErrors(j.Name, nil, s.err, "")
 			a.ui.object(jsonStatus{Type: "status", Account: j.Name, Exit: exitOf(s.err), Error: clean(s.err.Error()), Watch: s.watch})
 		} else {
 			a.showStatus(j, s, time.Now())
@@ -85,7 +85,7 @@ func (a *app) showStatus(j job, of statusOf, now time.Time) {
 			a.ui.result("  %s", cleanLine(line))
 		}
 	}
-	if line := heldRemark(s); line != "" {
+	if line := heldRemark(s, a.itself()); line != "" {
 		a.ui.result("  %s", line)
 	}
 }
@@ -95,7 +95,7 @@ func statusHead(j job, s *mailsync.AccountStatus, now time.Time) string {
 	where := fmt.Sprintf("%s: %s and %s", s.Account, owner(j), j.Maildir)
 	switch {
 	case s.Never:
-		return where + ", never synchronised"
+		return where + maildirState(j.Maildir) + ", never synchronised"
 	case s.LastRun.Error != "":
 		return fmt.Sprintf("%s, last run %s failed: %s", where, ago(s.LastRun.End, now), s.LastRun.Error)
 	}
@@ -197,7 +197,7 @@ func remarks(f mailsync.FolderStatus) []string {
 }
 
 // heldRemark says what the guard holds back in an account and what can be done, empty if nothing.
-func heldRemark(s *mailsync.AccountStatus) string {
+func heldRemark(s *mailsync.AccountStatus, program string) string {
 	n, folders := 0, 0
 	for _, f := range s.Folders {
 		if f.Held > 0 {
@@ -207,8 +207,8 @@ func heldRemark(s *mailsync.AccountStatus) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s held back in %s; satchel sync --allow-deletes %s carries them out, --restore-held brings the messages back",
-		count(n, "deletion is", "deletions are"), count(folders, "folder", "folders"), s.Account)
+	return fmt.Sprintf("%s held back in %s; %s sync --allow-deletes %s carries them out, --restore-held brings the messages back",
+		count(n, "deletion is", "deletions are"), count(folders, "folder", "folders"), program, s.Account)
 }
 
 func message(p mailsync.ParkedMessage) string {

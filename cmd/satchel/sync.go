@@ -91,18 +91,22 @@ func (a *app) showSync(r *mailsync.Result, dryRun bool) {
 	for _, warning := range r.Warnings {
 		a.ui.fail("%s: %s", r.Account, warning)
 	}
-	a.showErrors(r.Account, r.Errors, r.Fatal)
+	a.showErrors(r.Account, r.Errors, r.Fatal, unfinished)
 	if r.Fatal == nil {
 		a.ui.result("%s: %s", r.Account, summary(r, dryRun))
 		if r.HeldBack > 0 {
-			a.ui.warn("%s", held(r))
+			a.ui.warn("%s", held(r, a.itself()))
 		}
 	}
 	a.ui.object(accountLine(r))
 }
 
-// showErrors prints what failed in an account. What was only cut short by a signal is not worth a line for each folder.
-func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal error) {
+// unfinished is what there is to say of an interrupted run that changes something.
+const unfinished = "; what was begun is finished by the next sync"
+
+// showErrors prints what failed in an account. What was only cut short by a signal is not worth a line for each folder; begun says what becomes
+// of it, empty if nothing was to be changed.
+func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal error, begun string) {
 	for _, e := range errs {
 		if exitOf(e) == exitInterrupted {
 			continue
@@ -116,7 +120,7 @@ func (a *app) showErrors(account string, errs []mailsync.FolderError, fatal erro
 	switch code := exitOf(fatal); {
 	case code == exitOK:
 	case code == exitInterrupted:
-		a.ui.fail("%s: interrupted; what was begun is finished by the next sync", account)
+		a.ui.fail("%s: interrupted%s", account, begun)
 	case strings.HasPrefix(fatal.Error(), "account "+account):
 		a.ui.fail("%v", fatal)
 	default:
@@ -170,12 +174,12 @@ func changes(c mailsync.Count) string {
 }
 
 // held says what the guard holds back and what can be done.
-func held(r *mailsync.Result) string {
+func held(r *mailsync.Result, program string) string {
 	why := r.HeldWhy
 	if why != "" {
 		why = " because " + why
 	}
 	return fmt.Sprintf(`%[1]s: %[2]s held back%[3]s
-  if they are meant:   satchel sync --allow-deletes %[1]s
-  if they are not:     satchel sync --restore-held %[1]s`, r.Account, count(r.HeldBack, "deletion is", "deletions are"), why)
+  if they are meant:   %[4]s sync --allow-deletes %[1]s
+  if they are not:     %[4]s sync --restore-held %[1]s`, r.Account, count(r.HeldBack, "deletion is", "deletions are"), why, program)
 }

@@ -88,7 +88,7 @@ func (a *app) showUndone(u *mailsync.Undone, opt mailsync.UndoOptions) {
 	if look && len(u.Messages) > 0 {
 		a.ui.result("%s", removedTable(u.Messages))
 	}
-	a.showErrors(u.Account, u.Errors, u.Fatal)
+	a.showErrors(u.Account, u.Errors, u.Fatal, unfinished)
 	if u.Fatal == nil || u.Count(mailsync.BecameBack) > 0 {
 		say := undone
 		switch {

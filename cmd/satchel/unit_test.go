@@ -459,10 +459,10 @@ func TestLastSync(t *testing.T) {
 // What the guard holds is said once for an account.
 func TestHeldRemark(t *testing.T) {
 	s := &mailsync.AccountStatus{Account: "a", Folders: []mailsync.FolderStatus{{Held: 2}, {}, {Held: 10}}}
-	if got, want := heldRemark(s), "12 deletions are held back in 2 folders; satchel sync --allow-deletes a carries them out, --restore-held brings the messages back"; got != want {
+	if got, want := heldRemark(s, "satchel"), "12 deletions are held back in 2 folders; satchel sync --allow-deletes a carries them out, --restore-held brings the messages back"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := heldRemark(&mailsync.AccountStatus{Account: "a", Folders: []mailsync.FolderStatus{{}}}); got != "" {
+	if got := heldRemark(&mailsync.AccountStatus{Account: "a", Folders: []mailsync.FolderStatus{{}}}, "satchel"); got != "" {
 		t.Errorf("%q", got)
 	}
 }

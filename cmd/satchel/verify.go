@@ -49,7 +49,7 @@ func (a *app) showVerification(v *mailsync.Verification, deep bool) {
 		a.ui.object(jsonDifference{Type: "difference", Account: v.Account, Folder: string(d.Folder), UID: uint32(d.UID), Name: d.Name, What: clean(d.What)})
 		a.ui.result("%s", cleanLine(difference(v.Account, d)))
 	}
-	a.showErrors(v.Account, v.Errors, v.Fatal)
+	a.showErrors(v.Account, v.Errors, v.Fatal, "")
 	code := exitOfVerification(v)
 	if v.Fatal == nil {
 		show := a.ui.result

@@ -27,7 +27,7 @@ var usedCaps = [...]goimap.Cap{
 	goimap.CapAppendLimit, goimap.CapCondStore, goimap.CapEnable, goimap.CapESearch, goimap.CapID, goimap.CapIdle,
 	goimap.CapListExtended, goimap.CapListStatus, goimap.CapLiteralMinus, goimap.CapLiteralPlus,
 	goimap.CapLoginDisabled, goimap.CapMove, goimap.CapMultiAppend, goimap.CapNamespace, goimap.CapObjectID, goimap.CapQResync,
-	goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail, capNotify,
+	goimap.CapIMAP4rev1, goimap.CapSASLIR, goimap.CapSpecialUse, goimap.CapUIDPlus, goimap.CapUnselect, capGmail, capNotify,
 }
 
 // maxCaps bounds how many capabilities are remembered.
