@@ -106,10 +106,9 @@ func (s *Session) Capabilities() remote.Capabilities {
 		out.Delimiter = string(rune(s.delim))
 	}
 	for _, name := range s.caps.names {
-		upper := strings.ToUpper(name)
-		base, _, _ := strings.Cut(upper, "=")
-		switch {
-		case goimap.Cap(upper) == capCompress && s.cfg.Compress != CompressOff, slices.Contains(usedCaps[:], goimap.Cap(base)):
+		base, _, _ := strings.Cut(name, "=")
+		compressed := s.cfg.Compress != CompressOff && strings.EqualFold(name, string(capCompress))
+		if compressed || slices.ContainsFunc(usedCaps[:], func(c goimap.Cap) bool { return strings.EqualFold(string(c), base) }) {
 			out.Used = append(out.Used, name)
 		}
 	}
