@@ -24,6 +24,7 @@ const (
 	entryRemoteHeld = 1 << iota
 	entryLocalHeld
 	entryDeleted // \Deleted on either side
+	entryGuarded
 
 	whyShift = 8
 	idShift  = 16
@@ -45,6 +46,9 @@ func newEntry(id int64, h *head, name uint64) entry {
 	}
 	if h.mask&isLocalHeld != 0 {
 		e.key |= entryLocalHeld
+	}
+	if h.mask&isGuarded != 0 {
+		e.key |= entryGuarded
 	}
 	if h.remote.Has(mail.Deleted) || h.local.Has(mail.Deleted) {
 		e.key |= entryDeleted

@@ -89,7 +89,7 @@ func addMessage(tb testing.TB, db *DB, m Message) Message {
 	return m
 }
 
-// fullMessage sets every field.
+// fullMessage sets every field that all versions know.
 func fullMessage(folder int64, n int) Message {
 	return Message{
 		Folder: folder, UID: mail.UID(n), Name: "170000000" + strconv.Itoa(n) + ".M1P1.host", Why: "", Text: "over quota \xff\x00 text",

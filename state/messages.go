@@ -161,6 +161,9 @@ func headOf(m *Message) head {
 	if m.LocalHeld {
 		h.mask |= isLocalHeld
 	}
+	if m.Guarded {
+		h.mask |= isGuarded
+	}
 	return h
 }
 

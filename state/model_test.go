@@ -45,7 +45,7 @@ func (m model) counts(folder int64) Counts {
 		if r.Why != "" {
 			c.Why[r.Why]++
 		}
-		if r.RemoteHeld || r.LocalHeld {
+		if r.RemoteHeld || r.LocalHeld || r.Guarded {
 			c.Held++
 		}
 		switch {
@@ -90,7 +90,7 @@ func genMessage(t *rapid.T, id, folder int64) Message {
 		ID: id, Folder: folder, UID: genUID.Draw(t, "uid"), Name: genName.Draw(t, "name"), Why: genWhy.Draw(t, "why"),
 		RemoteFlags: genFlags.Draw(t, "remote flags"), LocalFlags: genFlags.Draw(t, "local flags"), Digest: genDigest.Draw(t, "digest"), Header: genDigest.Draw(t, "header"),
 		RemoteSize: rapid.Int64Range(-1, 3).Draw(t, "size"), RemoteHeld: rapid.Bool().Draw(t, "remote held"),
-		LocalHeld: rapid.Bool().Draw(t, "local held"), Date: time.Unix(rapid.Int64Range(0, 9).Draw(t, "date"), 0).UTC(),
+		LocalHeld: rapid.Bool().Draw(t, "local held"), Guarded: rapid.Bool().Draw(t, "guarded"), Date: time.Unix(rapid.Int64Range(0, 9).Draw(t, "date"), 0).UTC(),
 	}
 }
 
@@ -283,7 +283,7 @@ func (m model) check(t *rapid.T, tx *Tx) {
 	all, err := tx.AgreedAll()
 	equal("AgreedAll", all, err, agreed)
 	held, err := tx.Held()
-	equal("Held", held, err, m.where(func(r Message) bool { return r.RemoteHeld || r.LocalHeld }))
+	equal("Held", held, err, m.where(func(r Message) bool { return r.RemoteHeld || r.LocalHeld || r.Guarded }))
 	asked := rapid.SliceOf(rapid.Int64Range(1, 200)).Draw(t, "ids")
 	var want []Message
 	for _, id := range asked {

@@ -25,7 +25,7 @@ const (
 	hasRemoteDigest
 	hasInode
 	hasDate
-	unknownBits
+	isGuarded // the last one of the two bytes
 )
 
 // maxPacked is how many bytes a packed message takes at most, besides its texts.
@@ -43,6 +43,7 @@ func appendMessage(b []byte, m *Message) []byte {
 	set(isRaw, m.Raw)
 	set(isRemoteHeld, m.RemoteHeld)
 	set(isLocalHeld, m.LocalHeld)
+	set(isGuarded, m.Guarded)
 	set(hasRemoteWords, m.RemoteFlags.HasKeywords())
 	set(hasLocalWords, m.LocalFlags.HasKeywords())
 	set(hasWhy, m.Why != "")
@@ -131,10 +132,6 @@ func (w *words) head(c *cursor) (h head) {
 		return head{}
 	}
 	h.mask = binary.LittleEndian.Uint16(mask)
-	if h.mask&^(unknownBits-1) != 0 {
-		c.fail()
-		return head{}
-	}
 	h.folder = int64(c.uvarint())
 	uid := c.uvarint()
 	h.uid = mail.UID(uid)
@@ -178,7 +175,7 @@ func (w *words) message(row []byte, m *Message) error {
 	h := w.head(&c)
 	m.Folder, m.UID, m.RemoteFlags, m.LocalFlags, m.Why, m.Name = h.folder, h.uid, h.remote, h.local, h.why, string(h.name)
 	m.HasMessageID, m.Raw = h.mask&hasMessageID != 0, h.mask&isRaw != 0
-	m.RemoteHeld, m.LocalHeld = h.mask&isRemoteHeld != 0, h.mask&isLocalHeld != 0
+	m.RemoteHeld, m.LocalHeld, m.Guarded = h.mask&isRemoteHeld != 0, h.mask&isLocalHeld != 0, h.mask&isGuarded != 0
 	if h.mask&hasText != 0 {
 		m.Text = string(c.text())
 	}

@@ -247,7 +247,7 @@ func (tx *Tx) Held() ([]Message, error) {
 		if n == 0 {
 			continue
 		}
-		ms, err := tx.where(folder, n, func(e entry) bool { return e.has(entryRemoteHeld | entryLocalHeld) })
+		ms, err := tx.where(folder, n, func(e entry) bool { return e.has(entryRemoteHeld | entryLocalHeld | entryGuarded) })
 		if err != nil {
 			return nil, err
 		}

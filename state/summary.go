@@ -56,7 +56,7 @@ func (s *summary) add(h *head, n int64) {
 	case !onServer && onDisk:
 		s.counts[countOnlyLocal] += n
 	}
-	if h.mask&(isRemoteHeld|isLocalHeld) != 0 {
+	if h.mask&(isRemoteHeld|isLocalHeld|isGuarded) != 0 {
 		s.counts[countHeld] += n
 	}
 	if onServer && h.mask&isRemoteHeld == 0 {

@@ -102,6 +102,7 @@ func TestMessageRoundTrip(t *testing.T) {
 		"raw":           func(m *Message) { m.Raw = false },
 		"remote held":   func(m *Message) { m.RemoteHeld = false },
 		"local held":    func(m *Message) { m.LocalHeld = false },
+		"guarded":       func(m *Message) { m.Guarded = true },
 	} {
 		changed := full
 		change(&changed)

@@ -69,8 +69,10 @@ type Message struct {
 	Date         time.Time // INTERNALDATE
 	// Raw marks a message whose LFs are not CRLFs on the wire.
 	Raw bool
-	// RemoteHeld and LocalHeld: gone on that side, and the deletion is held back by the guard.
+	// RemoteHeld and LocalHeld: gone on that side, and the deletion is held back, by the guard if Guarded is set.
 	RemoteHeld, LocalHeld bool
+	// Guarded: the guard held back its removal, and only a person's word lifts that. With expunge both sides have it.
+	Guarded bool
 }
 
 // IntentKind is what was about to happen.

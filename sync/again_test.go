@@ -131,8 +131,12 @@ func TestGuardCountsWhatWent(t *testing.T) {
 		t.Errorf("after 8 of 14, 3 more: %d held back, removed %+v", res.HeldBack, res.Removed)
 	}
 	w.opt.Removed = nil
+	if res := w.sync(); res.HeldBack != 3 {
+		t.Errorf("once they were held, by themselves: %d held back", res.HeldBack)
+	}
+	w.opt.AllowDeletes = true
 	if res := w.sync(); res.HeldBack != 0 || len(w.serverTree()["INBOX"]) != 3 {
-		t.Errorf("by themselves: %d held back, the server has %d", res.HeldBack, len(w.serverTree()["INBOX"]))
+		t.Errorf("allowed: %d held back, the server has %d", res.HeldBack, len(w.serverTree()["INBOX"]))
 	}
 }
 

@@ -260,7 +260,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		m.Folder, m.UID, m.Name, m.Why = f.base.ID, op.UID, op.Name, string(op.Why)
 		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
 		// The Hold that follows may have to wait, and without its UID or name the row would not be looked for again.
-		m.RemoteHeld, m.LocalHeld = op.Gone == plan.Server, op.Gone == plan.Maildir
+		m.RemoteHeld, m.LocalHeld, m.Guarded = op.Gone == plan.Server, op.Gone == plan.Maildir, op.Guarded
 		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
@@ -269,6 +269,10 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		m, err := tx.Message(op.Row)
 		if err != nil {
 			return err
+		}
+		m.Guarded = m.Guarded || op.Why == ""
+		if op.Expunge {
+			return tx.PutMessage(&m)
 		}
 		// Flags that changed where the message still is are no business of the other side's as long as it is held, and must be seen again
 		// once it is not.
@@ -299,7 +303,7 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 			m = r.rowOf(f, op.UID, "")
 		}
 	}
-	m.RemoteHeld, m.LocalHeld = false, false
+	m.RemoteHeld, m.LocalHeld, m.Guarded = false, false, false
 	if op.Side == plan.Server {
 		m.Name, m.LocalFlags = "", mail.Flags{}
 		m.RemoteFlags = op.RemoteSeen

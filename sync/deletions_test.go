@@ -593,3 +593,45 @@ func TestDeletedAboveANewMailbox(t *testing.T) {
 		t.Errorf("%s", w)
 	}
 }
+
+// TestHeldWhateverIsLookedAt: what the guard holds back stays held when a sync looks at less, or finds more, than the one that held it.
+func TestHeldWhateverIsLookedAt(t *testing.T) {
+	t.Parallel()
+	for _, expunge := range []bool{false, true} {
+		w := newWorld(t, model.Full())
+		w.set.Policy.Expunge = expunge
+		w.set.Policy.Guard = plan.Guard{ByShare: true, Share: 0.5}
+		w.server.CreateMailbox("A")
+		for range 9 {
+			w.arrive("INBOX", w.message("x"))
+			w.arrive("A", w.message("x"))
+		}
+		w.sync()
+		for _, f := range slices.Concat(w.files("INBOX")[:8], w.files("A")[:8]) {
+			if expunge {
+				w.must(os.Rename(f, strings.Replace(f, "/new/", "/cur/", 1)+":2,T"))
+			} else {
+				w.must(os.Remove(f))
+			}
+		}
+		held := func(doing string, want int) {
+			t.Helper()
+			if res := w.sync(); res.HeldBack != want || res.HeldWhy == "" || len(w.serverTree()["A"]) < 9 {
+				t.Errorf("expunge %v, %s: %d held back because %q, the server has %d in A", expunge, doing, res.HeldBack, res.HeldWhy, len(w.serverTree()["A"]))
+			}
+		}
+		held("all that was deleted", 16)
+		w.opt.Targets = []mail.FolderName{"A"}
+		held("one folder", 8)
+		w.opt.Targets = nil
+		for range 40 {
+			w.arrive("A", w.message("x"))
+		}
+		held("with new mail", 16)
+		held("once it is here", 16)
+		w.opt.AllowDeletes = true
+		if res := w.sync(); res.HeldBack != 0 || len(w.serverTree()["A"]) != 41 || len(w.serverTree()["INBOX"]) != 1 {
+			t.Errorf("expunge %v, allowed: %d held back, the server has %v", expunge, res.HeldBack, w.serverTree())
+		}
+	}
+}

@@ -548,7 +548,7 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 	}
 	p := &f.room[0]
 	f.room = f.room[1:]
-	*p = plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags}
+	*p = plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags, Guarded: m.Guarded}
 	// A row without a name on one side that it should be on is one whose rebinding was cut off.
 	if m.UID == 0 {
 		p.Remote = plan.Absent

@@ -316,7 +316,7 @@ func (r *run) recordRemoved(ctx context.Context, leaving []leaver, removed mail.
 				return err
 			}
 			m.UID, m.Why, m.Text = 0, string(plan.OneWay), "deleted on the server once it was here"
-			m.RemoteFlags, m.RemoteHeld = mail.Flags{}, false
+			m.RemoteFlags, m.RemoteHeld, m.Guarded = mail.Flags{}, false, false
 			if err := tx.PutMessage(&m); err != nil {
 				return err
 			}

@@ -230,7 +230,8 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
 				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
 			}
-			moved.RemoteFlags, moved.RemoteHeld, moved.LocalHeld = op.RemoteSeen, false, false // both halves are there
+			moved.RemoteFlags = op.RemoteSeen
+			moved.RemoteHeld, moved.LocalHeld, moved.Guarded = false, false, false // both halves are there
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
 			in.Message.Folder = row.Folder
 			if from := r.byName[op.From]; from != nil { // where the person had moved it
@@ -537,7 +538,8 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 		return tx.DeleteMessage(old.ID) // on its way to the trash
 	}
 	row := in.Message
-	row.Folder, row.UID, row.LocalHeld, row.RemoteHeld = in.To, uid, false, false
+	row.Folder, row.UID = in.To, uid
+	row.LocalHeld, row.RemoteHeld, row.Guarded = false, false, false
 	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
 		return err
 	}
@@ -560,7 +562,8 @@ func parkPending(tx *state.Tx, folder int64, uids mail.UIDSet, known ...state.Me
 		if len(rows) > 0 {
 			m = rows[0]
 		}
-		m.Name, m.LocalHeld, m.RemoteHeld = "", false, false
+		m.Name = ""
+		m.LocalHeld, m.RemoteHeld, m.Guarded = false, false, false
 		m.RemoteFlags = m.RemoteFlags.Plus(mail.SystemFlags(mail.Deleted))
 		m.Why, m.Text = string(plan.Pending), `marked \Deleted; the server has no UIDPLUS, and removing it could take along what others marked`
 		if err := tx.PutMessage(&m); err != nil {

@@ -165,7 +165,7 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 			return err
 		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
-		m.RemoteHeld, m.LocalHeld = false, false
+		m.RemoteHeld, m.LocalHeld, m.Guarded = false, false, false
 		return tx.PutMessage(&m)
 	}
 	// A delivery. The row is made with the folder that it was delivered to: if the file lies elsewhere by now,

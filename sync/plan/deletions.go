@@ -118,7 +118,11 @@ func (m *maker) hold(d deletion) {
 	x := d.row
 	m.plan.Held[x.Folder]++
 	if d.expunge {
-		m.bringTogether(x) // both sides keep it, with its mark; it is counted again in the next run
+		x.held = true
+		m.bringTogether(x)                                   // both sides keep it, with its mark
+		if !x.Guarded || x.remote.folder != x.local.folder { // a move lifts it
+			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Expunge: true, Reason: "marked \\Deleted"})
+		}
 		return
 	}
 	folder := x.Folder
@@ -148,7 +152,7 @@ func (m *maker) restore(d deletion) {
 }
 
 // guard says which deletions are held back. Those of each side are counted on their own, per folder
-// and over the account, together with what was removed before.
+// and over the account, together with what was removed before. What it held once waits for a person's word, however few they are by now.
 func (m *maker) guard(in Input) []bool {
 	held := make([]bool, len(m.deletions))
 	g := m.policy.Guard
@@ -190,6 +194,12 @@ func (m *maker) guard(in Input) []bool {
 			held[i] = held[i] || all
 		}
 	}
+	for i, d := range m.deletions {
+		if d.row.Guarded && !held[i] {
+			held[i] = true
+			m.because("an earlier sync met more of them than the limit allows")
+		}
+	}
 	return held
 }
 
@@ -198,11 +208,7 @@ func (g Guard) tooMany(n, total int) bool {
 	return g.ByShare && n > SmallDeletion && float64(n) > g.Share*float64(total) || g.ByCount && n > g.Count
 }
 
-// heldWhy keeps the first reason.
 func (m *maker) heldWhy(g Guard, n, total int, where string, side Side) {
-	if m.plan.HeldWhy != "" || m.policy.RestoreHeld {
-		return
-	}
 	place := "on the server"
 	if side == Maildir {
 		place = "in the Maildir"
@@ -211,5 +217,12 @@ func (m *maker) heldWhy(g Guard, n, total int, where string, side Side) {
 	if g.ByShare && n > SmallDeletion && float64(n) > g.Share*float64(total) {
 		limit = fmt.Sprintf("%g%%", 100*g.Share)
 	}
-	m.plan.HeldWhy = fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, total, where, place, limit)
+	m.because(fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, total, where, place, limit))
+}
+
+// because keeps the first reason.
+func (m *maker) because(why string) {
+	if m.plan.HeldWhy == "" && !m.policy.RestoreHeld {
+		m.plan.HeldWhy = why
+	}
 }

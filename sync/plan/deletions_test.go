@@ -132,6 +132,13 @@ func TestExpunge(t *testing.T) {
 		s.w.policy.Guard = Guard{ByCount: true, Count: 1}
 		s.agreed("a", "INBOX", `\Deleted`)
 		s.agreed("b", "INBOX", `\Deleted`)
+		for _, op := range s.plan().Ops {
+			if op.Kind != Hold {
+				t.Errorf("planned %s", showOps([]Op{op}))
+			}
+		}
+		s.sync()
+		s.w.policy.Guard.Count = 9 // what was held stays so
 		if p := s.plan(); len(p.Ops) != 0 || p.Held["INBOX"] != 2 || p.HeldWhy == "" {
 			t.Errorf("planned %s, held %v %q", showOps(p.Ops), p.Held, p.HeldWhy)
 		}
@@ -309,7 +316,20 @@ func TestHeldDeletions(t *testing.T) {
 				if p := s.plan(); p.Held["INBOX"] != 2 || p.HeldWhy == "" {
 					t.Errorf("held %v %q", p.Held, p.HeldWhy)
 				}
+				s.w.policy.Guard.Count += 5 // as if others had come, or been brought back, or were not looked at
 			}
+			s.w.policy.AllowDeletes = true
+			s.sync().wantBoth(`INBOX: c[\Seen]`)
+		})
+	})
+	t.Run("what came back after it was held, and goes again, counts anew", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, one, other Side) {
+			s := build(t, TwoWay, one)
+			s.w.policy.RestoreHeld = true
+			s.sync().wantBoth(`INBOX: a[\Seen] b[\Seen] c[\Seen]`)
+			s.w.policy.RestoreHeld = false
+			s.delete(one, "a")
+			s.sync().wantBoth(`INBOX: b[\Seen] c[\Seen]`)
 		})
 	})
 	t.Run("those of earlier runs count again", func(t *testing.T) {

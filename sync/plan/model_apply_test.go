@@ -24,7 +24,7 @@ func (w *world) apply(op Op) error {
 		w.ensureBase(op.Folder)
 		x.Folder, x.UID, x.Name = op.Folder, op.UID, op.Name
 		x.RemoteFlags, x.LocalFlags = op.RemoteSeen, op.LocalSeen
-		x.remoteHeld, x.localHeld = op.Gone == Server, op.Gone == Maildir
+		x.remoteHeld, x.localHeld, x.guarded = op.Gone == Server, op.Gone == Maildir, op.Guarded
 		w.learnFile(x)
 	case Download:
 		err = w.applyDownload(op)
@@ -45,9 +45,12 @@ func (w *world) apply(op Op) error {
 		if x == nil {
 			return fmt.Errorf("no row: %+v", op)
 		}
-		if op.Side == Maildir {
+		x.guarded = x.guarded || op.Why == ""
+		switch {
+		case op.Expunge:
+		case op.Side == Maildir:
 			x.remoteHeld = true
-		} else {
+		default:
 			x.localHeld = true
 		}
 	case DeleteFolder:
@@ -199,7 +202,7 @@ func (w *world) applyMove(op Op) error {
 	w.ensureBase(op.Folder)
 	x = w.row(op.Row)
 	x.Folder, x.RemoteFlags, x.LocalFlags = op.Folder, op.RemoteSeen, op.LocalSeen
-	x.remoteHeld, x.localHeld = false, false
+	x.remoteHeld, x.localHeld, x.guarded = false, false, false
 	w.learnFile(x)
 	return nil
 }

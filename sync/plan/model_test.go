@@ -51,7 +51,7 @@ type directory struct {
 
 type stateRow struct {
 	Base
-	remoteHeld, localHeld bool
+	remoteHeld, localHeld, guarded bool
 }
 
 type world struct {
@@ -358,7 +358,7 @@ func (w *world) input() Input {
 	knownRemote, knownLocal := map[folderUID]int64{}, map[folderFile]int64{}
 	for i := range w.rows {
 		x := &w.rows[i]
-		p := Pair{Base: x.Base, RemoteHeld: x.remoteHeld, LocalHeld: x.localHeld}
+		p := Pair{Base: x.Base, RemoteHeld: x.remoteHeld, LocalHeld: x.localHeld, Guarded: x.guarded}
 		p.Remote, p.Local = Absent, Absent
 		retried := x.Why.Retried() || x.Why == NoFolder || (x.Why == OverDownload || x.Why == OverUpload) && !w.closed
 		if x.UID != 0 && !(x.remoteHeld) {

@@ -40,6 +40,8 @@ type row struct {
 	adopted bool
 	// unmark: its \Deleted mark is taken back.
 	unmark bool
+	// held: the guard holds back that it goes for its mark as deleted.
+	held bool
 }
 
 // onServerOnly reports which side a parked row is on.

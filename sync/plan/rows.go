@@ -91,7 +91,7 @@ func (m *maker) bringTogether(x *row) {
 	r, l := x.remote, x.local
 	switch mode := m.policy.Mode; {
 	case r.folder == l.folder:
-		if r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld {
+		if r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld || x.Guarded && !x.held {
 			m.rebind(x, r.folder, "found again")
 		}
 		m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid, Name: l.name}, m.mergeFlags(x))
@@ -230,7 +230,8 @@ func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
 // rebindWithout is rebind for a row whose message is gone on a side.
 func (m *maker) rebindWithout(x *row, gone Side, folder mail.FolderName, reason string) {
 	m.release(x)
-	m.add(Op{Kind: Rebind, Gone: gone, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
+	guarded := x.Guarded && (x.held || x.remote.found != have || x.local.found != have)
+	m.add(Op{Kind: Rebind, Gone: gone, Guarded: guarded, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 }
 

@@ -150,7 +150,8 @@ type Pair struct {
 	Base
 	Remote, Local         Presence
 	RemoteNow, LocalNow   mail.Flags // valid where Present
-	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held by the guard then
+	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held then
+	Guarded               bool       // the guard held back its removal in an earlier run
 	Due                   bool       // its time in the maildrop is over
 }
 
@@ -304,7 +305,8 @@ const (
 //	            every run. With Why set it is not the guard that holds: the message has moved to where the other side
 //	            can't follow (NoFolder), or may be one that can't be looked into just now (Unreadable). Such a row
 //	            must come in again together with the parked message that it may be. RemoteSeen and LocalSeen are the flags of the half
-//	            that is left, which the state does not learn: changes must be seen again once it is held no more.
+//	            that is left, which the state does not learn: changes must be seen again once it is held no more. With Expunge
+//	            set nothing is gone: both sides keep the message with its mark.
 type Op struct {
 	Kind   Kind
 	Side   Side // the side that is changed; for Park the side that has the message
@@ -322,9 +324,11 @@ type Op struct {
 	Why                   Why
 	// Trash is set on a Move that carries out a deletion.
 	Trash bool
-	// Expunge is set on a Delete that is done because the message is marked \Deleted, not because
+	// Expunge is set on a Delete, or a Hold, that is done because the message is marked \Deleted, not because
 	// the other side lost it.
-	Expunge bool // Delete
+	Expunge bool // Delete, Hold
+	// Guarded is set on a Rebind of a row that the guard goes on holding.
+	Guarded bool
 	// Gone is set on a Rebind to another folder of a row whose message is gone on that side.
 	Gone Side
 	// Kept is set on a Delete on the server of a message that stays in the Maildir. For the guard it is no deletion.
