@@ -320,6 +320,8 @@ func (l *lister) askStatus(ctx context.Context) error {
 	for i, m := range boxes {
 		switch err := cmds[i].refused(); {
 		case m.Status != nil:
+		case err != nil && cmds[i].result.saysNone() && l.hasBelow(m.Name):
+			m.Selectable = false
 		case err != nil:
 			m.StatusErr = err
 		default:
@@ -327,6 +329,16 @@ func (l *lister) askStatus(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// hasBelow reports whether a mailbox is listed that lies below this one.
+func (l *lister) hasBelow(name string) bool {
+	for other := range l.found {
+		if l.s.delim != 0 && strings.HasPrefix(other, name+string(rune(l.s.delim))) {
+			return true
+		}
+	}
+	return false
 }
 
 // statusItems are the numbers worth asking for.
@@ -390,7 +402,7 @@ func (s *Session) Status(ctx context.Context, mailbox string) (remote.Status, er
 }
 
 // whyRefused is the error for a refused STATUS or SELECT. Servers without RFC 5530 don't say that
-// there is no such mailbox: LIST does.
+// there is no such mailbox: LIST does, or has no more than its name, for those below it (\Noselect, RFC 3501, section 6.3.4).
 func (s *Session) whyRefused(ctx context.Context, mailbox string, c *command) error {
 	refused := refusal(c.op, c.result)
 	if c.result.code != "" {
@@ -399,7 +411,9 @@ func (s *Session) whyRefused(ctx context.Context, mailbox string, c *command) er
 	exists := false // a name that is also a pattern matches itself, among others
 	list := newCommand(c.op, `LIST ""`).str(mailbox, s.caps)
 	list.list = func(l listed) {
-		exists = exists || (canonical(l.name) == mailbox && !isSet(l.attrs, string(goimap.MailboxAttrNonExistent)))
+		nameOnly := isSet(l.attrs, string(goimap.MailboxAttrNonExistent)) || isSet(l.attrs, string(goimap.MailboxAttrNoSelect)) ||
+			c.result.saysNone() && isSet(l.attrs, string(goimap.MailboxAttrHasChildren))
+		exists = exists || canonical(l.name) == mailbox && !nameOnly
 	}
 	before := s.leftOut
 	if err := s.run(ctx, c.op, list); err != nil {

@@ -448,11 +448,25 @@ func TestRefusalsWithoutACodeAreExplainedByList(t *testing.T) {
 		p.say("$1 NO can't open it")
 		p.expect(`LIST "" "a*b"`)
 		p.say(`* LIST () "/" "a/b"`, "$1 OK done")
+		p.expect(`SELECT "above"`)
+		p.say("$1 NO Mailbox doesn't exist: above")
+		p.expect(`LIST "" "above"`)
+		p.say(`* LIST (\Noselect \HasChildren) "/" "above"`, "$1 OK done")
+		p.expect(`SELECT "over"`)
+		p.say("$1 NO Mailbox doesn't exist: over (0.001 + 0.000 secs).")
+		p.expect(`LIST "" "over"`)
+		p.say(`* LIST (\HasChildren) "/" "over"`, "$1 OK done")
+		p.expect(`SELECT "over2"`)
+		p.say("$1 NO can't open it")
+		p.expect(`LIST "" "over2"`)
+		p.say(`* LIST (\HasChildren) "/" "over2"`, "$1 OK done")
+		p.expect(`SELECT "shut"`)
+		p.say("$1 NO [NOPERM] you may not")
 	})
 	for _, tc := range []struct {
 		name    string
 		missing bool
-	}{{"here", false}, {"gone", true}, {"100%", false}, {"a*b", true}} {
+	}{{"here", false}, {"gone", true}, {"100%", false}, {"a*b", true}, {"above", true}, {"over", true}, {"over2", false}, {"shut", false}} {
 		_, err := s.Select(t.Context(), tc.name)
 		if remote.ClassOf(err) != remote.Refused || errors.Is(err, remote.ErrNoMailbox) != tc.missing {
 			t.Errorf("%s: %v", tc.name, err)

@@ -146,6 +146,12 @@ func (s status) throttles() bool {
 	return !s.ok() && (s.code == "THROTTLED" || retryAfter(s.text) > 0)
 }
 
+// saysNone reports whether this is how Dovecot says that there is no such mailbox, which is without a code. On Maildir it goes on listing the name of one
+// that was deleted and has others below it, as if it could be opened.
+func (s status) saysNone() bool {
+	return s.code == "" && strings.HasPrefix(s.text, "Mailbox doesn't exist: ")
+}
+
 // refusal is the error for a NO or BAD to one command.
 func refusal(op string, s status) *remote.Error {
 	e := &remote.Error{Class: remote.Refused, Op: op, Code: s.code, Text: s.text, RetryAfter: retryAfter(s.text)}

@@ -87,6 +87,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Account) {
 		{"names of every kind come back as they went", oddNames},
 		{"names that can't be are refused without asking", impossibleNames},
 		{"what does not exist is ErrNoMailbox", noMailbox},
+		{"so is what has only its name left, for those below", deletedAbove},
 		{"subscriptions are told", subscriptions},
 		{"an appended message comes back byte for byte", appendFidelity},
 		{"uploads are sent and answered in order", appendOrder},

@@ -166,6 +166,27 @@ func impossibleNames(c *check) {
 	}
 }
 
+// deletedAbove: where a mailbox is deleted and one below it is not, a server may go on listing the name, but the mailbox is gone.
+func deletedAbove(c *check) {
+	above := c.create("Above")
+	c.create("Above", "Below")
+	err := c.s.Delete(c.ctx, above)
+	if refused, ok := errors.AsType[*remote.Error](err); ok && refused.Code == "HASCHILDREN" {
+		return
+	}
+	c.ok("deleting the one above", err)
+	if _, err := c.s.Status(c.ctx, above); !errors.Is(err, remote.ErrNoMailbox) {
+		c.Errorf("Status of a mailbox that was deleted and has one below it: %v, want ErrNoMailbox", err)
+	}
+	list, err := c.s.Mailboxes(c.ctx)
+	c.ok("listing the mailboxes", err)
+	for _, m := range list {
+		if m.Name == above && m.Selectable {
+			c.Errorf("it is listed as one that can be opened: %+v", m)
+		}
+	}
+}
+
 func noMailbox(c *check) {
 	none := c.name("None")
 	box := remote.Box{Name: none, UIDValidity: 1}
