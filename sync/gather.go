@@ -34,19 +34,60 @@ func (r *run) gather(ctx context.Context) error {
 	if err := r.gatherAll(ctx, targets); err != nil {
 		return err
 	}
-	if len(others) == 0 {
-		return nil
-	}
-	disappeared := false
+	opened := slices.ContainsFunc(targets, (*folder).takesChangesAgain)
+	disappeared := opened
 	for _, f := range targets {
 		for _, p := range f.pairs {
 			disappeared = disappeared || p.MissingSomewhere()
 		}
 	}
-	if !disappeared {
+	if disappeared {
+		if err := r.gatherAll(ctx, others); err != nil {
+			return err
+		}
+	}
+	if !opened {
 		return nil
 	}
-	return r.gatherAll(ctx, others)
+	return r.workers(ctx, r.folders, r.gatherSeparated)
+}
+
+// gatherSeparated adds what is on the server only because it was moved in the Maildir to a folder that took no changes then: now that one does,
+// it may be moved there.
+func (r *run) gatherSeparated(ctx context.Context, f *folder) error {
+	if f.base.ID == 0 || f.base.ReadOnly {
+		return nil // of a folder that takes no changes itself, or takes them again, gatherRows knows
+	}
+	return r.view(ctx, func(tx *state.Tx) error {
+		parked, err := tx.Parked(f.base.ID, string(plan.ReadOnly))
+		for _, m := range parked {
+			f.takeUp(m)
+		}
+		return err
+	})
+}
+
+// takesChangesAgain reports whether the mailbox was read-only and is no more.
+func (f *folder) takesChangesAgain() bool {
+	return f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly
+}
+
+// takeUp has a row that is on the server only, because some mailbox was read-only, count as one that both sides had: it was deleted in the Maildir
+// meanwhile, or moved away. It reports whether m is such a row.
+func (f *folder) takeUp(m state.Message) bool {
+	if m.UID == 0 || m.Why != string(plan.ReadOnly) {
+		return false
+	}
+	if p := f.pairs[m.ID]; p != nil {
+		if p.MissingSomewhere() {
+			return true // it is on neither side now
+		}
+		m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
+		delete(f.pairs, m.ID)
+	}
+	m.Why = ""
+	f.pair(m).Local = plan.Gone
+	return true
 }
 
 // gatherMaildrop is gather for a maildrop, where messages may be in any folder.
@@ -449,7 +490,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			again = append(again, string(why))
 		}
 	}
-	if f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly {
+	if f.takesChangesAgain() {
 		again = append(again, string(plan.ReadOnly))
 		if err := r.gatherWithheld(ctx, f); err != nil {
 			return err
@@ -503,6 +544,9 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 		return err
 	}
 	for _, m := range parked {
+		if f.takeUp(m) {
+			continue
+		}
 		if p := f.pairs[m.ID]; p != nil {
 			if p.MissingSomewhere() {
 				continue // it is on neither side now
@@ -510,11 +554,6 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
 		}
 		delete(f.pairs, m.ID)
-		if m.UID != 0 && m.Why == string(plan.ReadOnly) {
-			m.Why = ""
-			f.pair(m).Local = plan.Gone // deleted there, or moved away, while the server took no changes
-			continue
-		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
 			f.remoteNew[len(f.remoteNew)-1].Unread = m.Why == string(plan.Unreadable)

@@ -540,6 +540,7 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 	row := in.Message
 	row.Folder, row.UID = in.To, uid
 	row.LocalHeld, row.RemoteHeld, row.Guarded = false, false, false
+	row.Why, row.Text = "", "" // it may have been parked before
 	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
 		return err
 	}

@@ -183,6 +183,48 @@ func TestMovedToAReadOnlyFolder(t *testing.T) {
 	}
 }
 
+// TestMovesWaitForAReadOnlyFolder: what was moved there in the Maildir is moved on the server once that can be done, and is one message again.
+func TestMovesWaitForAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"A", "B"} { // out of the read-only one it is stored anew, and what was left behind goes
+		for _, only := range []bool{false, true} {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("A")
+			w.server.CreateMailbox("B")
+			text := w.message("m")
+			w.arrive(from, text)
+			w.sync()
+			w.server.SetReadOnly("A", true)
+			to := map[string]string{"A": "B", "B": "A"}[from]
+			w.move(w.file(from, text), to)
+			for range 2 {
+				w.sync()
+			}
+			w.server.SetReadOnly("A", false)
+			if only {
+				w.opt.Targets = []mail.FolderName{"A"}
+			}
+			w.sync()
+			w.opt.Targets = nil
+			w.sync()
+			want := to + ": m"
+			if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, want) {
+				t.Errorf("from %s, A alone %v: the server has %s", from, only, got)
+			}
+			if got := w.localTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, want) {
+				t.Errorf("from %s, A alone %v: the Maildir has %s", from, only, got)
+			}
+			if box, _ := w.server.Snapshot().Mailbox(to); len(box.Messages) == 1 {
+				w.server.Store(to, true, mail.NewFlags(`\Flagged`), box.Messages[0].UID)
+			}
+			w.sync()
+			if got := w.localTree().subjects(); !strings.Contains(got, want+` \Flagged`) {
+				t.Errorf("from %s, A alone %v: flagged on the server, the Maildir has %s", from, only, got)
+			}
+		}
+	}
+}
+
 // TestComparedAnewWithoutOneFolder: the Maildir was restored from a copy, and one folder can't be read for good. What waits for it is said, with the way
 // out, and comes once it can be read or is left out.
 func TestComparedAnewWithoutOneFolder(t *testing.T) {
