@@ -208,7 +208,7 @@ type folder struct {
 }
 
 func newRun(set Settings, w World, opt Options) *run {
-	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account}, made: map[mail.FolderName]bool{}, came: map[mail.Digest]int{}}
+	r := &run{set: set, opt: opt, w: w, log: w.Log, now: w.Now, res: &Result{Account: set.Account, Targets: opt.Targets}, made: map[mail.FolderName]bool{}, came: map[mail.Digest]int{}}
 	if r.now == nil {
 		r.now = time.Now
 	}

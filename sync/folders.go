@@ -408,7 +408,8 @@ func (r *run) makeFolders(ctx context.Context, t *trees) error {
 		return err
 	}
 	for _, target := range r.opt.Targets {
-		if r.byName[target] == nil {
+		failed := slices.ContainsFunc(r.res.Errors, func(e FolderError) bool { return e.Folder == target })
+		if r.byName[target] == nil && !failed {
 			why := "there is no such folder, neither on the server nor in the Maildir"
 			if sc.outer[target] {
 				why = "this folder is left out by include, exclude or subscribed in the configuration"

@@ -131,7 +131,9 @@ func (e FolderError) Unwrap() error { return e.Err }
 
 // Result is the outcome of one run on one account.
 type Result struct {
-	Account             string
+	Account string
+	// Targets are the folders that were asked for, empty for all.
+	Targets             []mail.FolderName
 	ToMaildir, ToServer Count
 	// MaildirFolders and ServerFolders are the folder operations that were carried out.
 	MaildirFolders, ServerFolders FolderCount

@@ -147,15 +147,21 @@ func (a *app) finish(err error) int {
 
 // itself is how the person calls the program, for commands that they are told to give.
 func (a *app) itself() string {
-	switch {
-	case a.configPath == "":
+	if a.configPath == "" {
 		return "satchel"
-	case strings.ContainsFunc(a.configPath, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:@", r)
-	}):
-		return "satchel -c '" + strings.ReplaceAll(a.configPath, "'", `'\''`) + "'"
 	}
-	return "satchel -c " + a.configPath
+	return "satchel -c " + shellWord(a.configPath)
+}
+
+// shellWord spells s as one word for a shell.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+:@", r)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 // loadConfig reads the configuration.

@@ -179,7 +179,15 @@ func held(r *mailsync.Result, program string) string {
 	if why != "" {
 		why = " because " + why
 	}
+	targets := r.Account
+	if len(r.Targets) > 0 {
+		var words []string
+		for _, f := range r.Targets {
+			words = append(words, shellWord(r.Account+"/"+string(f)))
+		}
+		targets = strings.Join(words, " ")
+	}
 	return fmt.Sprintf(`%[1]s: %[2]s held back%[3]s
-  if they are meant:   %[4]s sync --allow-deletes %[1]s
-  if they are not:     %[4]s sync --restore-held %[1]s`, r.Account, count(r.HeldBack, "deletion is", "deletions are"), why, program)
+  if they are meant:   %[4]s sync --allow-deletes %[5]s
+  if they are not:     %[4]s sync --restore-held %[5]s`, r.Account, count(r.HeldBack, "deletion is", "deletions are"), why, program, targets)
 }

@@ -416,6 +416,10 @@ func TestQuietWarns(t *testing.T) {
 		out, err string
 	}{
 		{"held", func(a *app) { a.showSync(&mailsync.Result{Account: "a", HeldBack: 12}, false) }, "", "satchel: a: 12 deletions are held back\n  if they are meant"},
+		{"held in what was named", func(a *app) {
+			a.configPath = "my c.toml"
+			a.showSync(&mailsync.Result{Account: "a", HeldBack: 1, HeldWhy: "of it", Targets: []mail.FolderName{"INBOX", "A & B"}}, false)
+		}, "", "satchel: a: 1 deletion is held back because of it\n  if they are meant:   satchel -c 'my c.toml' sync --allow-deletes a/INBOX 'a/A & B'\n"},
 		{"nothing held", func(a *app) { a.showSync(&mailsync.Result{Account: "a"}, false) }, "", ""},
 		{"differences", func(a *app) {
 			a.showVerification(&mailsync.Verification{Account: "a", Differences: []mailsync.Difference{{}, {}}}, false)

@@ -423,7 +423,7 @@ func (r *round) answer(ctx context.Context, w *watching, by *watch.Watcher, req 
 		res.Fatal = errors.New("the running watch is of another version; restart it")
 	}
 	asker := r.a.on(writer(func(s string) { reply(control.Reply{Out: s}) }), writer(func(s string) { reply(control.Reply{Err: s}) }))
-	asker.ui.json, asker.ui.quiet = req.JSON, req.Quiet
+	asker.ui.json, asker.ui.quiet, asker.configPath = req.JSON, req.Quiet, req.Config
 	asker.showSync(res, req.DryRun)
 	return exitOfResult(res)
 }
@@ -460,7 +460,7 @@ func (w writer) Write(p []byte) (int, error) {
 func (a *app) askWatch(ctx context.Context, j job, opt mailsync.Options) (answered, bool) {
 	req := control.Request{
 		Do: control.Sync, Account: j.Name, DryRun: opt.DryRun, AllowDeletes: opt.AllowDeletes, RestoreHeld: opt.RestoreHeld, Rebind: opt.Rebind,
-		JSON: a.ui.json, Quiet: a.ui.quiet,
+		JSON: a.ui.json, Quiet: a.ui.quiet, Config: a.configPath,
 	}
 	for _, f := range j.targets {
 		req.Targets = append(req.Targets, string(f))

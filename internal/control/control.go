@@ -33,6 +33,8 @@ type Request struct {
 	// JSON and Quiet say how the answer is to be spelled.
 	JSON  bool `json:"json,omitempty"`
 	Quiet bool `json:"quiet,omitempty"`
+	// Config is the asker's configuration file, if it named one: the answer may say which command to give next.
+	Config string `json:"config,omitempty"`
 }
 
 // What can be asked for.
