@@ -258,7 +258,7 @@ func (c *conn) inWords(err error) error {
 		return fmt.Errorf("state database %s: %w; nothing of this step was recorded, make room and run again (%w)", c.path, syscall.ENOSPC, err)
 	case sqlite3.SQLITE_IOERR:
 		if c.ioErr == nil {
-			c.ioErr = fmt.Errorf("state database %s: %w; look at the disk and run again (%w)", c.path, ErrIO, err)
+			c.ioErr = fmt.Errorf("state database %s: %w; look at the disk, which may be full, and run again (%w)", c.path, ErrIO, err)
 		}
 		return c.ioErr
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
