@@ -125,7 +125,7 @@ func (m *maker) planInMaildrop(x *row) {
 	case r.found != have:
 		m.parkInMaildir(x, OneWay, "gone from the server: it stays in the Maildir")
 	case l.found == have:
-		if l.folder != x.Folder || r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld {
+		if l.folder != x.Folder || r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld || x.Guarded {
 			m.rebind(x, l.folder, "found again")
 		}
 		op := Op{Folder: l.folder, Row: x.ID, UID: r.uid, Name: l.name}
