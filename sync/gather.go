@@ -52,42 +52,29 @@ func (r *run) gather(ctx context.Context) error {
 	return r.workers(ctx, r.folders, r.gatherSeparated)
 }
 
-// gatherSeparated adds what is on the server only because it was moved in the Maildir to a folder that took no changes then: now that one does,
-// it may be moved there.
+// gatherSeparated adds what is on one side only because it was moved in the Maildir to a folder that took no changes then: now that one does,
+// it may be moved there. Both halves come in, of all folders, or the one on the server would look like a message that was deleted here.
 func (r *run) gatherSeparated(ctx context.Context, f *folder) error {
-	if f.base.ID == 0 || f.base.ReadOnly {
-		return nil // of a folder that takes no changes itself, or takes them again, gatherRows knows
+	if f.base.ID == 0 || f.takesChangesAgain() {
+		return nil // gatherRows has done it
 	}
-	return r.view(ctx, func(tx *state.Tx) error {
-		parked, err := tx.Parked(f.base.ID, string(plan.ReadOnly))
-		for _, m := range parked {
-			f.takeUp(m)
-		}
+	var parked []state.Message
+	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		parked, err = tx.Parked(f.base.ID, string(plan.ReadOnly))
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	if f.base.ReadOnly {
+		parked = slices.DeleteFunc(parked, func(m state.Message) bool { return m.UID != 0 })
+	}
+	return r.gatherAgain(ctx, f, parked)
 }
 
 // takesChangesAgain reports whether the mailbox was read-only and is no more.
 func (f *folder) takesChangesAgain() bool {
 	return f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly
-}
-
-// takeUp has a row that is on the server only, because some mailbox was read-only, count as one that both sides had: it was deleted in the Maildir
-// meanwhile, or moved away. It reports whether m is such a row.
-func (f *folder) takeUp(m state.Message) bool {
-	if m.UID == 0 || m.Why != string(plan.ReadOnly) {
-		return false
-	}
-	if p := f.pairs[m.ID]; p != nil {
-		if p.MissingSomewhere() {
-			return true // it is on neither side now
-		}
-		m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
-		delete(f.pairs, m.ID)
-	}
-	m.Why = ""
-	f.pair(m).Local = plan.Gone
-	return true
 }
 
 // gatherMaildrop is gather for a maildrop, where messages may be in any folder.
@@ -543,10 +530,12 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 	if err != nil {
 		return err
 	}
+	return r.gatherAgain(ctx, f, parked)
+}
+
+// gatherAgain has rows that are on one side only take part as what that side has and the other one lacks.
+func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message) error {
 	for _, m := range parked {
-		if f.takeUp(m) {
-			continue
-		}
 		if p := f.pairs[m.ID]; p != nil {
 			if p.MissingSomewhere() {
 				continue // it is on neither side now
@@ -554,6 +543,11 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
 		}
 		delete(f.pairs, m.ID)
+		if m.UID != 0 && m.Why == string(plan.ReadOnly) {
+			m.Why = ""
+			f.pair(m).Local = plan.Gone // deleted there, or moved away, while the server took no changes
+			continue
+		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
 			f.remoteNew[len(f.remoteNew)-1].Unread = m.Why == string(plan.Unreadable)

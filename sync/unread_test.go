@@ -225,6 +225,41 @@ func TestMovesWaitForAReadOnlyFolder(t *testing.T) {
 	}
 }
 
+// TestMovesWaitForTheirOwnReadOnlyFolder: another mailbox takes changes again, and the one that the message was moved to does not yet.
+func TestMovesWaitForTheirOwnReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"A", "B"} {
+		w := newWorld(t, model.Full())
+		for _, name := range []string{"A", "B", "C"} {
+			w.server.CreateMailbox(name)
+		}
+		text := w.message("m")
+		w.arrive(from, text)
+		w.sync()
+		w.server.SetReadOnly("A", true)
+		w.server.SetReadOnly("C", true)
+		w.move(w.file(from, text), "C")
+		w.sync()
+		w.server.SetReadOnly("A", false)
+		for range 2 {
+			w.sync()
+		}
+		if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, from+": m") {
+			t.Errorf("from %s: the server has %s", from, got)
+		}
+		w.server.SetReadOnly("C", false)
+		for range 2 {
+			w.sync()
+		}
+		if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, "C: m") {
+			t.Errorf("from %s, at last: the server has %s", from, got)
+		}
+		if got := w.localTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, "C: m") {
+			t.Errorf("from %s, at last: the Maildir has %s", from, got)
+		}
+	}
+}
+
 // TestComparedAnewWithoutOneFolder: the Maildir was restored from a copy, and one folder can't be read for good. What waits for it is said, with the way
 // out, and comes once it can be read or is left out.
 func TestComparedAnewWithoutOneFolder(t *testing.T) {
