@@ -213,7 +213,7 @@ func (a Act) onServer(w *World) string {
 		return fmt.Sprintf("server: removes the %d messages of %s that are marked", n, box.Name)
 	case Renumbers:
 		for _, m := range box.Messages {
-			w.promise.renumbers(unix(m.Raw))
+			w.promise.renumbers(unix(m.Raw), w.Server.UnderWay(m.Raw))
 		}
 		w.Server.Renumber(box.Name)
 		w.promise.folder()
@@ -221,7 +221,7 @@ func (a Act) onServer(w *World) string {
 	case Restores:
 		w.Server.Recreate(box.Name, false)
 		for _, m := range box.Messages {
-			w.promise.renumbers(unix(m.Raw))
+			w.promise.renumbers(unix(m.Raw), w.Server.UnderWay(m.Raw))
 			w.Server.Append(box.Name, m.Raw, m.Flags, m.Date)
 		}
 		w.promise.folder()

@@ -154,9 +154,13 @@ func (p *promise) losesEchoes(text string) {
 	delete(p.arrived, text)
 }
 
-// renumbers notes that messages of the server get other numbers. Of some that are alike it is not known then which is pending.
-func (p *promise) renumbers(text string) {
+// renumbers notes that messages of the server get other numbers. Of some that are alike it is not known then which is pending, and an echo that is
+// still under way can't be recognised when it comes.
+func (p *promise) renumbers(text string, underWay bool) {
 	p.losesEchoes(text)
+	if underWay {
+		p.mayStay(text, p.stays[text]+1)
+	}
 	if p.made[text] > 0 && p.pending[text] > 0 {
 		p.mayStay(text, p.pending[text])
 	}
