@@ -23,6 +23,7 @@ type Mailbox struct {
 	UIDValidity uint64
 	UIDNext     mail.UID
 	ModSeq      uint64
+	ReadOnly    bool
 	Messages    []Message // by UID
 }
 
@@ -43,7 +44,7 @@ func (s *Server) Snapshot() Snapshot {
 	var out Snapshot
 	for _, name := range s.names() {
 		b := s.boxes[name]
-		m := Mailbox{Name: name, ID: b.id, UIDValidity: b.uidValidity, UIDNext: b.uidNext, ModSeq: b.modSeq}
+		m := Mailbox{Name: name, ID: b.id, UIDValidity: b.uidValidity, UIDNext: b.uidNext, ModSeq: b.modSeq, ReadOnly: b.readOnly}
 		for _, msg := range b.messages {
 			m.Messages = append(m.Messages, Message{UID: msg.uid, Flags: msg.flags, ModSeq: msg.modSeq, Date: msg.date, EmailID: msg.emailID, Raw: msg.raw})
 		}

@@ -37,6 +37,8 @@ type Round struct {
 	Fault *Fault
 	// Again is a second fault, during the first run after the interrupted one.
 	Again *Fault
+	// Waits is what has to wait meanwhile, nil for nothing.
+	Waits *Waits
 }
 
 // Servers are the kinds of server that histories are played on.
@@ -60,6 +62,7 @@ const (
 	newerSeeds    = 2_000_000
 	wideSeeds     = 10_000_000
 	stubbornSeeds = 30_000_000 // servers that go on refusing or withholding, or give mailboxes one UIDVALIDITY; file systems that rename by link
+	waitingSeeds  = 40_000_000 // what has to wait, see waits.go
 )
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
@@ -69,13 +72,14 @@ func Random(seed uint64) History {
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := History{Seed: seed, Server: serverNames[r.IntN(len(serverNames))], Account: Account{Mode: plan.TwoWay}}
 	often := weights
-	if seed >= wideSeeds {
+	if seed >= wideSeeds && (seed < waitingSeeds || seed%2 == 1) {
 		h.Wide, h.Account, often = true, someAccount(seed), wideWeights
 	}
 	if seed >= newerSeeds && h.Server == "full" && seed%2 == 0 {
 		h.Server = "equal-ids"
 	}
-	if seed >= stubbornSeeds {
+	stubborn := seed >= stubbornSeeds && seed < waitingSeeds
+	if stubborn {
 		h.ByLink, h.SharedUIDs = seed%4 == 1, seed%4 == 2
 	}
 	for range 2 + r.IntN(3) {
@@ -91,8 +95,11 @@ func Random(seed uint64) History {
 		}
 		h.Rounds = append(h.Rounds, round)
 	}
-	if seed >= stubbornSeeds {
+	if stubborn {
 		h.makeStubborn(r)
+	}
+	if seed >= waitingSeeds {
+		h.makeWait(r, often)
 	}
 	return h
 }
@@ -163,6 +170,13 @@ func (h History) Play(m *Memory) (out Outcome) {
 		if err == nil && w.promise.lost && h.Account.Expunge {
 			held, err = w.settle() // a run that finds its messages again deletes nothing; the next one removes what is marked
 		}
+		if err == nil && held > 0 && h.Account.Waits {
+			said, wrong := w.goesOn(rand.New(rand.NewPCG(h.Seed, uint64(w.texts))))
+			out.Story = append(out.Story, said...)
+			if out.Broken = wrong; wrong != "" {
+				return false
+			}
+		}
 		if err == nil && held > 0 {
 			say("  the guard holds back %d, and that is %s", held, map[bool]string{true: "allowed", false: "taken back"}[decide(h.Seed)])
 			out.Broken = w.promise.held(w.ServerTree(), w.LocalTree(), decide(h.Seed))
@@ -215,6 +229,9 @@ func (h History) Play(m *Memory) (out Outcome) {
 			}
 		}
 		w.Disk.Settle()
+		if round.Waits != nil {
+			say("  read-only: %s", strings.Join(w.shut(round.Waits.Shut), ", "))
+		}
 		late := false
 		for _, f := range []*Fault{round.Fault, round.Again} {
 			if f == nil {
@@ -232,6 +249,13 @@ func (h History) Play(m *Memory) (out Outcome) {
 			late = f.Late
 			if !late {
 				w.release()
+			}
+		}
+		if round.Waits != nil {
+			said, err := w.open(round.Waits)
+			if out.Story = append(out.Story, said...); err != nil {
+				out.Broken = err.Error()
+				return out
 			}
 		}
 		if late && w.Server.Ghosts() > 0 {

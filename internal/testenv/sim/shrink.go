@@ -42,6 +42,17 @@ func (h History) shorter() (all []History) {
 		if r.Fault != nil {
 			without(func(r []Round) []Round { r[i].Fault, r[i].Again = r[i].Again, nil; return r })
 		}
+		if r.Waits != nil {
+			without(func(r []Round) []Round { r[i].Waits = nil; return r })
+			for k := range r.Waits.Then {
+				without(func(r []Round) []Round {
+					waits := *r[i].Waits
+					waits.Then = slices.Delete(slices.Clone(waits.Then), k, k+1)
+					r[i].Waits = &waits
+					return r
+				})
+			}
+		}
 		for k := range r.Acts {
 			without(func(r []Round) []Round { r[i].Acts = slices.Delete(r[i].Acts, k, k+1); return r })
 		}

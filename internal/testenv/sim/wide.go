@@ -23,6 +23,8 @@ type Account struct {
 	Guard    int // this many deletions pass, 0: all
 	// Limited: messages above largeSize are not transferred.
 	Limited bool
+	// Waits: the person takes time to decide what becomes of what the guard holds back.
+	Waits bool
 }
 
 const largeSize = 500

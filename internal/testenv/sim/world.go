@@ -11,6 +11,7 @@
 //	history.go    a random history
 //	wide.go       what the newer ones have more: accounts set up in all ways, clocks, undo, odd bytes
 //	layout.go     the directories of folders in both layouts
+//	waits.go      what can't be done yet: mailboxes that are read-only for a while, deletions that wait for a decision
 //	promise.go    what must hold when both sides are at rest; oneway.go: in the modes that change one side only; rest.go: of a run that
 //	              finds nothing to do
 //	shrink.go     the shortest history that still fails
