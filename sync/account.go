@@ -151,7 +151,7 @@ type run struct {
 	undone     map[string]bool // what was brought back and is outside of the limits
 	undoneErr  error
 
-	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, hangups, lostAlone, culprits, folder.dirty and folder.surprised
+	mu       sync.Mutex // guards res, said, again, broken, hadAllFlags, progress, lostUploads, hangups, lostAlone, culprits, folder.dirty, folder.surprised and folder.unlisted
 	progress Progress
 	said     map[string]bool // texts of res.Errors
 }
@@ -174,6 +174,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
+	withholds             bool           // the mailbox was read-only, and flags in the Maildir differ
 	allFlags              bool           // and with all flags there are, see wantsAllFlags
 	stored                mail.UID       // the highest UID that this pass gave a message there, as far as is known
 	changing, witnessed   bool           // it is being changed locally, and the Maildir sees whether by anybody else
@@ -198,6 +199,7 @@ type folder struct {
 	failed    error // reading it failed: it takes no part in this run
 	dirty     bool  // something in it did not go as planned: its marks are not committed
 	surprised bool  // see run.surprise
+	unlisted  bool  // see run.listAgain
 	// kept are the rows that were not removed on the server, because under their UIDs there are other messages, or may be, or because their marks
 	// were taken back. What is marked as deleted goes on both sides or on none.
 	kept map[int64]bool
@@ -326,6 +328,9 @@ func (r *run) pass(ctx context.Context) error {
 		if err := r.unname(ctx); err != nil {
 			return err
 		}
+		if err := r.noteReadOnly(ctx); err != nil {
+			return err
+		}
 	}
 	for p := range plans {
 		r.reportHeld(p)
@@ -360,6 +365,9 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 	}
 	for _, name := range p.ReadAgain {
 		r.soil(r.byName[name])
+	}
+	for _, name := range p.ListAgain {
+		r.listAgain(r.byName[name])
 	}
 	r.dropSuspects(&p)
 	if err := r.dropUnsureFiles(ctx, &p); err != nil {
@@ -411,21 +419,26 @@ func (r *run) whatWaits(unread mail.FolderName) string {
 func (r *run) plans(ctx context.Context, in plan.Input) (iter.Seq[plan.Plan], error) {
 	if plan.Independent(in) {
 		if mode := in.Policy.Mode; mode == plan.TwoWay || mode == plan.Push {
-			if _, err := r.openWritable(ctx, flagged(in.Pairs), in.Folders); err != nil {
+			if _, err := r.openMailboxes(ctx, flagged(in.Pairs), in.Folders); err != nil {
 				return nil, err
 			}
 		}
 		return plan.Portions(in), nil
 	}
-	p := plan.Make(in)
-	changed, err := r.openWritable(ctx, changedOnServer(p.Ops), in.Folders)
-	if err != nil {
-		return nil, err
+	for {
+		p := plan.Make(in)
+		waiting, err := r.openMailboxes(ctx, slices.Values(p.ReadOnly), in.Folders)
+		if err != nil {
+			return nil, err
+		}
+		changing, err := r.openMailboxes(ctx, changedOnServer(p.Ops), in.Folders)
+		if err != nil {
+			return nil, err
+		}
+		if !waiting && !changing {
+			return func(yield func(plan.Plan) bool) { yield(p) }, nil
+		}
 	}
-	if changed {
-		p = plan.Make(in)
-	}
-	return func(yield func(plan.Plan) bool) { yield(p) }, nil
 }
 
 // flagged yields the folders of messages whose flags were changed.
@@ -451,9 +464,9 @@ func changedOnServer(ops []plan.Op) iter.Seq[mail.FolderName] {
 	}
 }
 
-// openWritable opens mailboxes that are to be changed, and reports whether one turned out to be read-only, of
+// openMailboxes opens mailboxes that are to be changed, each once, and reports whether one turned out to be read-only, or to be no more, of
 // which the planner did not know. It does now.
-func (r *run) openWritable(ctx context.Context, names iter.Seq[mail.FolderName], folders []plan.Folder) (changed bool, err error) {
+func (r *run) openMailboxes(ctx context.Context, names iter.Seq[mail.FolderName], folders []plan.Folder) (changed bool, err error) {
 	for name := range names {
 		f := r.byName[name]
 		if f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
@@ -466,16 +479,27 @@ func (r *run) openWritable(ctx context.Context, names iter.Seq[mail.FolderName],
 			r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
 			continue
 		}
-		if !f.selected.ReadOnly {
-			continue
-		}
 		for i := range folders {
-			if folders[i].Name == name && !folders[i].RemoteReadOnly {
-				folders[i].RemoteReadOnly, changed = true, true
+			if folders[i].Name == name && folders[i].RemoteReadOnly != f.selected.ReadOnly {
+				folders[i].RemoteReadOnly, changed = f.selected.ReadOnly, true
 			}
 		}
 	}
 	return changed, nil
+}
+
+// noteReadOnly has the state know which mailboxes turned out to be read-only before it learns flags that wait for them.
+func (r *run) noteReadOnly(ctx context.Context) error {
+	for _, f := range r.folders {
+		if f.base.ID == 0 || f.base.ReadOnly || !f.readOnly() {
+			continue
+		}
+		f.base.ReadOnly = true
+		if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutFolder(&f.base) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reportHeld takes into the result what the guard holds back.

@@ -27,6 +27,9 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 	}
 	var agreed map[int64]int
 	err := r.view(ctx, func(tx *state.Tx) (err error) {
+		if in.HeldElsewhere, err = r.heldElsewhere(tx); err != nil {
+			return err
+		}
 		if agreed, err = tx.AgreedAll(); err != nil || !r.isMaildrop() {
 			return err
 		}
@@ -62,7 +65,7 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 		in.Folders = append(in.Folders, plan.Folder{
 			Name: f.name, OnServer: f.remote != nil, InMaildir: f.local != nil,
 			WasOnServer: f.base.Mailbox != "", WasInMaildir: f.base.OnDisk,
-			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.readOnly(), RemotePartial: f.partial, Unknown: f.base.UIDNext == 0, Agreed: agreed[f.base.ID], Target: f.target,
+			CanCreate: f.mailboxProblem == "", RemoteReadOnly: f.remote != nil && f.readOnly(), RemotePartial: f.partial, Unknown: f.base.UIDNext == 0, Agreed: agreed[f.base.ID], Target: f.target,
 		})
 		for _, p := range f.paired {
 			if f.pairs[p.ID] == p {
@@ -83,6 +86,27 @@ func (r *run) input(ctx context.Context) (plan.Input, error) {
 	in.Local = together(locals, func(f *folder) *[]plan.LocalMessage { return &f.localNew })
 	r.count(func(res *Result) { res.FoldersChanged = max(res.FoldersChanged, changed) })
 	return in, r.answer(ctx, &in)
+}
+
+// heldElsewhere reports whether the guard holds back deletions in folders that this run does not work on.
+func (r *run) heldElsewhere(tx *state.Tx) (bool, error) {
+	for _, f := range r.folders {
+		if f.target && f.failed == nil || f.base.ID == 0 {
+			continue
+		}
+		c, err := tx.Counts(f.base.ID)
+		if err != nil {
+			return false, err
+		}
+		if c.Held == 0 {
+			continue
+		}
+		held, err := tx.Held()
+		if err != nil || slices.ContainsFunc(held, func(m state.Message) bool { return m.Folder == f.base.ID && m.Guarded }) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // together makes one list of the folders' lists, and those parts of it.

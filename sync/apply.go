@@ -240,6 +240,11 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err := r.departForgotten(tx, op); err != nil {
 			return err
 		}
+		if op.Folder == "" {
+			if err := unmark(tx, op.Row); err != nil {
+				return err
+			}
+		}
 		if err := tx.DeleteMessage(op.Row); !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
@@ -270,7 +275,10 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err != nil {
 			return err
 		}
-		m.Guarded = m.Guarded || op.Why == ""
+		m.Guarded = op.Why == "" || m.Guarded && op.Why != plan.NoFolder // which says that it is somewhere else
+		if op.Why == "" && m.Why == string(plan.ReadOnly) {
+			m.Why, m.Text = "", "" // it waits for a person now
+		}
 		if op.Expunge {
 			return tx.PutMessage(&m)
 		}
@@ -289,6 +297,23 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 	return fmt.Errorf("unexpected operation %q", op.Kind)
 }
 
+// unmark has a row's folder read whole: should this run stop before the row that takes the message over is there, nothing else tells of it.
+func unmark(tx *state.Tx, row int64) error {
+	m, err := tx.Message(row)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	base, err := tx.Folder(m.Folder)
+	if err != nil {
+		return err
+	}
+	base.HighestModSeq, base.LocalMark, base.Filter = 0, nil, ""
+	return tx.PutFolder(&base)
+}
+
 // learnParked keeps a message that one side has and the other does not get.
 func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 	var m state.Message
@@ -303,10 +328,10 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 			m = r.rowOf(f, op.UID, "")
 		}
 	}
-	m.RemoteHeld, m.LocalHeld, m.Guarded = false, false, false
+	m.RemoteHeld, m.LocalHeld, m.Guarded = false, false, op.Guarded
 	if op.Side == plan.Server {
-		m.Name, m.LocalFlags = "", mail.Flags{}
-		m.RemoteFlags = op.RemoteSeen
+		m.Name = ""
+		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
 		if op.UID != 0 {
 			m.UID = op.UID
 		}

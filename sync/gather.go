@@ -34,47 +34,55 @@ func (r *run) gather(ctx context.Context) error {
 	if err := r.gatherAll(ctx, targets); err != nil {
 		return err
 	}
-	opened := slices.ContainsFunc(targets, (*folder).takesChangesAgain)
-	disappeared := opened
-	for _, f := range targets {
-		for _, p := range f.pairs {
-			disappeared = disappeared || p.MissingSomewhere()
-		}
-	}
-	if disappeared {
+	if slices.ContainsFunc(targets, (*folder).lacksSome) {
 		if err := r.gatherAll(ctx, others); err != nil {
 			return err
 		}
 	}
-	if !opened {
+	if !slices.ContainsFunc(r.folders, (*folder).waits) {
 		return nil
 	}
-	return r.workers(ctx, r.folders, r.gatherSeparated)
+	return r.workers(ctx, r.folders, r.gatherHalves)
 }
 
-// gatherSeparated adds what is on one side only because it was moved in the Maildir to a folder that took no changes then: now that one does,
-// it may be moved there. Both halves come in, of all folders, or the one on the server would look like a message that was deleted here.
-func (r *run) gatherSeparated(ctx context.Context, f *folder) error {
-	if f.base.ID == 0 || f.takesChangesAgain() {
-		return nil // gatherRows has done it
+// lacksSome reports whether something is missing in a folder, or may be what is missing in another one, and waits to be moved there.
+func (f *folder) lacksSome() bool {
+	for _, p := range f.pairs {
+		if p.MissingSomewhere() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+}
+
+// waits reports whether something that was deleted or moved in the Maildir waits for a mailbox to take changes.
+func (f *folder) waits() bool {
+	for _, p := range f.pairs {
+		if p.Waits {
+			return true
+		}
+	}
+	return false
+}
+
+// gatherHalves adds what is parked in the Maildir for another reason: it may be what was moved there.
+func (r *run) gatherHalves(ctx context.Context, f *folder) error {
+	if f.base.ID == 0 {
+		return nil
 	}
 	var parked []state.Message
 	err := r.view(ctx, func(tx *state.Tx) (err error) {
-		parked, err = tx.Parked(f.base.ID, string(plan.ReadOnly))
+		parked, err = tx.Parked(f.base.ID, string(plan.TooLarge), string(plan.TooOld), string(plan.OverUpload))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if f.base.ReadOnly {
-		parked = slices.DeleteFunc(parked, func(m state.Message) bool { return m.UID != 0 })
+	carried := map[int64]bool{}
+	for i := range f.localNew {
+		carried[f.localNew[i].Row] = true
 	}
-	return r.gatherAgain(ctx, f, parked)
-}
-
-// takesChangesAgain reports whether the mailbox was read-only and is no more.
-func (f *folder) takesChangesAgain() bool {
-	return f.selected != nil && f.base.ReadOnly && !f.selected.ReadOnly
+	return r.gatherAgain(ctx, f, slices.DeleteFunc(parked, func(m state.Message) bool { return m.UID != 0 || carried[m.ID] }))
 }
 
 // gatherMaildrop is gather for a maildrop, where messages may be in any folder.
@@ -96,6 +104,9 @@ func (r *run) gatherAll(ctx context.Context, folders []*folder) error {
 		defer r.tell(func(p *Progress) { p.FoldersDone++ })
 		if f.listed == nil && f.local != nil && (f.lostLocal || !r.sameLocal(f.base, f.local)) {
 			f.listed = r.beginListing(ctx, f.base.ID, f.local.Name)
+		}
+		if err := r.gatherWithheld(ctx, f); err != nil {
+			return err
 		}
 		if err := r.gatherRemote(ctx, f); err != nil { // which a maildrop's probe has done
 			return fmt.Errorf("reading the folder on the server: %w", err)
@@ -154,10 +165,8 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	case f.remote.Status == nil && f.remote.StatusErr != nil:
 		return f.remote.StatusErr
 	}
-	if st := f.remote.Status; st != nil && r.sameRemote(f, *st) {
-		if waits, err := r.waitsForRights(ctx, f); err != nil || !waits {
-			return err
-		}
+	if st := f.remote.Status; st != nil && r.sameRemote(f, *st) && !f.withholds {
+		return nil
 	}
 	var knownErr error
 	since := remote.Since{ModSeq: f.base.HighestModSeq, UIDNext: f.base.UIDNext}
@@ -258,14 +267,27 @@ func (r *run) sameRemote(f *folder, st remote.Status) bool {
 		st.UIDNext == b.UIDNext && st.Messages == b.Exists && st.UIDValidity == b.UIDValidity
 }
 
-// waitsForRights reports whether changes wait for the mailbox to be no longer read-only, of which its marks say nothing.
-func (r *run) waitsForRights(ctx context.Context, f *folder) (bool, error) {
+// gatherWithheld finds out whether flags wait for the mailbox to be no longer read-only, of which its marks say nothing.
+func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
 	if !f.base.ReadOnly {
-		return false, nil
+		return nil
 	}
-	var c state.Counts
-	err := r.view(ctx, func(tx *state.Tx) (err error) { c, err = tx.Counts(f.base.ID); return err })
-	return c.KeptBack > 0 || c.Why[string(plan.ReadOnly)] > 0, err
+	return r.view(ctx, func(tx *state.Tx) error {
+		c, err := tx.Counts(f.base.ID)
+		f.withholds = c.KeptBack > 0
+		return err
+	})
+}
+
+// agreedFlags are the flags of a row in the Maildir when both sides agreed on them last. While the mailbox is read-only what changes there is
+// noted, and is still to be carried over. But a keyword that only the server has is one that the Maildir has no letter for, see
+// plan.Op.
+func (f *folder) agreedFlags(m *state.Message) mail.Flags {
+	if !f.withholds || m.Why != "" || m.UID == 0 || m.Name == "" {
+		return m.LocalFlags
+	}
+	system := mail.SystemFlags(m.RemoteFlags.System())
+	return m.LocalFlags.And(m.RemoteFlags).Plus(system)
 }
 
 func (r *run) missingRemote() plan.Presence {
@@ -342,7 +364,7 @@ func (r *run) takeChanges(ctx context.Context, f *folder, ch remote.Changes, sin
 			return row.Why == string(plan.Pending) || row.RemoteHeld || !m.Flags.Equal(row.RemoteFlags)
 		}, func(row *state.Message) {
 			p := f.pair(*row)
-			p.Remote, p.RemoteNow, p.RemoteHeld = plan.Present, m.Flags, false
+			p.Remote, p.RemoteNow, p.RemoteHeld, p.Back = plan.Present, m.Flags, false, p.Back || p.RemoteHeld
 		})
 		if err != nil {
 			return err
@@ -467,7 +489,7 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 	if f.base.ID == 0 {
 		return nil
 	}
-	again := []string{string(plan.Refused), string(plan.Unreadable), string(plan.NoFolder)}
+	again := []string{string(plan.Refused), string(plan.Unreadable), string(plan.NoFolder), string(plan.ReadOnly)}
 	filtered := f.base.Filter != r.filter()
 	if filtered {
 		again = append(again, string(plan.TooLarge), string(plan.TooOld), string(plan.OneWay))
@@ -477,9 +499,13 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 			again = append(again, string(why))
 		}
 	}
-	if f.takesChangesAgain() {
-		again = append(again, string(plan.ReadOnly))
-		if err := r.gatherWithheld(ctx, f); err != nil {
+	if f.withholds && !f.readOnly() { // it takes changes again
+		err := r.eachRow(ctx, f, func(m state.Message) {
+			if !f.agreedFlags(&m).Equal(m.LocalFlags) {
+				f.pair(m)
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -536,6 +562,11 @@ func (r *run) gatherRows(ctx context.Context, f *folder) error {
 // gatherAgain has rows that are on one side only take part as what that side has and the other one lacks.
 func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message) error {
 	for _, m := range parked {
+		if m.Name == "" && m.Why == string(plan.ReadOnly) {
+			p := f.pair(m)
+			p.Why, p.Local, p.Waits = plan.Agreed, plan.Gone, true
+			continue
+		}
 		if p := f.pairs[m.ID]; p != nil {
 			if p.MissingSomewhere() {
 				continue // it is on neither side now
@@ -543,11 +574,6 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
 		}
 		delete(f.pairs, m.ID)
-		if m.UID != 0 && m.Why == string(plan.ReadOnly) {
-			m.Why = ""
-			f.pair(m).Local = plan.Gone // deleted there, or moved away, while the server took no changes
-			continue
-		}
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
 			f.remoteNew[len(f.remoteNew)-1].Unread = m.Why == string(plan.Unreadable)
@@ -556,18 +582,6 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 		}
 	}
 	return nil
-}
-
-// gatherWithheld has flags that were changed in the Maildir while the mailbox was read-only count as changed now.
-func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
-	return r.eachRow(ctx, f, func(m state.Message) {
-		if m.Why != "" || m.UID == 0 || m.Name == "" || m.RemoteFlags.Equal(m.LocalFlags) {
-			return
-		}
-		// A keyword that only the server has may be one that the Maildir has no letter for.
-		system := mail.SystemFlags(m.RemoteFlags.System())
-		f.pair(m).LocalFlags = m.LocalFlags.And(m.RemoteFlags).Plus(system)
-	})
 }
 
 // pair returns the planner's view of a row, both sides as the base has them unless something was noted: a half whose removal is held
@@ -582,6 +596,7 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 	p := &f.room[0]
 	f.room = f.room[1:]
 	*p = plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags, Guarded: m.Guarded}
+	p.Withheld = !p.LocalFlags.Equal(m.LocalFlags)
 	// A row without a name on one side that it should be on is one whose rebinding was cut off.
 	if m.UID == 0 {
 		p.Remote = plan.Absent
@@ -610,7 +625,7 @@ func (f *folder) basis(m state.Message) plan.Base {
 	header := m.Header
 	return plan.Base{
 		ID: m.ID, Folder: f.name, UID: m.UID, Name: m.Name, Why: plan.Why(m.Why),
-		RemoteFlags: m.RemoteFlags, LocalFlags: m.LocalFlags,
+		RemoteFlags: m.RemoteFlags, LocalFlags: f.agreedFlags(&m),
 		Digest: m.Digest, Header: header, HasMessageID: m.HasMessageID, RemoteDigest: m.RemoteDigest,
 		RemoteSize: m.RemoteSize, FileSize: m.FileSize, Inode: m.Inode, EmailID: m.EmailID, Date: m.Date,
 	}

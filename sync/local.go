@@ -235,7 +235,7 @@ func (r *run) takeListing(ctx context.Context, f *folder, l *listing) error {
 			}
 			if !e.Flags.Equal(row.LocalFlags) || row.LocalHeld {
 				p := f.pair(row)
-				p.Local, p.LocalNow, p.LocalHeld = plan.Present, e.Flags, false
+				p.Local, p.LocalNow, p.LocalHeld, p.Back = plan.Present, e.Flags, false, p.Back || p.LocalHeld
 			}
 		}
 		missing := slices.DeleteFunc(slices.Clone(l.missing), func(id int64) bool { return found[id] })

@@ -50,7 +50,7 @@ const manyRows = 5000
 func (r *run) vouched(ctx context.Context) (map[*folder]maildir.Mark, error) {
 	marks := map[*folder]maildir.Mark{}
 	for _, f := range r.folders {
-		if !f.witnessed || f.failed != nil || f.dirty || f.surprised {
+		if !f.witnessed || f.failed != nil || f.dirty || f.surprised || f.unlisted {
 			continue
 		}
 		var c state.Counts
@@ -107,6 +107,9 @@ func (r *run) markFolders(ctx context.Context) error {
 					base.Inode = f.local.Inode
 				}
 			}
+			if f.unlisted {
+				base.LocalMark = nil
+			}
 			if f.doubted {
 				base.HighestModSeq, base.LocalMark, base.Filter = 0, nil, ""
 			}
@@ -149,6 +152,9 @@ func (r *run) commitMarks(ctx context.Context) error {
 // localMark is what the folder's mark becomes: with no reading it stays as it was, and with one it is of the time before that, unless
 // somebody vouches for a later one.
 func (f *folder) localMark(was []byte, vouched map[*folder]maildir.Mark) ([]byte, error) {
+	if f.unlisted {
+		return nil, nil
+	}
 	if m, ok := vouched[f]; ok {
 		return m.MarshalBinary()
 	}

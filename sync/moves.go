@@ -188,6 +188,10 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 				if err := clearParked(tx, to, b.moved.UID, b.moved.Name, b.moved.ID); err != nil {
 					return err
 				}
+				was := &b.intent.Message
+				if err := clearParked(tx, &folder{base: state.Folder{ID: was.Folder}}, 0, was.Name, was.ID); err != nil {
+					return err
+				}
 				if err := tx.PutMessage(&b.moved); err != nil {
 					return err
 				}
@@ -231,7 +235,8 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
 			}
 			moved.RemoteFlags = op.RemoteSeen
-			moved.RemoteHeld, moved.LocalHeld, moved.Guarded = false, false, false // both halves are there
+			moved.RemoteHeld, moved.LocalHeld = false, false // both halves are there
+			moved.Why, moved.Text = "", ""
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
 			in.Message.Folder = row.Folder
 			if from := r.byName[op.From]; from != nil { // where the person had moved it
@@ -539,9 +544,12 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 	}
 	row := in.Message
 	row.Folder, row.UID = in.To, uid
-	row.LocalHeld, row.RemoteHeld, row.Guarded = false, false, false
+	row.LocalHeld, row.RemoteHeld = false, false
 	row.Why, row.Text = "", "" // it may have been parked before
 	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
+		return err
+	}
+	if err := clearParked(tx, &folder{base: state.Folder{ID: in.Message.Folder}}, in.Message.UID, "", row.ID); err != nil {
 		return err
 	}
 	return tx.PutMessage(&row)

@@ -31,7 +31,14 @@ func (r *run) presumes(p plan.Plan) bool {
 // that would have to make room do so when they are in the way. Nor is a new message left where it is: it may be the missing one, moved to
 // where it can't be stored, and would not be new any more when that one is looked for again.
 func (r *run) dropPresumed(p *plan.Plan) {
-	r.postpone(p, func(op plan.Op) bool { return r.presumed(op) || settlesPlaces(op) })
+	for i := range p.Ops {
+		if op := &p.Ops[i]; op.Kind == plan.Hold && op.Why == "" {
+			op.Expunge = true // that the guard holds it was told, and stays so wherever the message is
+		}
+	}
+	r.postpone(p, func(op plan.Op) bool {
+		return (r.presumed(op) || settlesPlaces(op)) && !(op.Kind == plan.Hold && op.Expunge)
+	})
 }
 
 // settlesPlaces reports whether an operation has the state take a message for one that has nothing to do with those that are missing.

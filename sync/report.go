@@ -110,6 +110,13 @@ func (r *run) soil(f *folder) {
 	r.mu.Unlock()
 }
 
+// listAgain has the next run list the Maildir's folder.
+func (r *run) listAgain(f *folder) {
+	r.mu.Lock()
+	f.unlisted = true
+	r.mu.Unlock()
+}
+
 // surprise notes that a file which was worked on has flags that nobody planned with. Its row does not say so, and the
 // next run shall see it.
 func (r *run) surprise(f *folder) {

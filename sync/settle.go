@@ -158,14 +158,18 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 			return err
 		}
 		to := &folder{base: f}
+		m.Name = in.Message.Name // which the row has not if its halves were apart
 		if other, err := claimed(tx, to, in.Message.UID, m.Name, m.ID); other || err != nil {
 			return err // the file that bears the name there is another message's: the comparison finds out
 		}
 		if err := clearParked(tx, to, in.Message.UID, m.Name, m.ID); err != nil {
 			return err
 		}
+		if err := clearParked(tx, &folder{base: state.Folder{ID: in.Message.Folder}}, 0, m.Name, m.ID); err != nil {
+			return err
+		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
-		m.RemoteHeld, m.LocalHeld, m.Guarded = false, false, false
+		m.RemoteHeld, m.LocalHeld, m.Why, m.Text = false, false, "", ""
 		return tx.PutMessage(&m)
 	}
 	// A delivery. The row is made with the folder that it was delivered to: if the file lies elsewhere by now,

@@ -82,6 +82,16 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 		})
 	}
 	next := f.nextUID(sel) // a batch's messages get no lower UIDs
+	send := func(ctx context.Context, batch []*sending) error {
+		if err := r.uploadBatch(ctx, f, sel, next, batch); err != nil {
+			return fmt.Errorf("uploading: %w", err)
+		}
+		for _, b := range batch {
+			f.stored = max(f.stored, b.intent.Message.UID)
+		}
+		next = f.nextUID(sel)
+		return nil
+	}
 	batches := make(chan []*sending)
 	all, ctx := errgroup.WithContext(ctx)
 	g := group{all}
@@ -93,6 +103,12 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 				return fmt.Errorf("uploading: %w", err)
 			}
 			ops = ops[n:]
+			if r.w.Serial {
+				if err := send(ctx, batch); err != nil {
+					return err
+				}
+				continue
+			}
 			select {
 			case batches <- batch:
 			case <-ctx.Done():
@@ -106,13 +122,9 @@ func (r *run) upload(ctx context.Context, f *folder, ops []plan.Op) error {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			if err := r.uploadBatch(ctx, f, sel, next, batch); err != nil {
-				return fmt.Errorf("uploading: %w", err)
+			if err := send(ctx, batch); err != nil {
+				return err
 			}
-			for _, b := range batch {
-				f.stored = max(f.stored, b.intent.Message.UID)
-			}
-			next = f.nextUID(sel)
 		}
 		return nil
 	})

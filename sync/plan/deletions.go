@@ -20,23 +20,23 @@ const SmallDeletion = 10
 
 // remove wants a row's message removed on side, which is the only one that still has it.
 func (m *maker) remove(x *row, side Side, reason string) {
-	if side == Server && m.readOnly(x.remote.folder) {
-		m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the mailbox is read-only on the server")
+	if side == Server && m.readOnly(x.remote.folder) && (!x.Guarded || m.policy.AllowDeletes) {
+		m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
 		return
 	}
 	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
 }
 
-// expunges reports whether a message would be removed for its mark as deleted. Only two-way sync does that: with pull or push the side
+// expunges reports whether messages are removed for their mark as deleted. Only two-way sync does that: with pull or push the side
 // that counts is never changed, and if the message were removed on the other side alone the next run
 // would bring it back; an archive never deletes.
-func (m *maker) expunges(x *row) bool {
-	return m.policy.Expunge && m.policy.Mode == TwoWay && !m.readOnly(x.remote.folder)
+func (m *maker) expunges() bool {
+	return m.policy.Expunge && m.policy.Mode == TwoWay
 }
 
-// expungeable reports whether expunge removes a message.
-func (m *maker) expungeable(x *row) bool {
-	if !m.expunges(x) {
+// isMarked reports whether a message would be removed for its mark.
+func (m *maker) isMarked(x *row) bool {
+	if !m.expunges() {
 		return false
 	}
 	f := m.mergeFlags(x)
@@ -72,8 +72,8 @@ func (m *maker) delete(d deletion) {
 	if d.side == Server && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
 		trash, known := m.folders[m.policy.Trash]
 		switch {
-		case known && trash.RemoteReadOnly:
-			m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the trash folder is read-only on the server")
+		case m.readOnly(m.policy.Trash):
+			m.parkWaiting(x, "deleted in the Maildir, but the trash folder is read-only on the server")
 			return
 		case known && !trash.OnServer && !trash.CanCreate:
 			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: NoFolder,
@@ -117,8 +117,8 @@ func (op *Op) MarkTakenBack(now mail.Flags) bool {
 func (m *maker) hold(d deletion) {
 	x := d.row
 	m.plan.Held[x.Folder]++
+	x.held = true
 	if d.expunge {
-		x.held = true
 		m.bringTogether(x)                                   // both sides keep it, with its mark
 		if !x.Guarded || x.remote.folder != x.local.folder { // a move lifts it
 			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Expunge: true, Reason: "marked \\Deleted"})
@@ -138,7 +138,7 @@ func (m *maker) hold(d deletion) {
 // on the server: the Maildir's copy stays where it is, and is no longer to be deleted.
 func (m *maker) restore(d deletion) {
 	x := d.row
-	x.unmark = m.expunges(x)
+	x.unmark = m.expunges()
 	switch {
 	case d.expunge:
 		m.bringTogether(x)

@@ -12,7 +12,7 @@ type folderOn struct {
 // planFolderDeletions removes on the other side the folders that a person has deleted on one, if
 // nothing in them stays. While the guard holds deletions back they wait with them: where messages are missing because a disk is, so are folders.
 func (m *maker) planFolderDeletions(in Input) {
-	if len(m.plan.Held) > 0 {
+	if len(m.plan.Held) > 0 || in.HeldElsewhere {
 		return
 	}
 	var doomed []folderOn
@@ -45,7 +45,7 @@ func (m *maker) deletedFolder(f Folder) (Side, bool) {
 	switch {
 	case f.InMaildir && !f.OnServer && (mode == TwoWay || mode == Pull):
 		return Maildir, true
-	case f.OnServer && !f.InMaildir && !f.RemoteReadOnly && (mode == TwoWay || mode == Push):
+	case f.OnServer && !f.InMaildir && (mode == TwoWay || mode == Push) && !m.readOnly(f.Name):
 		return Server, true
 	}
 	return "", false
@@ -71,7 +71,7 @@ func (m *maker) keptFolders(in Input) map[folderOn]bool {
 	known := map[mail.FolderName]int{}
 	for i := range m.rows {
 		x := &m.rows[i]
-		if x.Why == Agreed {
+		if x.Why == Agreed && !x.Waits {
 			known[x.Folder]++
 		}
 		if x.remote.found == have && !leaving[Server][x.ID] {

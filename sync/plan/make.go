@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -103,7 +104,16 @@ func (m *maker) canHave(name mail.FolderName, side Side) bool {
 	return f.InMaildir || f.CanCreate && (m.policy.Create == CreateBoth || m.policy.Create == CreateMaildir)
 }
 
-func (m *maker) readOnly(name mail.FolderName) bool { return m.folder(name).RemoteReadOnly }
+// readOnly reports whether what is to be done in a mailbox has to wait.
+func (m *maker) readOnly(name mail.FolderName) bool {
+	if !m.folder(name).RemoteReadOnly {
+		return false
+	}
+	if !slices.Contains(m.plan.ReadOnly, name) {
+		m.plan.ReadOnly = append(m.plan.ReadOnly, name)
+	}
+	return true
+}
 
 // --- New messages ---
 
@@ -211,7 +221,7 @@ func (m *maker) planPair(r *remoteMessage, l *localMessage) {
 	case Archive:
 		wantRemote = r.Flags
 	}
-	if m.readOnly(r.Folder) {
+	if !wantRemote.Equal(r.Flags) && m.readOnly(r.Folder) {
 		wantRemote = r.Flags
 	}
 	folder := r.Folder
@@ -242,6 +252,9 @@ type flagChange struct {
 	remoteBase, localBase mail.Flags
 	remoteNow, localNow   mail.Flags
 	wantRemote, wantLocal mail.Flags
+	// withheld are keywords that are removed from the Maildir only, because the mailbox is read-only.
+	withheld mail.Flags
+	relearn  bool // the state has other ones than localBase
 }
 
 // any reports whether a side must be changed.
@@ -254,7 +267,7 @@ func (f flagChange) any() bool {
 func (m *maker) mergeFlags(x *row) flagChange {
 	f := flagChange{
 		remoteBase: x.RemoteFlags, localBase: x.LocalFlags,
-		remoteNow: x.remote.flags, localNow: x.local.flags,
+		remoteNow: x.remote.flags, localNow: x.local.flags, relearn: x.Withheld,
 	}
 	f.wantRemote, f.wantLocal = f.remoteNow, f.localNow
 	switch m.policy.Mode {
@@ -269,7 +282,12 @@ func (m *maker) mergeFlags(x *row) flagChange {
 		f.wantLocal = mail.Merge(f.localNow, f.remoteBase, f.remoteNow)
 	}
 	f.wantRemote, f.wantLocal = x.unmarked(f.wantRemote), x.unmarked(f.wantLocal)
-	if m.readOnly(x.remote.folder) {
+	if !f.wantRemote.Equal(f.remoteNow) && m.readOnly(x.remote.folder) {
+		// What the Maildir lacks may be taken for a keyword that has no letter there, which nobody removed. So one that somebody removed is
+		// not learnt, and seen again.
+		if f.withheld = f.remoteNow.And(f.localBase.Minus(f.localNow)).KeywordsOnly(); !f.withheld.IsZero() {
+			m.plan.ListAgain = append(m.plan.ListAgain, x.local.folder, x.remote.folder) // if it moves, it is there
+		}
 		f.wantRemote = f.remoteNow
 	}
 	return f
@@ -284,7 +302,7 @@ func (m *maker) setFlags(op Op, f flagChange) {
 	remote.RemoteSeen, remote.LocalSeen = f.wantRemote, f.localNow
 	local.Side, local.Reason = Maildir, "flags changed on the server"
 	local.Add, local.Remove = f.wantLocal.Minus(f.localNow), f.localNow.Minus(f.wantLocal)
-	local.RemoteSeen, local.LocalSeen = f.wantRemote, f.wantLocal
+	local.RemoteSeen, local.LocalSeen = f.wantRemote, f.wantLocal.Plus(f.withheld)
 
 	atServer, inMaildir := !f.wantRemote.Equal(f.remoteNow), !f.wantLocal.Equal(f.localNow)
 	if m.policy.Mode == Pull {
@@ -301,7 +319,7 @@ func (m *maker) setFlags(op Op, f flagChange) {
 	if atServer {
 		m.add(remote)
 	}
-	if inMaildir || !atServer && !(f.remoteNow.Equal(f.remoteBase) && f.localNow.Equal(f.localBase)) {
+	if inMaildir || !atServer && !(!f.relearn && f.remoteNow.Equal(f.remoteBase) && f.localNow.Plus(f.withheld).Equal(f.localBase)) {
 		if !inMaildir {
 			local.Reason = "flags as found"
 		}

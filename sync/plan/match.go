@@ -334,9 +334,18 @@ func (r *resolver) findInMaildir() {
 		}
 		messages = append(messages, j)
 	}
+	// What is parked for a read-only mailbox may be the moved half of a row that waits for it.
+	parked := func(i int) bool { return r.rows[i].Why == ReadOnly }
+	r.findFiles(slices.DeleteFunc(slices.Clone(rows), parked), messages)
+	r.findFiles(slices.DeleteFunc(slices.Clone(rows), func(i int) bool { return !parked(i) }), messages)
+	r.doubtInMaildir(rows)
+}
+
+// findFiles looks for rows among files of which the content is known.
+func (r *resolver) findFiles(rows, messages []int) {
 	for _, like := range localLikeness {
 		rows = slices.DeleteFunc(rows, func(i int) bool { return r.rows[i].local.found == have })
-		messages = slices.DeleteFunc(messages, func(j int) bool { return !r.local[j].open() })
+		messages = slices.DeleteFunc(slices.Clone(messages), func(j int) bool { return !r.local[j].open() })
 		zip(rows, messages,
 			func(i int) (contentKey, bool) {
 				x := &r.rows[i]
@@ -356,7 +365,6 @@ func (r *resolver) findInMaildir() {
 				m.row = i
 			})
 	}
-	r.doubtInMaildir(rows)
 }
 
 // localLikeness are the ways in which files of the same content are told apart, the surest first.

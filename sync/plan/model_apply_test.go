@@ -168,6 +168,7 @@ func (w *world) applyMove(op Op) error {
 	if x == nil {
 		return errors.New("no row")
 	}
+	var uid mail.UID
 	if op.Side == Server {
 		r, err := w.remoteAt(op.From, op.UID)
 		if err != nil {
@@ -180,7 +181,7 @@ func (w *world) applyMove(op Op) error {
 		f := w.mailbox(op.From)
 		i := f.find(op.UID)
 		f.messages = slices.Delete(f.messages, i, i+1)
-		uid := w.createMailbox(op.Folder).store(moved.content, moved.tag, moved.flags)
+		uid = w.createMailbox(op.Folder).store(moved.content, moved.tag, moved.flags)
 		if op.Trash {
 			w.rows = slices.DeleteFunc(w.rows, func(x stateRow) bool { return x.ID == op.Row })
 			return nil
@@ -198,11 +199,17 @@ func (w *world) applyMove(op Op) error {
 		to := w.createDir(op.Folder)
 		to.files = append(to.files, moved)
 		x.UID, x.Name = op.UID, op.Name
+		uid = op.UID
 	}
 	w.ensureBase(op.Folder)
+	was := func(x stateRow) bool {
+		return x.Folder == op.Folder && (x.Name != "" && x.Name == op.Name || x.UID != 0 && x.UID == uid) ||
+			x.Folder == op.From && (op.Side == Server && x.UID == op.UID || op.Side == Maildir && x.Name == op.Name)
+	}
+	w.rows = slices.DeleteFunc(w.rows, func(x stateRow) bool { return x.ID != op.Row && x.Why != Agreed && was(x) })
 	x = w.row(op.Row)
 	x.Folder, x.RemoteFlags, x.LocalFlags = op.Folder, op.RemoteSeen, op.LocalSeen
-	x.remoteHeld, x.localHeld, x.guarded = false, false, false
+	x.Why, x.remoteHeld, x.localHeld = Agreed, false, false
 	w.learnFile(x)
 	return nil
 }
@@ -257,7 +264,7 @@ func (w *world) applyPark(op Op) error {
 	*x = stateRow{Base: Base{ID: x.ID, Folder: op.Folder, UID: op.UID, Name: op.Name, Why: op.Why,
 		RemoteFlags: op.RemoteSeen, LocalFlags: op.LocalSeen,
 		Digest: x.Digest, Header: x.Header, HasMessageID: x.HasMessageID, RemoteSize: x.RemoteSize, FileSize: x.FileSize,
-		Inode: x.Inode, Date: x.Date}}
+		Inode: x.Inode, Date: x.Date}, guarded: op.Guarded}
 	if op.Side == Server {
 		r, err := w.remoteAt(op.Folder, op.UID)
 		if err != nil {

@@ -355,12 +355,14 @@ func (w *world) input() Input {
 		in.Folders = append(in.Folders, f)
 	}
 
+	waits := slices.ContainsFunc(w.rows, func(x stateRow) bool { return x.waits() })
 	knownRemote, knownLocal := map[folderUID]int64{}, map[folderFile]int64{}
 	for i := range w.rows {
 		x := &w.rows[i]
 		p := Pair{Base: x.Base, RemoteHeld: x.remoteHeld, LocalHeld: x.localHeld, Guarded: x.guarded}
 		p.Remote, p.Local = Absent, Absent
-		retried := x.Why.Retried() || x.Why == NoFolder || (x.Why == OverDownload || x.Why == OverUpload) && !w.closed
+		p.Waits = x.waits()
+		retried := x.Why.Retried() || x.Why == NoFolder || x.Why == ReadOnly && !p.Waits || waits && p.Base.UID == 0 && x.Why != Agreed || (x.Why == OverDownload || x.Why == OverUpload) && !w.closed
 		if x.UID != 0 && !(x.remoteHeld) {
 			p.Remote, p.RemoteNow = w.seeRemote(x)
 			if p.Remote == Present {
@@ -378,6 +380,9 @@ func (w *world) input() Input {
 		}
 		if x.localHeld {
 			p.Local = Gone
+		}
+		if p.Waits {
+			p.Why, p.Local = Agreed, Gone
 		}
 		if retried && (p.Remote == Present || p.Local == Present) {
 			// looked at again, as a message with its row
@@ -404,6 +409,9 @@ func (w *world) input() Input {
 	}
 	return in
 }
+
+// waits reports whether it waits for a mailbox to take changes.
+func (x *stateRow) waits() bool { return x.Why == ReadOnly && x.Name == "" }
 
 type folderUID struct {
 	folder mail.FolderName

@@ -62,6 +62,7 @@ func Independent(in Input) bool {
 	}
 	m := maker{resolver: &resolver{policy: in.Policy}}
 	return !slices.ContainsFunc(in.Folders, func(f Folder) bool {
+		f.RemoteReadOnly = false // it may be no more
 		_, doomed := m.deletedFolder(f)
 		return doomed
 	})

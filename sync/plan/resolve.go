@@ -231,7 +231,7 @@ func (r *resolver) askContent(m *localMessage) {
 func (r *resolver) adoptParked() {
 	for i := range r.rows {
 		x := &r.rows[i]
-		if x.Why == Agreed || x.Why == Dismissed || x.Why == ReadOnly || x.Why == Pending {
+		if x.Why == Agreed || x.Why == Dismissed || x.Why == Pending {
 			continue
 		}
 		if k := x.remote.msg; k >= 0 && r.folder(x.remote.folder).Target {

@@ -80,9 +80,12 @@ func (m *maker) planAgreed(x *row) {
 
 // planBoth brings a message that both sides still have into one folder, with its flags merged.
 func (m *maker) planBoth(x *row) {
-	if m.expungeable(x) {
-		m.deletions = append(m.deletions, deletion{row: x, expunge: true})
-		return
+	if m.isMarked(x) {
+		if !m.readOnly(x.remote.folder) {
+			m.deletions = append(m.deletions, deletion{row: x, expunge: true})
+			return
+		}
+		x.held = x.Guarded // until the mailbox takes changes again, and then until a person decides
 	}
 	m.bringTogether(x)
 }
@@ -91,12 +94,12 @@ func (m *maker) bringTogether(x *row) {
 	r, l := x.remote, x.local
 	switch mode := m.policy.Mode; {
 	case r.folder == l.folder:
-		if r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld || x.Guarded && !x.held {
+		if r.msg >= 0 || l.msg >= 0 || x.RemoteHeld || x.LocalHeld || x.Back || x.Guarded && !x.held && !x.unmark {
 			m.rebind(x, r.folder, "found again")
 		}
 		m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid, Name: l.name}, m.mergeFlags(x))
 	case mode == Archive && l.folder != x.Folder:
-		m.separate(x, Dismissed, "moved in the Maildir: an archive does not deliver it again")
+		m.separate(x, "moved in the Maildir: an archive does not deliver it again", m.parking(Dismissed))
 	case mode == Push || mode == TwoWay && r.folder == x.Folder:
 		m.moveOnServer(x)
 	default:
@@ -108,7 +111,7 @@ func (m *maker) moveOnServer(x *row) {
 	r, l := x.remote, x.local
 	switch {
 	case m.readOnly(r.folder) || m.readOnly(l.folder):
-		m.separate(x, ReadOnly, "moved in the Maildir, but the mailbox is read-only on the server")
+		m.separate(x, "moved in the Maildir, but the mailbox is read-only on the server", m.parkWaiting)
 	case !m.canHave(l.folder, Server):
 		m.cannotFollow(x, Server)
 	default:
@@ -116,7 +119,6 @@ func (m *maker) moveOnServer(x *row) {
 		if r.folder != x.Folder {
 			reason = "moved on the server: in push mode it is moved back"
 		}
-		m.release(x)
 		m.add(Op{Kind: Move, Side: Server, Folder: l.folder, From: r.folder, Row: x.ID, UID: r.uid, Name: l.name,
 			RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 		m.setFlags(Op{Folder: l.folder, Row: x.ID, Name: l.name}, m.mergeFlags(x))
@@ -136,7 +138,6 @@ func (m *maker) moveInMaildir(x *row) {
 	case l.folder != x.Folder:
 		reason = "moved on both sides: the server's folder counts"
 	}
-	m.release(x)
 	m.add(Op{Kind: Move, Side: Maildir, Folder: r.folder, From: l.folder, Row: x.ID, UID: r.uid, Name: l.name,
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid, Name: l.name}, m.mergeFlags(x))
@@ -144,11 +145,11 @@ func (m *maker) moveInMaildir(x *row) {
 
 // separate makes two messages of one that can't be brought together again: the row stays with the server's,
 // the Maildir's goes on as a new message. If it is the server's that has moved, it is the other way round.
-func (m *maker) separate(x *row, why Why, reason string) {
+func (m *maker) separate(x *row, reason string, park func(*row, string)) {
 	if k := x.local.msg; k >= 0 {
 		m.local[k].row = -1
 		x.local = place{found: gone, folder: x.Folder, msg: -1}
-		m.parkOnServer(x, why, reason)
+		park(x, reason)
 		return
 	}
 	m.remote[x.remote.msg].row = -1
@@ -164,7 +165,7 @@ func (m *maker) cannotFollow(x *row, side Side) {
 		k, sideName = x.remote.msg, "the Maildir"
 	}
 	if k < 0 { // the side that counts did not move; the other one can't be moved back
-		m.separate(x, NoFolder, sideName+" has no such folder and may not get one")
+		m.separate(x, sideName+" has no such folder and may not get one", m.parking(NoFolder))
 		return
 	}
 	to := x.local.folder
@@ -230,7 +231,7 @@ func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
 // rebindWithout is rebind for a row whose message is gone on a side.
 func (m *maker) rebindWithout(x *row, gone Side, folder mail.FolderName, reason string) {
 	m.release(x)
-	guarded := x.Guarded && (x.held || x.remote.found != have || x.local.found != have)
+	guarded := x.Guarded && (x.held || x.unmark || x.Why == Agreed && (x.remote.found != have || x.local.found != have))
 	m.add(Op{Kind: Rebind, Gone: gone, Guarded: guarded, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
 }
@@ -311,9 +312,27 @@ func (x *row) unmarked(f mail.Flags) mail.Flags {
 	return f
 }
 
+func (m *maker) parking(why Why) func(*row, string) {
+	return func(x *row, reason string) { m.parkOnServer(x, why, reason) }
+}
+
+// parkWaiting parks a row that waits for a mailbox to take changes. What both sides agreed on stays the base of what is decided then, so that
+// changes since then must be seen again.
+func (m *maker) parkWaiting(x *row, reason string) {
+	if !x.remote.flags.Equal(x.RemoteFlags) {
+		m.plan.ReadAgain = append(m.plan.ReadAgain, x.remote.folder)
+	}
+	if x.Waits && x.remote.msg < 0 && !x.Guarded {
+		return // it does already
+	}
+	m.release(x)
+	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: ReadOnly,
+		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
+}
+
 func (m *maker) parkOnServer(x *row, why Why, reason string) {
 	m.release(x)
-	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: why,
+	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: why, Guarded: x.Guarded && why == Pending,
 		RemoteSeen: x.remote.flags, Reason: reason})
 }
 
@@ -343,7 +362,7 @@ func (m *maker) planParked(x *row) {
 	case at.found != have:
 		m.forgetRow(x, "gone")
 	default:
-		if at.msg >= 0 || x.RemoteHeld || x.LocalHeld {
+		if at.msg >= 0 || x.RemoteHeld || x.LocalHeld || x.Guarded {
 			m.rebind(x, at.folder, "found again")
 		}
 		if x.Why == Pending && m.planPending(x) {

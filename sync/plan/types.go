@@ -152,7 +152,13 @@ type Pair struct {
 	RemoteNow, LocalNow   mail.Flags // valid where Present
 	RemoteHeld, LocalHeld bool       // Gone on that side since an earlier run, and held then
 	Guarded               bool       // the guard held back its removal in an earlier run
-	Due                   bool       // its time in the maildrop is over
+	// Waits: it is parked on the server as ReadOnly, because it was deleted or moved in the Maildir and a mailbox took no changes. As long as it
+	// waits that is decided anew in each run: Why is Agreed and Local is Gone.
+	Waits bool
+	// Withheld: the state has other LocalFlags, which were seen while the mailbox was read-only.
+	Withheld bool
+	Back     bool // held in an earlier run, and seen again on that side
+	Due      bool // its time in the maildrop is over
 }
 
 // MissingSomewhere reports whether it is not where one of the sides had it.
@@ -239,6 +245,8 @@ type Input struct {
 	Local   []LocalMessage
 	// Download and Upload are the day's budgets.
 	Download, Upload Budget
+	// HeldElsewhere: the guard holds back deletions in folders that are no targets.
+	HeldElsewhere bool
 	// Removed is what was removed before and the guard counts as if it were to be removed now.
 	Removed []Removed
 }
@@ -294,10 +302,11 @@ const (
 //	            unique again when all of the folder's are done. A UID of 0 or an empty Name is not known at present; with
 //	            Gone set it never will be, because the message is gone on that side, and a Hold follows. But for that it lifts
 //	            RemoteHeld and LocalHeld, and keeps the row parked if Why is set.
-//	Move        on the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
+//	Move        also takes over what is parked of the message, at either place. On the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
 //	            file's in From, UID the message's in Folder.
 //	SetFlags    after a Move on the Server has UID 0: the row has the new one by then. After a Pairing
-//	            without a row it names its message by Folder, UID and Name.
+//	            without a row it names its message by Folder, UID and Name. In a read-only mailbox LocalSeen goes on having the keywords
+//	            that were removed in the Maildir.
 //	Delete      on the Server with a Name set: the Maildir still has the message, and a Delete there follows; the row
 //	            goes with the last one. RemoteSeen and LocalSeen are set if it goes because it is marked \Deleted, see MarkTakenBack.
 //	Park        with a row: the row has one half only from then on.
@@ -327,7 +336,7 @@ type Op struct {
 	// Expunge is set on a Delete, or a Hold, that is done because the message is marked \Deleted, not because
 	// the other side lost it.
 	Expunge bool // Delete, Hold
-	// Guarded is set on a Rebind of a row that the guard goes on holding.
+	// Guarded is set on a Rebind or a Park of a row that the guard goes on holding.
 	Guarded bool
 	// Gone is set on a Rebind to another folder of a row whose message is gone on that side.
 	Gone Side
@@ -346,4 +355,8 @@ type Plan struct {
 	HeldWhy string
 	// ReadAgain are folders that the next run must read again, whatever their marks say: some message in them was left as it is.
 	ReadAgain []mail.FolderName
+	// ListAgain are folders of which the next run must list the Maildir's files.
+	ListAgain []mail.FolderName
+	// ReadOnly are mailboxes because of which something waits, in no particular order: the caller should make sure that they still are.
+	ReadOnly []mail.FolderName
 }

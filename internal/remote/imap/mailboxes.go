@@ -411,7 +411,8 @@ func (s *Session) whyRefused(ctx context.Context, mailbox string, c *command) er
 	exists := false // a name that is also a pattern matches itself, among others
 	list := newCommand(c.op, `LIST ""`).str(mailbox, s.caps)
 	list.list = func(l listed) {
-		nameOnly := isSet(l.attrs, string(goimap.MailboxAttrNonExistent)) || isSet(l.attrs, string(goimap.MailboxAttrNoSelect)) ||
+		nameOnly := isSet(l.attrs, string(goimap.MailboxAttrNonExistent)) ||
+			isSet(l.attrs, string(goimap.MailboxAttrNoSelect)) && !isSet(l.attrs, string(goimap.MailboxAttrHasNoChildren)) || // else it can't be opened now
 			c.result.saysNone() && isSet(l.attrs, string(goimap.MailboxAttrHasChildren))
 		exists = exists || canonical(l.name) == mailbox && !nameOnly
 	}
