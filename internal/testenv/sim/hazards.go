@@ -153,6 +153,17 @@ func limits() []Scenario {
 		f, _ := w.inMaildir("a1")
 		w.moveFile(f, "B")
 	}
+	readOnly := func(w *World) {
+		w.Server.SetReadOnly("A", true)
+		both(w)
+		f, _ := w.inMaildir("a1")
+		w.remove(f)
+		f, _ = w.inMaildir("a2")
+		w.moveFile(f, "B")
+		f, _ = w.inMaildir("b1")
+		w.moveFile(f, "A")
+		w.serverMove("a3", "B")
+	}
 	unkept := func(w *World) {
 		f, _ := w.inMaildir("a0")
 		w.reflag(f, "FRSa")
@@ -167,16 +178,26 @@ func limits() []Scenario {
 		{Name: "a message is too large for the server", Uneasy: true, Serve: func(o *model.Options) { o.AppendLimit = 1000 }, Before: some, Acts: tooLarge},
 		{Name: "a message is too large for the server, which did not say so", Uneasy: true,
 			Serve: func(o *model.Options) { o.AppendLimit, o.HideAppendLimit = 1000, true }, Before: some, Acts: tooLarge},
-		{Name: "a mailbox becomes read-only", Uneasy: true, Before: some, Acts: func(w *World) {
-			w.Server.SetReadOnly("A", true)
-			both(w)
-			f, _ := w.inMaildir("a1")
-			w.remove(f)
-			f, _ = w.inMaildir("a2")
+		{Name: "a mailbox becomes read-only", Uneasy: true, Before: some, Acts: readOnly},
+		{Name: "a mailbox takes changes again", Uneasy: true, Before: func(w *World) {
+			some(w)
+			check(w.Settle())
+			readOnly(w)
+		}, Acts: func(w *World) {
+			w.Server.SetReadOnly("A", false)
+			w.flag("b1", true, `\Answered`)
+			f, _ := w.inMaildir("l")
 			w.moveFile(f, "B")
-			f, _ = w.inMaildir("b1")
-			w.moveFile(f, "A")
-			w.serverMove("a3", "B")
+		}},
+		{Name: "a mailbox takes changes again, on a server that is no-move", Uneasy: true, Server: "no-move", Before: func(w *World) {
+			some(w)
+			check(w.Settle())
+			readOnly(w)
+		}, Acts: func(w *World) {
+			w.Server.SetReadOnly("A", false)
+			w.serverMove("a1", "B")
+			f, _ := w.inMaildir("b1")
+			w.moveFile(f, "A/Below")
 		}},
 		{Name: "a mailbox keeps some flags only", Uneasy: true, Before: func(w *World) {
 			keyword(w)

@@ -25,6 +25,9 @@ type promise struct {
 	lost bool
 	// cutOff: so was a run, which may not know what it sent.
 	cutOff bool
+	// readOnly: mailboxes took no changes for a while. leftFor counts texts that somebody moved in the Maildir, and left those moved on the server.
+	readOnly      bool
+	leftFor, left map[string]int
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
 	// allowed where it can come, and no more.
@@ -57,7 +60,7 @@ func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
 		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, dismissed: map[string]int{},
-		passed: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		passed: map[string]int{}, leftFor: map[string]int{}, left: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -180,6 +183,9 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.gone)
 	clear(p.busy)
 	clear(p.arrived)
+	clear(p.leftFor)
+	clear(p.left)
+	p.readOnly = false
 	p.folders, p.jumped, p.lost, p.cutOff = false, false, false, false
 	if p.wide {
 		clear(p.deleted)
@@ -232,7 +238,7 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 		}
 		least := p.least(text)
 		switch n := there[text]; {
-		case n > made+p.stays[text] && !(p.lost && (p.busy[text] || p.folders) && n <= 2*made+p.stays[text]):
+		case n > made+p.stays[text]+p.apart(text) && !(p.lost && (p.busy[text] || p.folders) && n <= 2*made+p.stays[text]):
 			return fmt.Sprintf("doubled: %s is there %d times, and was made %d times", subjectOf(text), n, made)
 		case n < least:
 			return fmt.Sprintf("lost: %s is there %d times; it was made %d times and deleted %d times", subjectOf(text), n, made, p.deleted[text])
@@ -263,6 +269,15 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 		}
 	}
 	return ""
+}
+
+// apart counts messages that became two: what is moved in the Maildir out of a mailbox that takes no changes is stored where it was moved to, and lives on
+// where it was if somebody else moves it there, alone or with its mailbox (docs/safety.md, Known limits).
+func (p *promise) apart(text string) int {
+	if !p.readOnly || !p.folders && p.left[text] == 0 {
+		return 0
+	}
+	return p.leftFor[text]
 }
 
 // least is how often a text must be there.

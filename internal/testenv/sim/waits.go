@@ -42,7 +42,7 @@ func (w *World) shut(which []int) (names []string) {
 		w.Server.SetReadOnly(name, true)
 		names = append(names, name)
 	}
-	w.Uneasy = true
+	w.Uneasy, w.promise.readOnly = true, true
 	return names
 }
 

@@ -1,0 +1,284 @@
+package sync_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/testenv/model"
+	mailsync "github.com/satchel-mail/satchel/sync"
+)
+
+// newWaitingWorld has mailboxes A to D of which some became read-only, and then a message was moved in the Maildir. It waits there.
+func newWaitingWorld(t *testing.T, from, to string, readOnly ...string) (w *world, text string) {
+	w = newWorld(t, model.Full())
+	for _, name := range []string{"A", "B", "C", "D"} {
+		w.server.CreateMailbox(name)
+	}
+	text = w.message("m")
+	w.arrive(from, text)
+	w.arrive("B", w.message("other"))
+	w.sync()
+	for _, name := range readOnly {
+		w.server.SetReadOnly(name, true)
+	}
+	w.move(w.file(from, text), to)
+	w.sync()
+	w.quiet()
+	return w, text
+}
+
+// oneIn says what is wrong if the message is not there once on each side, at the same place; and where must be that, if it is not empty.
+func (w *world) oneIn(where string) string {
+	server, local := w.serverTree().subjects(), w.localTree().subjects()
+	if server != local || strings.Count(server, ": m") != 1 || !strings.Contains(server, where+": m") {
+		return fmt.Sprintf("wanted in %q\nserver:\n%s\nMaildir:\n%s", where, server, local)
+	}
+	return ""
+}
+
+// findM finds the message on the server.
+func (w *world) findM() (box string, uid mail.UID) {
+	for _, b := range w.server.Snapshot().Mailboxes {
+		for _, m := range b.Messages {
+			if strings.Contains(m.Raw, "Subject: m\r\n") {
+				return b.Name, m.UID
+			}
+		}
+	}
+	w.t.Fatal("the server has no such message")
+	return "", 0
+}
+
+// TestWaitingMoveIsCutOff: the sync that may carry a move out at last fails at any step, in any way. What was known of the file is not forgotten before
+// the message is there, or the next sync would take the server's half for one that was deleted here.
+func TestWaitingMoveIsCutOff(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []model.Kind{model.Drop, model.Refuse, model.Ghost, model.Part} {
+		for _, after := range []bool{false, true} {
+			for n, hit := 1, true; hit; n++ {
+				w, _ := newWaitingWorld(t, "B", "C", "C")
+				w.server.SetReadOnly("C", false)
+				steps := 0
+				hit = false
+				w.server.SetFault(func(s model.Step) model.Action {
+					if s.After == after {
+						if steps++; steps == n {
+							hit = true
+							return model.Action{Kind: kind}
+						}
+					}
+					return model.Action{}
+				})
+				w.try()
+				w.server.SetFault(nil)
+				w.server.ReleaseGhosts()
+				for range 3 {
+					w.try()
+				}
+				if wrong := w.oneIn("C"); wrong != "" {
+					t.Errorf("kind %v, step %d, after it %v: %s", kind, n, after, wrong)
+				}
+			}
+		}
+	}
+}
+
+// TestWaitingMessageMovesOn: it is moved on or back, or deleted, in the sync in which its mailbox or another one takes changes again, or before.
+func TestWaitingMessageMovesOn(t *testing.T) {
+	t.Parallel()
+	for _, first := range []bool{false, true} {
+		for _, opens := range []string{"C", "A"} {
+			for _, to := range []string{"A", "B", "D", ""} {
+				w, text := newWaitingWorld(t, "B", "C", "C", "A")
+				w.put("A", w.message("own"), "") // waits, too
+				w.sync()
+				if first {
+					w.server.SetReadOnly(opens, false)
+				}
+				if f := w.file("C", text); to == "" {
+					w.must(os.Remove(f))
+				} else {
+					w.move(f, to)
+				}
+				w.sync()
+				for _, name := range []string{opens, "A", "C"} {
+					w.server.SetReadOnly(name, false)
+					w.sync()
+				}
+				w.quiet()
+				if wrong := w.oneIn(to); to != "" && wrong != "" || to == "" && strings.Contains(w.serverTree().subjects(), ": m") {
+					t.Errorf("%s opens first %v, moved to %q: %s", opens, first, to, wrong)
+				}
+			}
+		}
+	}
+}
+
+// TestWaitingMessageOnTheServer: somebody does something on the server while it waits, or in the sync in which it need not any more.
+func TestWaitingMessageOnTheServer(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		do   func(*world)
+		want string
+	}{
+		"its mailbox is renumbered":     {func(w *world) { w.server.Renumber("B") }, "C"},
+		"the new mailbox is renumbered": {func(w *world) { w.server.Renumber("C") }, "C"},
+		"it is moved":                   {func(w *world) { _, uid := w.findM(); w.server.Move("B", "D", uid) }, "D"},
+		"it is flagged":                 {func(w *world) { _, uid := w.findM(); w.server.Store("B", true, mail.NewFlags(`\Flagged`), uid) }, "C"},
+		"the new mailbox is deleted":    {func(w *world) { w.server.DeleteMailbox("C") }, "C"},
+		"its mailbox is deleted":        {func(w *world) { w.server.DeleteMailbox("B") }, "C"},
+	} {
+		for _, during := range []bool{false, true} {
+			w, _ := newWaitingWorld(t, "B", "C", "C")
+			tt.do(w)
+			if !during {
+				w.sync()
+				w.quiet()
+			}
+			for _, b := range w.server.Snapshot().Mailboxes {
+				w.server.SetReadOnly(b.Name, false)
+			}
+			w.sync()
+			w.quiet()
+			if wrong := w.oneIn(tt.want); wrong != "" {
+				t.Errorf("%s, while it opens %v: %s", name, during, wrong)
+			}
+		}
+	}
+}
+
+// TestWaitingMessageIsTooLarge: what the Maildir has of it is kept from the server for another reason, too.
+func TestWaitingMessageIsTooLarge(t *testing.T) {
+	t.Parallel()
+	for _, to := range []string{"B", "C"} {
+		w := newWorld(t, model.Full())
+		for _, name := range []string{"A", "B", "C"} {
+			w.server.CreateMailbox(name)
+		}
+		text := w.message("m") + strings.Repeat("x\n", 500)
+		w.arrive("A", text)
+		w.sync()
+		w.set.MaxMessageSize = 600
+		w.sync()
+		w.server.SetReadOnly("A", true)
+		w.server.SetReadOnly("C", to == "C")
+		w.move(w.file("A", text), to)
+		for _, name := range []string{"", "C", "A"} {
+			if name != "" {
+				w.server.SetReadOnly(name, false)
+			}
+			w.sync()
+			w.quiet()
+		}
+		if wrong := w.oneIn(to); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+}
+
+// TestReadOnlyTrash: what was deleted waits for the trash to take changes, of which its marks say nothing.
+func TestReadOnlyTrash(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.set.Policy.Trash = "B"
+	w.sync()
+	w.server.SetReadOnly("B", true)
+	w.must(os.Remove(w.file()))
+	w.sync()
+	w.quiet()
+	w.server.SetReadOnly("B", false)
+	w.sync()
+	if wrong := w.oneIn("B"); wrong != "" {
+		t.Error(wrong)
+	}
+	w.quiet()
+}
+
+// TestReadOnlyFolderIsDeleted: a folder that was deleted in the Maildir goes once its mailbox takes changes again, and so do its messages.
+func TestReadOnlyFolderIsDeleted(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.server.SetReadOnly("A", true)
+	w.must(os.RemoveAll(w.dir("A")))
+	w.sync()
+	w.quiet()
+	if box, there := w.server.Snapshot().Mailbox("A"); !there || len(box.Messages) != 1 {
+		t.Errorf("the mailbox was changed\n%s", w)
+	}
+	w.server.SetReadOnly("A", false)
+	w.sync()
+	if _, there := w.server.Snapshot().Mailbox("A"); there {
+		t.Errorf("the server has it still\n%s", w)
+	}
+	w.quiet()
+}
+
+// TestFlagsWaitForAReadOnlyFolder: flags and keywords that were set or removed in the Maildir come to the server once the mailbox takes changes again, or the
+// message was moved on the server to one that does.
+func TestFlagsWaitForAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	for _, moved := range []bool{false, true} {
+		for _, tt := range []struct{ letters, then, want string }{
+			{"F", "", `\Flagged`}, // neither \Seen nor the keyword
+			{"FSa", "", `\Flagged \Seen Todo`},
+			{"S", "Sa", `\Seen Todo`}, // taken back
+			{"a", "Sa", `\Seen Todo`},
+			{"", "", ``},
+		} {
+			w := newPairWorld(t, "Todo", `\Seen`)
+			w.server.SetReadOnly("A", true)
+			w.reflag(w.file(), tt.letters)
+			for range 2 {
+				w.sync()
+			}
+			if tt.then != "" {
+				w.reflag(w.file(), tt.then)
+				w.sync()
+			}
+			if got := w.serverTree().subjects(); !strings.Contains(got, `A: m \Seen Todo`) {
+				t.Errorf("%q: a read-only mailbox has %s", tt.letters, got)
+			}
+			where := "A"
+			if moved {
+				where = "B"
+				w.server.Move("A", "B", w.uid)
+			} else {
+				w.server.SetReadOnly("A", false)
+			}
+			w.sync()
+			w.quiet()
+			if wrong := w.oneIn(where); wrong != "" || !strings.Contains(w.serverTree().subjects(), strings.TrimSpace(where+": m "+tt.want)+"\n") {
+				t.Errorf("%q then %q, moved %v: wanted %q: %s\n%s", tt.letters, tt.then, moved, tt.want, wrong, w)
+			}
+		}
+	}
+}
+
+// TestLocalHalfOfAMoveIsCutOff: both sides moved it while it waited, and the sync dies when it has moved the file. The next one does not store it anew.
+func TestLocalHalfOfAMoveIsCutOff(t *testing.T) {
+	t.Parallel()
+	w, text := newWaitingWorld(t, "B", "C", "C")
+	_, uid := w.findM()
+	w.server.Move("B", "D", uid)
+	cut := false
+	mailsync.Sync(t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {
+		if len(w.files("D")) > 0 {
+			cut = true
+			return syscall.EIO
+		}
+		return commit()
+	}}, w.opt)
+	if !cut {
+		t.Error("it was not cut off")
+	}
+	w.sync()
+	w.quiet()
+	if wrong := w.oneIn("D"); wrong != "" {
+		t.Errorf("%s: %s", text, wrong)
+	}
+}
