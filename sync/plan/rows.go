@@ -193,14 +193,18 @@ func (m *maker) doubtful(x *row) bool {
 		return false
 	}
 	m.plan.ReadAgain = append(m.plan.ReadAgain, x.Folder)
+	moved := false
 	for _, at := range []*place{r, l} {
 		if at.found == have && at.folder != x.Folder {
 			m.plan.ReadAgain = append(m.plan.ReadAgain, at.folder)
+			moved = true
 		}
 	}
 	folder := x.Folder
 	switch {
 	case r.found == have && l.found == none, r.found == none && l.found == have:
+		return true
+	case moved: // what was moved on one side is not removed for what happened on the other one, which must be seen when it can be told
 		return true
 	case r.found == none: // its UID means nothing any more
 		r.uid = 0
