@@ -183,6 +183,11 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 	clear(p.gone)
 	clear(p.busy)
 	clear(p.arrived)
+	for text, n := range local.texts() {
+		if p.apart(text) > 0 {
+			p.made[text] = max(p.made[text], n)
+		}
+	}
 	clear(p.leftFor)
 	clear(p.left)
 	p.readOnly = false
