@@ -345,15 +345,20 @@ func upTo(b []byte, left *int64) ([]byte, bool) {
 	return b, false
 }
 
-// down passes on to the client, line by line.
+// down passes on to the client, line by line where the script is about lines. Else it holds nothing back: what is compressed need not end with a line.
 func (r *relay) down() {
 	defer r.end()
 	out := r.delayed(r.client)
 	defer out.Close()
 	left := r.script.CutAfterDown
 	in := bufio.NewReaderSize(r.server, 64<<10)
+	read := func() ([]byte, error) { return in.ReadSlice('\n') }
+	if r.script.Line == nil && r.script.CutAtLine == 0 && r.script.SwallowFrom == 0 {
+		buf := make([]byte, 64<<10)
+		read = func() ([]byte, error) { n, err := in.Read(buf); return buf[:n], err }
+	}
 	for n := 1; ; {
-		line, err := in.ReadSlice('\n')
+		line, err := read()
 		whole := !errors.Is(err, bufio.ErrBufferFull) // else more of a long line follows
 		if !whole {
 			err = nil
@@ -369,7 +374,7 @@ func (r *relay) down() {
 		if r.script.SwallowFrom > 0 && n >= r.script.SwallowFrom || r.mute.Load() {
 			b = nil
 		}
-		r.counted(len(b), whole && len(line) > 0)
+		r.counted(len(b), bytes.Count(line, []byte("\n")))
 		_, werr := out.Write(b)
 		if last {
 			r.hangUp()
@@ -387,14 +392,14 @@ func (r *relay) down() {
 	}
 }
 
-func (r *relay) counted(passed int, line bool) {
+func (r *relay) counted(passed, lines int) {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
 	r.p.count.Down += int64(passed)
-	if !line {
+	if lines == 0 {
 		return
 	}
-	r.p.count.Lines++
+	r.p.count.Lines += lines
 	if r.p.upLast {
 		r.p.count.Turns++
 		r.p.upLast = false
