@@ -495,7 +495,15 @@ func (r *run) noteReadOnly(ctx context.Context) error {
 			continue
 		}
 		f.base.ReadOnly = true
-		if err := r.update(ctx, func(tx *state.Tx) error { return tx.PutFolder(&f.base) }); err != nil {
+		err := r.update(ctx, func(tx *state.Tx) error {
+			base, err := tx.Folder(f.base.ID)
+			if err != nil {
+				return err
+			}
+			base.ReadOnly = true
+			return tx.PutFolder(&base)
+		})
+		if err != nil {
 			return err
 		}
 	}
