@@ -276,7 +276,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 			return err
 		}
 		m.Guarded = op.Why == "" || m.Guarded && op.Why != plan.NoFolder // which says that it is somewhere else
-		if op.Why == "" && m.Why == string(plan.ReadOnly) {
+		if op.Why == "" && !op.Expunge && m.Why == string(plan.ReadOnly) {
 			m.Why, m.Text = "", "" // it waits for a person now
 		}
 		if op.Expunge {

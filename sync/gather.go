@@ -34,7 +34,11 @@ func (r *run) gather(ctx context.Context) error {
 	if err := r.gatherAll(ctx, targets); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(targets, (*folder).lacksSome) {
+	apart, err := r.halvesApart(ctx, targets)
+	if err != nil {
+		return err
+	}
+	if apart || slices.ContainsFunc(targets, (*folder).lacksSome) {
 		if err := r.gatherAll(ctx, others); err != nil {
 			return err
 		}
@@ -45,14 +49,34 @@ func (r *run) gather(ctx context.Context) error {
 	return r.workers(ctx, r.folders, r.gatherHalves)
 }
 
-// lacksSome reports whether something is missing in a folder, or may be what is missing in another one, and waits to be moved there.
+// lacksSome reports whether something is missing in a folder.
 func (f *folder) lacksSome() bool {
 	for _, p := range f.pairs {
 		if p.MissingSomewhere() {
 			return true
 		}
 	}
-	return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+	return false
+}
+
+// halvesApart reports whether what waits in one of the folders may be what is missing in another one, because a mailbox takes no changes.
+func (r *run) halvesApart(ctx context.Context, folders []*folder) (apart bool, err error) {
+	if !slices.ContainsFunc(folders, func(f *folder) bool {
+		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+	}) {
+		return false, nil
+	}
+	err = r.view(ctx, func(tx *state.Tx) error {
+		for _, f := range r.folders {
+			c, err := tx.Counts(f.base.ID)
+			if err != nil {
+				return err
+			}
+			apart = apart || c.Why[string(plan.ReadOnly)] > 0
+		}
+		return nil
+	})
+	return apart, err
 }
 
 // waits reports whether something that was deleted or moved in the Maildir waits for a mailbox to take changes.
@@ -571,9 +595,13 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 			if p.MissingSomewhere() {
 				continue // it is on neither side now
 			}
+			if m.UID != 0 || !m.LocalFlags.Equal(p.LocalNow) {
+				delete(f.pairs, m.ID) // so that what changed is noted
+			}
 			m.RemoteFlags, m.LocalFlags = p.RemoteNow, p.LocalNow
+		} else if m.UID == 0 {
+			f.pair(m)
 		}
-		delete(f.pairs, m.ID)
 		if m.UID != 0 {
 			f.newRemote(r, remote.Message{UID: m.UID, Flags: m.RemoteFlags, Size: m.RemoteSize, Date: m.Date, EmailID: m.EmailID}, m.ID)
 			f.remoteNew[len(f.remoteNew)-1].Unread = m.Why == string(plan.Unreadable)
@@ -596,7 +624,7 @@ func (f *folder) pair(m state.Message) *plan.Pair {
 	p := &f.room[0]
 	f.room = f.room[1:]
 	*p = plan.Pair{Base: f.basis(m), RemoteNow: m.RemoteFlags, LocalNow: m.LocalFlags, Guarded: m.Guarded}
-	p.Withheld = !p.LocalFlags.Equal(m.LocalFlags)
+	p.Withheld, p.Noted = !p.LocalFlags.Equal(m.LocalFlags), m.LocalFlags
 	// A row without a name on one side that it should be on is one whose rebinding was cut off.
 	if m.UID == 0 {
 		p.Remote = plan.Absent

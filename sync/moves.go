@@ -236,7 +236,7 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			}
 			moved.RemoteFlags = op.RemoteSeen
 			moved.RemoteHeld, moved.LocalHeld = false, false // both halves are there
-			moved.Why, moved.Text = "", ""
+			moved.Why, moved.Text, moved.Guarded = "", "", op.Guarded
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}
 			in.Message.Folder = row.Folder
 			if from := r.byName[op.From]; from != nil { // where the person had moved it
@@ -321,7 +321,7 @@ func (r *run) moveBatch(ctx context.Context, from, to *folder, dest remote.Selec
 			}
 			row.Folder, row.UID = from.base.ID, op.UID
 			r.asShown(from, &row)
-			row.RemoteFlags = op.RemoteSeen
+			row.RemoteFlags, row.Guarded = op.RemoteSeen, op.Guarded
 			if op.Name != "" {
 				row.Name, row.LocalFlags = op.Name, op.LocalSeen
 			}
@@ -474,6 +474,9 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 				}
 			} else {
 				done++
+				if err := clearParked(tx, from, in.Message.UID, "", in.Message.ID); err != nil {
+					return err
+				}
 				if err := finishMove(tx, in, uid); err != nil {
 					return err
 				}
@@ -547,9 +550,6 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 	row.LocalHeld, row.RemoteHeld = false, false
 	row.Why, row.Text = "", "" // it may have been parked before
 	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
-		return err
-	}
-	if err := clearParked(tx, &folder{base: state.Folder{ID: in.Message.Folder}}, in.Message.UID, "", row.ID); err != nil {
 		return err
 	}
 	return tx.PutMessage(&row)

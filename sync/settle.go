@@ -169,7 +169,7 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 			return err
 		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
-		m.RemoteHeld, m.LocalHeld, m.Why, m.Text = false, false, "", ""
+		m.RemoteHeld, m.LocalHeld, m.Why, m.Text, m.Guarded = false, false, "", "", in.Message.Guarded
 		return tx.PutMessage(&m)
 	}
 	// A delivery. The row is made with the folder that it was delivered to: if the file lies elsewhere by now,

@@ -68,6 +68,10 @@ func (m *maker) delete(d deletion) {
 	if d.side == Maildir {
 		at = x.local
 	}
+	if d.side == Server && m.readOnly(at.folder) {
+		m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
+		return
+	}
 	op := Op{Kind: Delete, Side: d.side, Folder: at.folder, Row: x.ID, UID: at.uid, Name: at.name, Reason: d.reason}
 	if d.side == Server && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
 		trash, known := m.folders[m.policy.Trash]
@@ -197,11 +201,13 @@ func (m *maker) guard(in Input) []bool {
 	for i, d := range m.deletions {
 		if d.row.Guarded && !held[i] {
 			held[i] = true
-			m.because("an earlier sync met more of them than the limit allows")
+			m.because(stillHeld)
 		}
 	}
 	return held
 }
+
+const stillHeld = "an earlier sync met more of them than the limit allows"
 
 // tooMany reports whether n deletions out of total are more than the guard lets pass.
 func (g Guard) tooMany(n, total int) bool {

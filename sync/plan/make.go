@@ -254,7 +254,9 @@ type flagChange struct {
 	wantRemote, wantLocal mail.Flags
 	// withheld are keywords that are removed from the Maildir only, because the mailbox is read-only.
 	withheld mail.Flags
-	relearn  bool // the state has other ones than localBase
+	// noted are those that the state has in place of localBase, if isNoted.
+	isNoted bool
+	noted   mail.Flags
 }
 
 // any reports whether a side must be changed.
@@ -267,7 +269,7 @@ func (f flagChange) any() bool {
 func (m *maker) mergeFlags(x *row) flagChange {
 	f := flagChange{
 		remoteBase: x.RemoteFlags, localBase: x.LocalFlags,
-		remoteNow: x.remote.flags, localNow: x.local.flags, relearn: x.Withheld,
+		remoteNow: x.remote.flags, localNow: x.local.flags, isNoted: x.Withheld, noted: x.Noted,
 	}
 	f.wantRemote, f.wantLocal = f.remoteNow, f.localNow
 	switch m.policy.Mode {
@@ -319,7 +321,11 @@ func (m *maker) setFlags(op Op, f flagChange) {
 	if atServer {
 		m.add(remote)
 	}
-	if inMaildir || !atServer && !(!f.relearn && f.remoteNow.Equal(f.remoteBase) && f.localNow.Plus(f.withheld).Equal(f.localBase)) {
+	known := f.localBase
+	if f.isNoted {
+		known = f.noted
+	}
+	if inMaildir || !atServer && !(f.remoteNow.Equal(f.remoteBase) && f.localNow.Plus(f.withheld).Equal(known)) {
 		if !inMaildir {
 			local.Reason = "flags as found"
 		}

@@ -85,7 +85,15 @@ func (m *maker) planBoth(x *row) {
 			m.deletions = append(m.deletions, deletion{row: x, expunge: true})
 			return
 		}
-		x.held = x.Guarded // until the mailbox takes changes again, and then until a person decides
+		switch { // until the mailbox takes changes again, and then until a person decides
+		case !x.Guarded || m.policy.AllowDeletes && !m.policy.RestoreHeld:
+		case m.policy.RestoreHeld:
+			x.unmark = true
+		default:
+			x.held = true
+			m.plan.Held[x.Folder]++
+			m.because(stillHeld)
+		}
 	}
 	m.bringTogether(x)
 }
@@ -120,7 +128,7 @@ func (m *maker) moveOnServer(x *row) {
 			reason = "moved on the server: in push mode it is moved back"
 		}
 		m.add(Op{Kind: Move, Side: Server, Folder: l.folder, From: r.folder, Row: x.ID, UID: r.uid, Name: l.name,
-			RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
+			RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Guarded: x.held || x.unmark && x.Guarded, Reason: reason})
 		m.setFlags(Op{Folder: l.folder, Row: x.ID, Name: l.name}, m.mergeFlags(x))
 	}
 }
@@ -139,7 +147,7 @@ func (m *maker) moveInMaildir(x *row) {
 		reason = "moved on both sides: the server's folder counts"
 	}
 	m.add(Op{Kind: Move, Side: Maildir, Folder: r.folder, From: l.folder, Row: x.ID, UID: r.uid, Name: l.name,
-		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
+		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Guarded: x.held || x.unmark && x.Guarded, Reason: reason})
 	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid, Name: l.name}, m.mergeFlags(x))
 }
 
@@ -247,7 +255,8 @@ func (m *maker) rebindRest(x *row) mail.FolderName {
 	if at.found != have {
 		at, other, side = x.local, x.remote, Server
 	}
-	if at.folder == x.Folder || other.found != gone {
+	named := side == Maildir && x.local.name != "" || side == Server && x.remote.uid != 0
+	if at.folder == x.Folder && named || other.found != gone {
 		side = ""
 	}
 	if at.folder != x.Folder {
@@ -286,7 +295,11 @@ func (m *maker) download(x *row, reason string) {
 	want := x.unmarked(flags)
 	m.bring(transfer{x: x, cost: cost{date: x.Date, size: x.RemoteSize}, op: Op{Kind: Download, Side: Maildir, Folder: r.folder, Row: x.ID, UID: r.uid,
 		Add: want, RemoteSeen: r.flags, LocalSeen: want, Reason: reason}})
-	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid}, flagChange{remoteBase: r.flags, remoteNow: r.flags, wantRemote: x.unmarked(r.flags),
+	wantRemote := x.unmarked(r.flags)
+	if !wantRemote.Equal(r.flags) && m.readOnly(r.folder) {
+		wantRemote = r.flags
+	}
+	m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid}, flagChange{remoteBase: r.flags, remoteNow: r.flags, wantRemote: wantRemote,
 		localBase: want, localNow: want, wantLocal: want})
 }
 
@@ -326,12 +339,12 @@ func (m *maker) parkWaiting(x *row, reason string) {
 	if !x.remote.flags.Equal(x.RemoteFlags) {
 		m.plan.ReadAgain = append(m.plan.ReadAgain, x.remote.folder)
 	}
-	if x.Waits && x.remote.msg < 0 && !x.Guarded {
+	if x.Waits && x.remote.msg < 0 && x.Guarded == x.held {
 		return // it does already
 	}
 	m.release(x)
 	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: ReadOnly,
-		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
+		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Guarded: x.held, Reason: reason})
 }
 
 func (m *maker) parkOnServer(x *row, why Why, reason string) {

@@ -155,8 +155,9 @@ type Pair struct {
 	// Waits: it is parked on the server as ReadOnly, because it was deleted or moved in the Maildir and a mailbox took no changes. As long as it
 	// waits that is decided anew in each run: Why is Agreed and Local is Gone.
 	Waits bool
-	// Withheld: the state has other LocalFlags, which were seen while the mailbox was read-only.
+	// Withheld: the state has other LocalFlags, Noted, which were seen while the mailbox was read-only.
 	Withheld bool
+	Noted    mail.Flags
 	Back     bool // held in an earlier run, and seen again on that side
 	Due      bool // its time in the maildrop is over
 }
@@ -336,7 +337,7 @@ type Op struct {
 	// Expunge is set on a Delete, or a Hold, that is done because the message is marked \Deleted, not because
 	// the other side lost it.
 	Expunge bool // Delete, Hold
-	// Guarded is set on a Rebind or a Park of a row that the guard goes on holding.
+	// Guarded is set on a Rebind, a Park or a Move of a row that the guard goes on holding.
 	Guarded bool
 	// Gone is set on a Rebind to another folder of a row whose message is gone on that side.
 	Gone Side
