@@ -334,3 +334,84 @@ func TestHeldInAMaildrop(t *testing.T) {
 		t.Errorf("nothing is due: %d held back, %d in status", r.HeldBack, counted(w))
 	}
 }
+
+// TestHeldAfterReadOnlyAndNotLooked: it opens while another folder can't be read, or the mailbox is renumbered then. A deletion that waits is not
+// undone because its row is written down without being carried out.
+func TestHeldAfterReadOnlyAndNotLooked(t *testing.T) {
+	t.Parallel()
+	for _, renumbered := range []bool{false, true} {
+		w := newHeldWorld(t, 0, 0)
+		w.server.SetReadOnly("A", true)
+		for _, f := range w.files("A")[:11] {
+			w.must(os.Remove(f))
+		}
+		w.sync()
+		w.server.SetReadOnly("A", false)
+		if renumbered {
+			w.holds(11)
+			w.server.Renumber("A")
+		}
+		w.arrive("B", w.message("b"))
+		w.server.SetFault(refusing("changes", "B", model.Refuse))
+		w.holds(11)
+		w.has(12, 1)
+		w.server.SetFault(nil)
+		w.holds(11)
+		w.has(12, 1)
+	}
+}
+
+// TestHeldMoreThanTheMailboxAllows: a person's word does not have a read-only mailbox changed, and what is held there is told.
+func TestHeldMoreThanTheMailboxAllows(t *testing.T) {
+	t.Parallel()
+	w := newHeldWorld(t, 11, 40)
+	w.server.SetReadOnly("A", true)
+	w.comes(1)
+	w.holds(11)
+	w.set.Policy.Guard = plan.Guard{}
+	w.sync()
+	w.server.SetReadOnly("A", false)
+	w.sync()
+	w.has(42, 42)
+
+	w = newMarkedWorld(t, 11, 40)
+	w.server.SetReadOnly("A", true)
+	for range 2 {
+		w.comes(1)
+		w.holds(11)
+	}
+	for range 2 {
+		if res := w.ask(mailsync.Options{RestoreHeld: true}); res.Fatal != nil || len(res.Errors) > 0 {
+			t.Error(res.Fatal, res.Errors)
+		}
+	}
+	w.holds(0)
+	w.server.SetReadOnly("A", false)
+	w.sync()
+	w.has(54, 54)
+	if got := w.serverTree().String(); strings.Contains(got, `\Deleted`) {
+		t.Errorf("a mark is there still\n%s", got)
+	}
+}
+
+// TestHeldAndPutInAnotherFolder: the files come back in another folder, where the messages are moved to. There they are mail like any other.
+func TestHeldAndPutInAnotherFolder(t *testing.T) {
+	t.Parallel()
+	w := newHeldWorld(t, 0, 0)
+	var was []string
+	for _, f := range w.files("A")[:11] {
+		b, err := os.ReadFile(f)
+		w.must(err)
+		was = append(was, string(b))
+		w.must(os.Remove(f))
+	}
+	w.holds(11)
+	for _, text := range was {
+		w.put("B", text, "S")
+	}
+	w.sync()
+	w.must(os.Remove(w.files("B")[0]))
+	if res := w.sync(); res.HeldBack != 0 || res.ToServer.Deleted != 1 {
+		t.Errorf("%d held back; %+v", res.HeldBack, res.ToServer)
+	}
+}

@@ -282,3 +282,61 @@ func TestLocalHalfOfAMoveIsCutOff(t *testing.T) {
 		t.Errorf("%s: %s", text, wrong)
 	}
 }
+
+// TestWaitingDeletionIsRenumbered: it can be carried out at last, and is refused or cut off. The message does not come back.
+func TestWaitingDeletionIsRenumbered(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []model.Kind{model.Drop, model.Refuse} {
+		w := newPairWorld(t)
+		w.server.SetReadOnly("A", true)
+		w.must(os.Remove(w.file()))
+		w.sync()
+		w.server.Renumber("A")
+		w.server.SetReadOnly("A", false)
+		w.server.SetFault(refusing("expunge", "", kind))
+		w.try()
+		w.server.SetFault(nil)
+		w.sync()
+		if n := len(w.files("A")); n != 0 {
+			t.Errorf("kind %v: it came back\n%s", kind, w)
+		}
+		w.quiet()
+	}
+}
+
+// TestReadOnlyAndRestored: the mailbox is restored from a backup and read-only, and the first sync that sees this is cut off after any commit but the first. What only
+// the Maildir has waits, and mail that comes then is seen.
+func TestReadOnlyAndRestored(t *testing.T) {
+	t.Parallel()
+	for cut := 2; ; cut++ {
+		w := newPairWorld(t)
+		backup, _ := w.server.Snapshot().Mailbox("A")
+		for _, name := range []string{"two", "three"} {
+			w.arrive("A", w.message(name))
+		}
+		w.sync()
+		w.server.Restore(backup)
+		w.server.SetReadOnly("A", true)
+		commits := 0
+		mailsync.Sync(t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {
+			if commits++; commits > cut {
+				return syscall.EIO
+			}
+			return commit()
+		}}, w.opt)
+		for range 4 {
+			w.arrive("A", w.message("new"))
+		}
+		w.server.SetReadOnly("A", false)
+		for range 3 {
+			w.try()
+		}
+		w.same()
+		if n := len(w.files("A")); n != 7 {
+			t.Errorf("cut off after %d commits: %d messages\n%s", cut, n, w)
+		}
+		if commits <= cut {
+			break
+		}
+	}
+}
