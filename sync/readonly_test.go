@@ -340,3 +340,71 @@ func TestReadOnlyAndRestored(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftBehind: what was moved out of a read-only mailbox, and is stored at its new place, is no deletion when it goes from the old one: the guard does not count
+// it, and it does not go to the trash. What was deleted there goes.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	w.set.Policy.Trash = "Trash"
+	for _, name := range []string{"A", "B", "Trash"} {
+		w.server.CreateMailbox(name)
+	}
+	for range 13 {
+		w.arrive("A", w.message("m"))
+	}
+	w.sync()
+	w.server.SetReadOnly("A", true)
+	files := w.files("A")
+	for _, f := range files[:12] {
+		w.move(f, "B")
+	}
+	w.must(os.Remove(files[12]))
+	w.sync()
+	w.quiet()
+	w.server.SetReadOnly("A", false)
+	if res := w.sync(); res.HeldBack != 0 {
+		t.Errorf("%d held back", res.HeldBack)
+	}
+	w.sync()
+	w.quiet()
+	w.same()
+	for folder, want := range map[string]int{"A": 0, "B": 12, "Trash": 1} {
+		if n := len(w.files(folder)); n != want {
+			t.Errorf("%d messages in %s, wanted %d\n%s", n, folder, want, w)
+		}
+	}
+}
+
+// TestManyDeletionsInAReadOnlyFolder are held at once, not only when it takes changes again and so much mail has come that they are few.
+func TestManyDeletionsInAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	w := newHeldWorld(t, 0, 0)
+	w.server.SetReadOnly("A", true)
+	for _, f := range w.files("A")[:11] {
+		w.must(os.Remove(f))
+	}
+	w.holds(11)
+	w.comes(40)
+	w.holds(11)
+	w.server.SetReadOnly("A", false)
+	w.holds(11)
+	w.has(52, 41)
+}
+
+// TestMovedToTheOnlyFolderThatIsAskedFor: the folder that it came from was not asked for. It is a move all the same.
+func TestMovedToTheOnlyFolderThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.set.Policy.Trash = "C"
+	w.sync()
+	w.move(w.file(), "B")
+	w.opt.Targets = []mail.FolderName{"B"}
+	w.sync()
+	w.opt.Targets = nil
+	w.sync()
+	w.quiet()
+	if wrong := w.oneIn("B"); wrong != "" {
+		t.Error(wrong)
+	}
+}

@@ -13,18 +13,23 @@ type deletion struct {
 	reason string
 	// expunge: both sides have the message, marked \Deleted; it goes on both or on none.
 	expunge bool
+	// left: its message was moved in the Maildir and is where that went; what is removed was left behind in a mailbox that took no changes.
+	left bool
 }
+
+// LeftBehind says why a message waits that was moved in the Maildir out of a read-only mailbox, and is stored at its new place.
+const LeftBehind = "moved in the Maildir, and left behind in a mailbox that is read-only on the server"
 
 // SmallDeletion is how many messages a guard by share always lets go.
 const SmallDeletion = 10
 
 // remove wants a row's message removed on side, which is the only one that still has it.
 func (m *maker) remove(x *row, side Side, reason string) {
-	if side == Server && m.readOnly(x.remote.folder) && (!x.Guarded || m.policy.AllowDeletes) {
-		m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
+	if side == Server && x.Waits && !x.Guarded && m.readOnly(x.remote.folder) {
+		m.parkDeletion(x) // it was counted when it was first seen
 		return
 	}
-	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
+	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason, left: x.LeftBehind && side == Server})
 }
 
 // expunges reports whether messages are removed for their mark as deleted. Only two-way sync does that: with pull or push the side
@@ -69,11 +74,11 @@ func (m *maker) delete(d deletion) {
 		at = x.local
 	}
 	if d.side == Server && m.readOnly(at.folder) {
-		m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
+		m.parkDeletion(x)
 		return
 	}
 	op := Op{Kind: Delete, Side: d.side, Folder: at.folder, Row: x.ID, UID: at.uid, Name: at.name, Reason: d.reason}
-	if d.side == Server && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
+	if d.side == Server && !d.left && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
 		trash, known := m.folders[m.policy.Trash]
 		switch {
 		case m.readOnly(m.policy.Trash):
@@ -94,6 +99,14 @@ func (m *maker) delete(d deletion) {
 		m.release(x)
 	}
 	m.add(op)
+}
+
+func (m *maker) parkDeletion(x *row) {
+	if x.LeftBehind {
+		m.parkWaiting(x, LeftBehind)
+		return
+	}
+	m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
 }
 
 // expunge removes the server's half first: then the row is still there, and a run that was stopped in between
@@ -178,7 +191,7 @@ func (m *maker) guard(in Input) []bool {
 		var counted []int
 		perFolder := map[mail.FolderName]int{}
 		for i, d := range m.deletions {
-			if d.side == side || d.expunge {
+			if (d.side == side || d.expunge) && !d.left {
 				counted = append(counted, i)
 				perFolder[d.row.Folder]++
 			}

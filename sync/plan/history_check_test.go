@@ -69,8 +69,17 @@ func (h *history) checkReadOnly(before snapshot) error {
 		return fmt.Errorf("the read-only mailbox was changed: %q to %q", before.server, h.snapshot().server)
 	}
 	for _, f := range h.fates {
-		if !f.deleted[Server] && !f.deleted[Maildir] && h.count(Server, "", f.content)+h.count(Maildir, "", f.content) == 0 {
+		if !f.deleted[Server] && !f.deleted[Maildir] && !h.waited[f.content] && h.count(Server, "", f.content)+h.count(Maildir, "", f.content) == 0 {
 			return fmt.Errorf("c%d is lost: %s", f.content, showFates([]*fate{f}))
+		}
+	}
+	for i := range h.w.rows {
+		x := &h.w.rows[i]
+		if !x.waits() {
+			continue
+		}
+		if m, err := h.w.remoteAt(x.Folder, x.UID); err == nil {
+			h.waited[m.content] = true
 		}
 	}
 	return nil

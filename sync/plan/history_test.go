@@ -86,11 +86,13 @@ type history struct {
 	lost         bool // identities were lost: what was removed meanwhile may come back
 	blind        bool // something could not be read for a while
 	guarded      bool // the guard lets nothing pass at first
+	// waited are contents of which one that somebody deleted waited at a rest for the mailbox to take changes, which it does under another name.
+	waited map[int]bool
 }
 
 func newHistory(seed uint64) *history {
 	rnd := rand.New(rand.NewPCG(seed, 17))
-	h := &history{rnd: rnd, w: &world{ids: rnd.IntN(2) == 0, unreadable: map[int]bool{}}}
+	h := &history{rnd: rnd, waited: map[int]bool{}, w: &world{ids: rnd.IntN(2) == 0, unreadable: map[int]bool{}}}
 	h.w.policy = Policy{Mode: TwoWay, Create: CreateBoth}
 	switch rnd.IntN(10) {
 	case 0:

@@ -216,7 +216,7 @@ func TestEveryPairForTwoMessages(t *testing.T) {
 
 // playPair does four deeds and synchronises, stopped in a first run after so many operations, unless that is negative.
 func playPair(mode Mode, kind, seed int, pick [4]deed, stop int) (*history, error) {
-	h := &history{rnd: rand.New(rand.NewPCG(uint64(seed), 1)), w: &world{unreadable: map[int]bool{}}}
+	h := &history{waited: map[int]bool{}, rnd: rand.New(rand.NewPCG(uint64(seed), 1)), w: &world{unreadable: map[int]bool{}}}
 	h.w.policy = Policy{Mode: mode, Create: CreateBoth}
 	for _, f := range []mail.FolderName{"A", "B", "C"} {
 		h.w.createMailbox(f)

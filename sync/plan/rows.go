@@ -118,8 +118,10 @@ func (m *maker) bringTogether(x *row) {
 func (m *maker) moveOnServer(x *row) {
 	r, l := x.remote, x.local
 	switch {
-	case m.readOnly(r.folder) || m.readOnly(l.folder):
-		m.separate(x, "moved in the Maildir, but the mailbox is read-only on the server", m.parkWaiting)
+	case m.readOnly(l.folder):
+		m.separate(x, "moved in the Maildir to a mailbox that is read-only on the server", m.parkWaiting)
+	case m.readOnly(r.folder):
+		m.separate(x, LeftBehind, m.parkWaiting)
 	case !m.canHave(l.folder, Server):
 		m.cannotFollow(x, Server)
 	default:
@@ -212,8 +214,8 @@ func (m *maker) doubtful(x *row) bool {
 	switch {
 	case r.found == have && l.found == none, r.found == none && l.found == have:
 		return true
-	case moved: // what was moved on one side is not removed for what happened on the other one, which must be seen when it can be told
-		return true
+	case moved && m.folder(x.Folder).OnServer && m.folder(x.Folder).InMaildir:
+		return true // what was moved on one side is not removed for what happened on the other one, which is seen again when it can be told
 	case r.found == none: // its UID means nothing any more
 		r.uid = 0
 		m.rebind(x, folder, "its UID is not known at present")
@@ -255,8 +257,9 @@ func (m *maker) rebindRest(x *row) mail.FolderName {
 	if at.found != have {
 		at, other, side = x.local, x.remote, Server
 	}
-	named := side == Maildir && x.local.name != "" || side == Server && x.remote.uid != 0
-	if at.folder == x.Folder && named || other.found != gone {
+	// In its folder it is missed again by the name of its other half, if it has one and that is not held already.
+	missed := side == Maildir && x.local.name != "" && !x.LocalHeld || side == Server && x.remote.uid != 0 && !x.RemoteHeld
+	if at.folder == x.Folder && missed || other.found != gone {
 		side = ""
 	}
 	if at.folder != x.Folder {
@@ -339,7 +342,7 @@ func (m *maker) parkWaiting(x *row, reason string) {
 	if !x.remote.flags.Equal(x.RemoteFlags) {
 		m.plan.ReadAgain = append(m.plan.ReadAgain, x.remote.folder)
 	}
-	if x.Waits && x.remote.msg < 0 && x.Guarded == x.held {
+	if x.Waits && x.remote.msg < 0 && x.Guarded == x.held && (reason == LeftBehind) == x.LeftBehind {
 		return // it does already
 	}
 	m.release(x)
