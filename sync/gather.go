@@ -593,11 +593,6 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 		if m.Name == "" && m.Why == string(plan.ReadOnly) {
 			p := f.pair(m)
 			p.Why, p.Local, p.Waits = plan.Agreed, plan.Gone, true
-			left, err := r.isLeftBehind(ctx, &m)
-			if err != nil {
-				return err
-			}
-			p.LeftBehind = left
 			continue
 		}
 		if p := f.pairs[m.ID]; p != nil {
@@ -619,29 +614,6 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 		}
 	}
 	return nil
-}
-
-// isLeftBehind reports whether a message that waits was moved in the Maildir, and is at its new place.
-func (r *run) isLeftBehind(ctx context.Context, m *state.Message) (left bool, err error) {
-	if m.Text != plan.LeftBehind || m.Digest.IsZero() {
-		return false, nil
-	}
-	err = r.view(ctx, func(tx *state.Tx) error {
-		for _, f := range r.folders {
-			if f.base.ID == 0 || f.base.ID == m.Folder {
-				continue
-			}
-			same, err := tx.ByDigest(f.base.ID, m.Digest)
-			if err != nil {
-				return err
-			}
-			left = left || slices.ContainsFunc(same, func(o state.Message) bool {
-				return o.Why == "" && o.UID != 0 && o.Name != "" && !o.RemoteHeld && !o.LocalHeld
-			})
-		}
-		return nil
-	})
-	return left, err
 }
 
 // pair returns the planner's view of a row, both sides as the base has them unless something was noted: a half whose removal is held

@@ -341,41 +341,6 @@ func TestReadOnlyAndRestored(t *testing.T) {
 	}
 }
 
-// TestLeftBehind: what was moved out of a read-only mailbox, and is stored at its new place, is no deletion when it goes from the old one: the guard does not count
-// it, and it does not go to the trash. What was deleted there goes.
-func TestLeftBehind(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, model.Full())
-	w.set.Policy.Trash = "Trash"
-	for _, name := range []string{"A", "B", "Trash"} {
-		w.server.CreateMailbox(name)
-	}
-	for range 13 {
-		w.arrive("A", w.message("m"))
-	}
-	w.sync()
-	w.server.SetReadOnly("A", true)
-	files := w.files("A")
-	for _, f := range files[:12] {
-		w.move(f, "B")
-	}
-	w.must(os.Remove(files[12]))
-	w.sync()
-	w.quiet()
-	w.server.SetReadOnly("A", false)
-	if res := w.sync(); res.HeldBack != 0 {
-		t.Errorf("%d held back", res.HeldBack)
-	}
-	w.sync()
-	w.quiet()
-	w.same()
-	for folder, want := range map[string]int{"A": 0, "B": 12, "Trash": 1} {
-		if n := len(w.files(folder)); n != want {
-			t.Errorf("%d messages in %s, wanted %d\n%s", n, folder, want, w)
-		}
-	}
-}
-
 // TestManyDeletionsInAReadOnlyFolder are held at once, not only when it takes changes again and so much mail has come that they are few.
 func TestManyDeletionsInAReadOnlyFolder(t *testing.T) {
 	t.Parallel()

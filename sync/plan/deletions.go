@@ -13,12 +13,7 @@ type deletion struct {
 	reason string
 	// expunge: both sides have the message, marked \Deleted; it goes on both or on none.
 	expunge bool
-	// left: its message was moved in the Maildir and is where that went; what is removed was left behind in a mailbox that took no changes.
-	left bool
 }
-
-// LeftBehind says why a message waits that was moved in the Maildir out of a read-only mailbox, and is stored at its new place.
-const LeftBehind = "moved in the Maildir, and left behind in a mailbox that is read-only on the server"
 
 // SmallDeletion is how many messages a guard by share always lets go.
 const SmallDeletion = 10
@@ -29,7 +24,7 @@ func (m *maker) remove(x *row, side Side, reason string) {
 		m.parkDeletion(x) // it was counted when it was first seen
 		return
 	}
-	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason, left: x.LeftBehind && side == Server})
+	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
 }
 
 // expunges reports whether messages are removed for their mark as deleted. Only two-way sync does that: with pull or push the side
@@ -78,7 +73,7 @@ func (m *maker) delete(d deletion) {
 		return
 	}
 	op := Op{Kind: Delete, Side: d.side, Folder: at.folder, Row: x.ID, UID: at.uid, Name: at.name, Reason: d.reason}
-	if d.side == Server && !d.left && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
+	if d.side == Server && m.policy.Trash != "" && at.folder != m.policy.Trash && !at.folder.Under(m.policy.Trash) {
 		trash, known := m.folders[m.policy.Trash]
 		switch {
 		case m.readOnly(m.policy.Trash):
@@ -102,10 +97,6 @@ func (m *maker) delete(d deletion) {
 }
 
 func (m *maker) parkDeletion(x *row) {
-	if x.LeftBehind {
-		m.parkWaiting(x, LeftBehind)
-		return
-	}
 	m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
 }
 
@@ -191,7 +182,7 @@ func (m *maker) guard(in Input) []bool {
 		var counted []int
 		perFolder := map[mail.FolderName]int{}
 		for i, d := range m.deletions {
-			if (d.side == side || d.expunge) && !d.left {
+			if d.side == side || d.expunge {
 				counted = append(counted, i)
 				perFolder[d.row.Folder]++
 			}

@@ -118,10 +118,8 @@ func (m *maker) bringTogether(x *row) {
 func (m *maker) moveOnServer(x *row) {
 	r, l := x.remote, x.local
 	switch {
-	case m.readOnly(l.folder):
-		m.separate(x, "moved in the Maildir to a mailbox that is read-only on the server", m.parkWaiting)
-	case m.readOnly(r.folder):
-		m.separate(x, LeftBehind, m.parkWaiting)
+	case m.readOnly(r.folder) || m.readOnly(l.folder):
+		m.separate(x, "moved in the Maildir, but the mailbox is read-only on the server", m.parkWaiting)
 	case !m.canHave(l.folder, Server):
 		m.cannotFollow(x, Server)
 	default:
@@ -342,7 +340,7 @@ func (m *maker) parkWaiting(x *row, reason string) {
 	if !x.remote.flags.Equal(x.RemoteFlags) {
 		m.plan.ReadAgain = append(m.plan.ReadAgain, x.remote.folder)
 	}
-	if x.Waits && x.remote.msg < 0 && x.Guarded == x.held && (reason == LeftBehind) == x.LeftBehind {
+	if x.Waits && x.remote.msg < 0 && x.Guarded == x.held {
 		return // it does already
 	}
 	m.release(x)

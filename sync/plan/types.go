@@ -155,8 +155,6 @@ type Pair struct {
 	// Waits: it is parked on the server as ReadOnly, because it was deleted or moved in the Maildir and a mailbox took no changes. As long as it
 	// waits that is decided anew in each run: Why is Agreed and Local is Gone.
 	Waits bool
-	// LeftBehind: it waits for that reason, and a message with the same bytes is on both sides in another folder.
-	LeftBehind bool
 	// Withheld: the state has other LocalFlags, Noted, which were seen while the mailbox was read-only.
 	Withheld bool
 	Noted    mail.Flags
