@@ -464,52 +464,6 @@ func changedOnServer(ops []plan.Op) iter.Seq[mail.FolderName] {
 	}
 }
 
-// openMailboxes opens mailboxes that are to be changed, each once, and reports whether one turned out to be read-only, or to be no more, of
-// which the planner did not know. It does now.
-func (r *run) openMailboxes(ctx context.Context, names iter.Seq[mail.FolderName], folders []plan.Folder) (changed bool, err error) {
-	for name := range names {
-		f := r.byName[name]
-		if f == nil || f.remote == nil || f.selected != nil || f.failed != nil {
-			continue
-		}
-		if _, err := r.selectedOf(ctx, f); err != nil {
-			if !r.ofFolder(ctx, err) {
-				return changed, err
-			}
-			r.failFolder(f, fmt.Errorf("opening the mailbox: %w", err))
-			continue
-		}
-		for i := range folders {
-			if folders[i].Name == name && folders[i].RemoteReadOnly != f.selected.ReadOnly {
-				folders[i].RemoteReadOnly, changed = f.selected.ReadOnly, true
-			}
-		}
-	}
-	return changed, nil
-}
-
-// noteReadOnly has the state know which mailboxes turned out to be read-only before it learns flags that wait for them.
-func (r *run) noteReadOnly(ctx context.Context) error {
-	for _, f := range r.folders {
-		if f.base.ID == 0 || f.base.ReadOnly || !f.readOnly() {
-			continue
-		}
-		f.base.ReadOnly = true
-		err := r.update(ctx, func(tx *state.Tx) error {
-			base, err := tx.Folder(f.base.ID)
-			if err != nil {
-				return err
-			}
-			base.ReadOnly = true
-			return tx.PutFolder(&base)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // reportHeld takes into the result what the guard holds back.
 func (r *run) reportHeld(p plan.Plan) {
 	held := 0

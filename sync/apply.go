@@ -232,7 +232,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if r.isMaildrop() {
 			m.Date = r.now() // when it was downloaded is not known for sure, but it was before
 		}
-		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
+		if err := clearParked(tx, f.base.ID, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
 		return tx.PutMessage(&m)
@@ -266,7 +266,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
 		// The Hold that follows may have to wait, and without its UID or name the row would not be looked for again.
 		m.RemoteHeld, m.LocalHeld, m.Guarded = op.Gone == plan.Server, op.Gone == plan.Maildir, op.Guarded
-		if err := clearParked(tx, f, op.UID, op.Name, m.ID); err != nil {
+		if err := clearParked(tx, f.base.ID, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
 		return tx.PutMessage(&m)
@@ -343,24 +343,24 @@ func (r *run) learnParked(tx *state.Tx, f *folder, op plan.Op) error {
 		}
 	}
 	m.Folder, m.Why, m.Text = f.base.ID, string(op.Why), op.Reason
-	if err := clearParked(tx, f, m.UID, m.Name, m.ID); err != nil {
+	if err := clearParked(tx, f.base.ID, m.UID, m.Name, m.ID); err != nil {
 		return err
 	}
 	return tx.PutMessage(&m)
 }
 
 // clearParked removes rows that stood for one half of what is one message now.
-func clearParked(tx *state.Tx, f *folder, uid mail.UID, name string, keep int64) error {
+func clearParked(tx *state.Tx, folder int64, uid mail.UID, name string, keep int64) error {
 	var rows []state.Message
 	if uid != 0 {
-		ms, err := tx.ByUIDs(f.base.ID, mail.NewUIDSet(uid))
+		ms, err := tx.ByUIDs(folder, mail.NewUIDSet(uid))
 		if err != nil {
 			return err
 		}
 		rows = append(rows, ms...)
 	}
 	if name != "" {
-		m, ok, err := tx.ByName(f.base.ID, name)
+		m, ok, err := tx.ByName(folder, name)
 		if err != nil {
 			return err
 		}

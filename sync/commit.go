@@ -167,7 +167,7 @@ func (p *parcel) intend(r *run) {
 func (p *parcel) record(tx *state.Tx) error {
 	for i := range p.got {
 		row := p.got[i].row
-		if err := clearParked(tx, p.f, row.UID, "", row.ID); err != nil {
+		if err := clearParked(tx, p.f.base.ID, row.UID, "", row.ID); err != nil {
 			return err
 		}
 		if err := tx.PutMessage(&row); err != nil {

@@ -63,56 +63,6 @@ func (f *folder) lacksSome() bool {
 	return false
 }
 
-// halvesApart reports whether what waits in one of the folders may be what is missing in another one, because a mailbox takes no changes.
-func (r *run) halvesApart(ctx context.Context, folders []*folder) (apart bool, err error) {
-	if !slices.ContainsFunc(folders, func(f *folder) bool {
-		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
-	}) {
-		return false, nil
-	}
-	err = r.view(ctx, func(tx *state.Tx) error {
-		for _, f := range r.folders {
-			c, err := tx.Counts(f.base.ID)
-			if err != nil {
-				return err
-			}
-			apart = apart || c.Why[string(plan.ReadOnly)] > 0
-		}
-		return nil
-	})
-	return apart, err
-}
-
-// waits reports whether something that was deleted or moved in the Maildir waits for a mailbox to take changes.
-func (f *folder) waits() bool {
-	for _, p := range f.pairs {
-		if p.Waits {
-			return true
-		}
-	}
-	return false
-}
-
-// gatherHalves adds what is parked in the Maildir for another reason: it may be what was moved there.
-func (r *run) gatherHalves(ctx context.Context, f *folder) error {
-	if f.base.ID == 0 {
-		return nil
-	}
-	var parked []state.Message
-	err := r.view(ctx, func(tx *state.Tx) (err error) {
-		parked, err = tx.Parked(f.base.ID, string(plan.TooLarge), string(plan.TooOld), string(plan.OverUpload))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	carried := map[int64]bool{}
-	for i := range f.localNew {
-		carried[f.localNew[i].Row] = true
-	}
-	return r.gatherAgain(ctx, f, slices.DeleteFunc(parked, func(m state.Message) bool { return m.UID != 0 || carried[m.ID] }))
-}
-
 // gatherMaildrop is gather for a maildrop, where messages may be in any folder.
 func (r *run) gatherMaildrop(ctx context.Context) error {
 	if err := r.probeMaildrop(ctx); err != nil {
@@ -293,29 +243,6 @@ func (r *run) sameRemote(f *folder, st remote.Status) bool {
 	return !r.merge && !f.lostRemote && b.UIDNext != 0 && b.Filter == r.filter() &&
 		st.HighestModSeq != 0 && st.HighestModSeq == b.HighestModSeq &&
 		st.UIDNext == b.UIDNext && st.Messages == b.Exists && st.UIDValidity == b.UIDValidity
-}
-
-// gatherWithheld finds out whether flags wait for the mailbox to be no longer read-only, of which its marks say nothing.
-func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
-	if !f.base.ReadOnly {
-		return nil
-	}
-	return r.view(ctx, func(tx *state.Tx) error {
-		c, err := tx.Counts(f.base.ID)
-		f.withholds = c.KeptBack > 0
-		return err
-	})
-}
-
-// agreedFlags are the flags of a row in the Maildir when both sides agreed on them last. While the mailbox is read-only what changes there is
-// noted, and is still to be carried over. But a keyword that only the server has is one that the Maildir has no letter for, see
-// plan.Op.
-func (f *folder) agreedFlags(m *state.Message) mail.Flags {
-	if !f.withholds || m.Why != "" || m.UID == 0 || m.Name == "" {
-		return m.LocalFlags
-	}
-	system := mail.SystemFlags(m.RemoteFlags.System())
-	return m.LocalFlags.And(m.RemoteFlags).Plus(system)
 }
 
 func (r *run) missingRemote() plan.Presence {

@@ -185,11 +185,11 @@ func (r *run) moveLocalBatch(ctx context.Context, to *folder, k route, ops []pla
 			}
 			if b.done {
 				n++
-				if err := clearParked(tx, to, b.moved.UID, b.moved.Name, b.moved.ID); err != nil {
+				if err := clearParked(tx, to.base.ID, b.moved.UID, b.moved.Name, b.moved.ID); err != nil {
 					return err
 				}
 				was := &b.intent.Message
-				if err := clearParked(tx, &folder{base: state.Folder{ID: was.Folder}}, 0, was.Name, was.ID); err != nil {
+				if err := clearParked(tx, was.Folder, 0, was.Name, was.ID); err != nil {
 					return err
 				}
 				if err := tx.PutMessage(&b.moved); err != nil {
@@ -474,7 +474,7 @@ func (r *run) recordMoves(ctx context.Context, s remote.Session, from, to *folde
 				}
 			} else {
 				done++
-				if err := clearParked(tx, from, in.Message.UID, "", in.Message.ID); err != nil {
+				if err := clearParked(tx, from.base.ID, in.Message.UID, "", in.Message.ID); err != nil {
 					return err
 				}
 				if err := finishMove(tx, in, uid); err != nil {
@@ -549,7 +549,7 @@ func finishMove(tx *state.Tx, in *state.Intent, uid mail.UID) error {
 	row.Folder, row.UID = in.To, uid
 	row.LocalHeld, row.RemoteHeld = false, false
 	row.Why, row.Text = "", "" // it may have been parked before
-	if err := clearParked(tx, &folder{base: state.Folder{ID: in.To}}, uid, row.Name, row.ID); err != nil {
+	if err := clearParked(tx, in.To, uid, row.Name, row.ID); err != nil {
 		return err
 	}
 	return tx.PutMessage(&row)

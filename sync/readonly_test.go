@@ -55,6 +55,116 @@ func (w *world) findM() (box string, uid mail.UID) {
 	return "", 0
 }
 
+// TestMovedToAReadOnlyFolder: what follows from the move has to wait, because something changes while the sync looks. The message is not
+// forgotten to be the one that is missing, which would be deleted then.
+func TestMovedToAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Full())
+	for _, name := range []string{"A", "B", "C"} {
+		w.server.CreateMailbox(name)
+	}
+	text := w.message("m")
+	w.arrive("B", text)
+	w.arrive("C", w.message("c"))
+	w.arrive("A", w.message("a"))
+	w.sync()
+	w.server.SetReadOnly("A", true)
+	w.move(w.file("B", text), "A")
+	lists := 0
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "list" && !s.After {
+			if lists++; lists == 2 {
+				w.arrive("C", w.message("c2"))
+			}
+		}
+		return model.Action{}
+	})
+	w.sync()
+	if lists < 2 {
+		t.Error("nothing came while the sync looked")
+	}
+	if box, _ := w.server.Snapshot().Mailbox("B"); len(box.Messages) != 1 {
+		t.Error("the server has lost it")
+	}
+}
+
+// TestMovesWaitForAReadOnlyFolder: what was moved there in the Maildir is moved on the server once that can be done, and is one message again.
+func TestMovesWaitForAReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"A", "B"} { // out of the read-only one it is stored anew, and what was left behind goes
+		for _, only := range []bool{false, true} {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("A")
+			w.server.CreateMailbox("B")
+			text := w.message("m")
+			w.arrive(from, text)
+			w.sync()
+			w.server.SetReadOnly("A", true)
+			to := map[string]string{"A": "B", "B": "A"}[from]
+			w.move(w.file(from, text), to)
+			for range 2 {
+				w.sync()
+			}
+			w.server.SetReadOnly("A", false)
+			if only {
+				w.opt.Targets = []mail.FolderName{"A"}
+			}
+			w.sync()
+			w.opt.Targets = nil
+			w.sync()
+			want := to + ": m"
+			if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, want) {
+				t.Errorf("from %s, A alone %v: the server has %s", from, only, got)
+			}
+			if got := w.localTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, want) {
+				t.Errorf("from %s, A alone %v: the Maildir has %s", from, only, got)
+			}
+			if box, _ := w.server.Snapshot().Mailbox(to); len(box.Messages) == 1 {
+				w.server.Store(to, true, mail.NewFlags(`\Flagged`), box.Messages[0].UID)
+			}
+			w.sync()
+			if got := w.localTree().subjects(); !strings.Contains(got, want+` \Flagged`) {
+				t.Errorf("from %s, A alone %v: flagged on the server, the Maildir has %s", from, only, got)
+			}
+		}
+	}
+}
+
+// TestMovesWaitForTheirOwnReadOnlyFolder: another mailbox takes changes again, and the one that the message was moved to does not yet.
+func TestMovesWaitForTheirOwnReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"A", "B"} {
+		w := newWorld(t, model.Full())
+		for _, name := range []string{"A", "B", "C"} {
+			w.server.CreateMailbox(name)
+		}
+		text := w.message("m")
+		w.arrive(from, text)
+		w.sync()
+		w.server.SetReadOnly("A", true)
+		w.server.SetReadOnly("C", true)
+		w.move(w.file(from, text), "C")
+		w.sync()
+		w.server.SetReadOnly("A", false)
+		for range 2 {
+			w.sync()
+		}
+		if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, from+": m") {
+			t.Errorf("from %s: the server has %s", from, got)
+		}
+		w.server.SetReadOnly("C", false)
+		for range 2 {
+			w.sync()
+		}
+		if got := w.serverTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, "C: m") {
+			t.Errorf("from %s, at last: the server has %s", from, got)
+		}
+		if got := w.localTree().subjects(); strings.Count(got, ": m") != 1 || !strings.Contains(got, "C: m") {
+			t.Errorf("from %s, at last: the Maildir has %s", from, got)
+		}
+	}
+}
+
 // TestWaitingMoveIsCutOff: the sync that may carry a move out at last fails at any step, in any way. What was known of the file is not forgotten before
 // the message is there, or the next sync would take the server's half for one that was deleted here.
 func TestWaitingMoveIsCutOff(t *testing.T) {

@@ -162,10 +162,10 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 		if other, err := claimed(tx, to, in.Message.UID, m.Name, m.ID); other || err != nil {
 			return err // the file that bears the name there is another message's: the comparison finds out
 		}
-		if err := clearParked(tx, to, in.Message.UID, m.Name, m.ID); err != nil {
+		if err := clearParked(tx, to.base.ID, in.Message.UID, m.Name, m.ID); err != nil {
 			return err
 		}
-		if err := clearParked(tx, &folder{base: state.Folder{ID: in.Message.Folder}}, 0, m.Name, m.ID); err != nil {
+		if err := clearParked(tx, in.Message.Folder, 0, m.Name, m.ID); err != nil {
 			return err
 		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
@@ -193,7 +193,7 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 	if other, err := claimed(tx, to, row.UID, row.Name, row.ID); other || err != nil {
 		return err // already recorded, or paired with another message since
 	}
-	if err := clearParked(tx, to, row.UID, row.Name, row.ID); err != nil {
+	if err := clearParked(tx, to.base.ID, row.UID, row.Name, row.ID); err != nil {
 		return err
 	}
 	return tx.PutMessage(&row)

@@ -378,7 +378,7 @@ func (r *run) recordUploads(ctx context.Context, f *folder, batch []*sending) er
 
 // adopt makes the row of an uploaded message. Its intent stays while earlier sends may still arrive.
 func (r *run) adopt(tx *state.Tx, f *folder, in *state.Intent) error {
-	if err := clearParked(tx, f, in.Message.UID, in.Message.Name, in.Message.ID); err != nil {
+	if err := clearParked(tx, f.base.ID, in.Message.UID, in.Message.Name, in.Message.ID); err != nil {
 		return err
 	}
 	row := in.Message

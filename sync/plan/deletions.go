@@ -77,7 +77,7 @@ func (m *maker) delete(d deletion) {
 		trash, known := m.folders[m.policy.Trash]
 		switch {
 		case m.readOnly(m.policy.Trash):
-			m.parkWaiting(x, "deleted in the Maildir, but the trash folder is read-only on the server")
+			m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the trash folder is read-only on the server")
 			return
 		case known && !trash.OnServer && !trash.CanCreate:
 			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Why: NoFolder,
@@ -97,7 +97,7 @@ func (m *maker) delete(d deletion) {
 }
 
 func (m *maker) parkDeletion(x *row) {
-	m.parkWaiting(x, "deleted in the Maildir, but the mailbox is read-only on the server")
+	m.parkOnServer(x, ReadOnly, "deleted in the Maildir, but the mailbox is read-only on the server")
 }
 
 // expunge removes the server's half first: then the row is still there, and a run that was stopped in between

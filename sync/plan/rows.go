@@ -107,7 +107,7 @@ func (m *maker) bringTogether(x *row) {
 		}
 		m.setFlags(Op{Folder: r.folder, Row: x.ID, UID: r.uid, Name: l.name}, m.mergeFlags(x))
 	case mode == Archive && l.folder != x.Folder:
-		m.separate(x, "moved in the Maildir: an archive does not deliver it again", m.parking(Dismissed))
+		m.separate(x, Dismissed, "moved in the Maildir: an archive does not deliver it again")
 	case mode == Push || mode == TwoWay && r.folder == x.Folder:
 		m.moveOnServer(x)
 	default:
@@ -119,7 +119,7 @@ func (m *maker) moveOnServer(x *row) {
 	r, l := x.remote, x.local
 	switch {
 	case m.readOnly(r.folder) || m.readOnly(l.folder):
-		m.separate(x, "moved in the Maildir, but the mailbox is read-only on the server", m.parkWaiting)
+		m.separate(x, ReadOnly, "moved in the Maildir, but the mailbox is read-only on the server")
 	case !m.canHave(l.folder, Server):
 		m.cannotFollow(x, Server)
 	default:
@@ -153,11 +153,11 @@ func (m *maker) moveInMaildir(x *row) {
 
 // separate makes two messages of one that can't be brought together again: the row stays with the server's,
 // the Maildir's goes on as a new message. If it is the server's that has moved, it is the other way round.
-func (m *maker) separate(x *row, reason string, park func(*row, string)) {
+func (m *maker) separate(x *row, why Why, reason string) {
 	if k := x.local.msg; k >= 0 {
 		m.local[k].row = -1
 		x.local = place{found: gone, folder: x.Folder, msg: -1}
-		park(x, reason)
+		m.parkOnServer(x, why, reason)
 		return
 	}
 	m.remote[x.remote.msg].row = -1
@@ -173,7 +173,7 @@ func (m *maker) cannotFollow(x *row, side Side) {
 		k, sideName = x.remote.msg, "the Maildir"
 	}
 	if k < 0 { // the side that counts did not move; the other one can't be moved back
-		m.separate(x, sideName+" has no such folder and may not get one", m.parking(NoFolder))
+		m.separate(x, NoFolder, sideName+" has no such folder and may not get one")
 		return
 	}
 	to := x.local.folder
@@ -330,8 +330,14 @@ func (x *row) unmarked(f mail.Flags) mail.Flags {
 	return f
 }
 
-func (m *maker) parking(why Why) func(*row, string) {
-	return func(x *row, reason string) { m.parkOnServer(x, why, reason) }
+func (m *maker) parkOnServer(x *row, why Why, reason string) {
+	if why == ReadOnly {
+		m.parkWaiting(x, reason)
+		return
+	}
+	m.release(x)
+	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: why, Guarded: x.Guarded && why == Pending,
+		RemoteSeen: x.remote.flags, Reason: reason})
 }
 
 // parkWaiting parks a row that waits for a mailbox to take changes. What both sides agreed on stays the base of what is decided then, so that
@@ -346,12 +352,6 @@ func (m *maker) parkWaiting(x *row, reason string) {
 	m.release(x)
 	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: ReadOnly,
 		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Guarded: x.held, Reason: reason})
-}
-
-func (m *maker) parkOnServer(x *row, why Why, reason string) {
-	m.release(x)
-	m.add(Op{Kind: Park, Side: Server, Folder: x.remote.folder, Row: x.ID, UID: x.remote.uid, Why: why, Guarded: x.Guarded && why == Pending,
-		RemoteSeen: x.remote.flags, Reason: reason})
 }
 
 func (m *maker) parkInMaildir(x *row, why Why, reason string) {

@@ -303,8 +303,8 @@ const (
 //	            unique again when all of the folder's are done. A UID of 0 or an empty Name is not known at present; with
 //	            Gone set it never will be, because the message is gone on that side, and a Hold follows. But for that it lifts
 //	            RemoteHeld and LocalHeld, and keeps the row parked if Why is set.
-//	Move        also takes over what is parked of the message, at either place. On the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
-//	            file's in From, UID the message's in Folder.
+//	Move        on the Server: UID is the message's in From, Name the file's in Folder. In the Maildir: Name is the
+//	            file's in From, UID the message's in Folder. It takes over what is parked of the message, at either place, once it is done.
 //	SetFlags    after a Move on the Server has UID 0: the row has the new one by then. After a Pairing
 //	            without a row it names its message by Folder, UID and Name. In a read-only mailbox LocalSeen goes on having the keywords
 //	            that were removed in the Maildir.

@@ -282,7 +282,7 @@ func (a Act) onServer(w *World) string {
 			w.promise.mayStay(text, 1)
 		}
 		w.Server.Move(m.box, to, m.UID)
-		w.promise.left[text]++
+		w.promise.movedThere[text]++
 		w.promise.touches(text, a.Server)
 		if w.running {
 			w.promise.passes(text)
@@ -389,7 +389,6 @@ func (a Act) inMaildir(w *World) string {
 			w.promise.loose[f.text]++
 		}
 		w.promise.shifted[f.text]++
-		w.promise.leftFor[f.text]++
 		w.moveFile(f, to)
 		w.promise.touches(f.text, a.Server)
 		return fmt.Sprintf("Maildir: moves %s from %s to %s", subjectOf(f.text), f.folder, to)

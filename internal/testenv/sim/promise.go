@@ -25,9 +25,9 @@ type promise struct {
 	lost bool
 	// cutOff: so was a run, which may not know what it sent.
 	cutOff bool
-	// readOnly: mailboxes took no changes for a while. leftFor counts texts that somebody moved in the Maildir, and left those moved on the server.
-	readOnly      bool
-	leftFor, left map[string]int
+	// readOnly: mailboxes took no changes for a while. movedThere: so often somebody moved a text on the server.
+	readOnly   bool
+	movedThere map[string]int
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
 	// allowed where it can come, and no more.
@@ -60,7 +60,7 @@ func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
 		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, dismissed: map[string]int{},
-		passed: map[string]int{}, leftFor: map[string]int{}, left: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		passed: map[string]int{}, movedThere: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -188,8 +188,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 			p.made[text] = max(p.made[text], n)
 		}
 	}
-	clear(p.leftFor)
-	clear(p.left)
+	clear(p.movedThere)
 	p.readOnly = false
 	p.folders, p.jumped, p.lost, p.cutOff = false, false, false, false
 	if p.wide {
@@ -204,7 +203,6 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		p.dismiss()
 		clear(p.did)
 		clear(p.undid)
-		clear(p.shifted)
 		clear(p.passed)
 		for _, had := range [...]map[string]int{p.had, p.hadThere} {
 			for text := range had {
@@ -218,6 +216,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 			p.own = server.surplus(local, p.account.Mode == plan.Push)
 		}
 	}
+	clear(p.shifted)
 }
 
 // broken says what of the promise does not hold, empty if it does.
@@ -279,10 +278,10 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 // apart counts messages that became two: what is moved in the Maildir out of a mailbox that takes no changes is stored where it was moved to, and lives on
 // where it was if somebody else moves it there, alone or with its mailbox (docs/safety.md, Known limits).
 func (p *promise) apart(text string) int {
-	if !p.readOnly || !p.folders && p.left[text] == 0 {
+	if !p.readOnly || !p.folders && p.movedThere[text] == 0 {
 		return 0
 	}
-	return p.leftFor[text]
+	return p.shifted[text]
 }
 
 // least is how often a text must be there.
