@@ -177,7 +177,7 @@ func remarks(f mailsync.FolderStatus) []string {
 		add("the last sync failed here: %s", f.LastError)
 	}
 	if f.ReadOnly {
-		add("read-only on the server; local changes stay local")
+		add("read-only on the server; local changes wait until it takes changes")
 	}
 	if f.KeptBack > 0 {
 		add("%s a flag or keyword that the other side can't keep, or does not get in this mode", count(f.KeptBack, "message has", "messages have"))
