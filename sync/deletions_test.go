@@ -466,6 +466,30 @@ func TestMarkTakenBackMeanwhile(t *testing.T) {
 	}
 }
 
+// TestMarkTakenBackAtTheLastMoment: the same, right before EXPUNGE, which passes the message over. Its file is aside by then, and comes again.
+func TestMarkTakenBackAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	condStore := model.Full()
+	condStore.QResync = false
+	for name, o := range map[string]model.Options{"QRESYNC": model.Full(), "CONDSTORE": condStore, "UIDPLUS": {UIDPlus: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, o)
+			w.set.Policy.Expunge = true
+			uid := w.arrive("INBOX", w.message("m"), `\Deleted`, `\Flagged`)
+			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "expunge" && !s.After }, func() model.Action {
+				w.server.Store("INBOX", false, mail.NewFlags(`\Deleted`), uid)
+				return model.Action{}
+			}))
+			for range 3 { // it comes, is marked on both sides, and comes again
+				w.sync()
+			}
+			w.want(map[string][]string{"INBOX": {`m \Flagged`}})
+			w.quiet()
+		})
+	}
+}
+
 // TestPendingMarkTakenBackMeanwhile: the mark is taken off a message that could only be marked, right before its removal is tried again. It comes
 // back to the Maildir.
 func TestPendingMarkTakenBackMeanwhile(t *testing.T) {

@@ -285,9 +285,7 @@ func (c *session) Changes(ctx context.Context, box remote.Box, since remote.Sinc
 		for _, m := range b.messages {
 			switch {
 			case m.uid >= since.UIDNext:
-				n := c.describe(b, m)
-				n.Size, n.Date, n.EmailID = int64(len(m.raw)), m.date, c.emailID(m)
-				ch.New = append(ch.New, n)
+				ch.New = append(ch.New, c.introduce(b, m))
 			case m.modSeq > modSeq:
 				below++
 				ch.Flags = append(ch.Flags, c.describe(b, m))
@@ -296,6 +294,15 @@ func (c *session) Changes(ctx context.Context, box remote.Box, since remote.Sinc
 			}
 		}
 		ch.Vanished = vanished(b, since, below, c.s.o.QResync && modSeq > 0)
+		if old := strangers(b, since, below+int(ch.Vanished.Len()), modSeq == 0 && b.uidNext >= since.UIDNext); !old.IsEmpty() {
+			ch.Flags = slices.DeleteFunc(ch.Flags, func(m remote.Message) bool { return old.Contains(m.UID) })
+			fresh := ch.New
+			ch.New = nil
+			for _, m := range b.among(old) {
+				ch.New = append(ch.New, c.introduce(b, m))
+			}
+			ch.New = append(ch.New, fresh...)
+		}
 		return nil
 	})
 	c.traffic.BytesIn += int64(40 * (len(ch.New) + len(ch.Flags)))
@@ -317,6 +324,26 @@ func vanished(b *box, since remote.Since, below int, told bool) mail.UIDSet {
 		return mail.UIDSet{}
 	}
 	return known.Clamp(1, since.UIDNext-1).Minus(present)
+}
+
+// strangers works out which messages below the mark are there and not known. Nobody looks for them either where the numbers add up, unless all were told.
+func strangers(b *box, since remote.Since, below int, all bool) (old mail.UIDSet) {
+	if since.Known == nil || since.UIDNext == 0 || !all && uint32(below) == since.KnownCount() {
+		return old
+	}
+	for _, m := range b.messages {
+		if m.uid < since.UIDNext {
+			old.Add(m.uid)
+		}
+	}
+	return old.Minus(since.Known())
+}
+
+// introduce tells of a message that was never seen.
+func (c *session) introduce(b *box, m *message) remote.Message {
+	out := c.describe(b, m)
+	out.Size, out.Date, out.EmailID = int64(len(m.raw)), m.date, c.emailID(m)
+	return out
 }
 
 // describe is what every FETCH tells.
