@@ -106,24 +106,48 @@ func open(ctx context.Context, path string, o Options, steps []step) (db *DB, er
 	return db, nil
 }
 
-// makeFile makes an empty file that only its owner can read, unless there is one.
+// makeFile makes an empty file that only its owner can read, unless there is a database.
 func makeFile(path string) error {
-	info, err := os.Stat(path)
-	if err == nil {
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", path)
-		}
+	info, err := lookAtFiles(path)
+	if err == nil && info.Size() > 0 {
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	flags := os.O_WRONLY
+	if errors.Is(err, fs.ErrNotExist) {
+		flags |= os.O_CREATE | os.O_EXCL
+	} else if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return err
 	}
 	// The umask can have taken away even the owner's rights.
 	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+// lookAtFiles tells of the database's file. SQLite follows links, and it does so in the Maildir, where others than the person who wrote the
+// configuration may put them: neither that file nor what SQLite keeps beside it may be one.
+func lookAtFiles(path string) (info fs.FileInfo, err error) {
+	for _, ending := range beside {
+		if _, err := lookAtFile(path + ending); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return lookAtFile(path)
+}
+
+func lookAtFile(path string) (fs.FileInfo, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() == fs.ModeSymlink:
+		return nil, fmt.Errorf("%s is a symbolic link, which is not followed; if the database is meant to lie elsewhere, remove the link and set `state` in the configuration to its place", path)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return info, nil
 }
 
 func (c *conn) notNewer(version int, steps []step) error {

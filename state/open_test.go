@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -307,6 +308,47 @@ func TestOpenRefusesADirectory(t *testing.T) {
 	}
 	if _, err = OpenReader(context.Background(), path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
+	}
+}
+
+// TestOpenFollowsNoLink: whoever may write in the Maildir can't have a database written elsewhere.
+func TestOpenFollowsNoLink(t *testing.T) {
+	for _, ending := range append([]string{""}, beside[:]...) {
+		dir := t.TempDir()
+		path, outside := filepath.Join(dir, "state.db"), filepath.Join(t.TempDir(), "outside")
+		must(t, os.WriteFile(outside, nil, 0o644))
+		if ending != "" {
+			must(t, openAt(t, path).Close())
+		}
+		_ = os.Remove(path + ending)
+		if err := os.Symlink(outside, path+ending); err != nil {
+			t.Skip(err) // Windows wants a privilege for it
+		}
+		_, err := Open(context.Background(), path, Options{Owner: testOwner, LocalFS: true})
+		if err == nil || !strings.Contains(err.Error(), "symbolic link") {
+			t.Errorf("%q: opened: %v", ending, err)
+		}
+		if _, err = OpenReader(context.Background(), path); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+			t.Errorf("%q: opened for reading: %v", ending, err)
+		}
+		info, err := os.Stat(outside)
+		must(t, err)
+		same(t, "size of the file outside", info.Size(), int64(0))
+		entries, err := os.ReadDir(filepath.Dir(outside))
+		must(t, err)
+		same(t, "files outside", len(entries), 1)
+	}
+}
+
+func TestEmptyFileIsMadePrivate(t *testing.T) {
+	path := statePath(t)
+	must(t, os.WriteFile(path, nil, 0o644))
+	must(t, os.Chmod(path, 0o644))
+	must(t, openAt(t, path).Close())
+	info, err := os.Stat(path)
+	must(t, err)
+	if runtime.GOOS != "windows" {
+		same(t, "mode", info.Mode().Perm(), os.FileMode(0o600))
 	}
 }
 

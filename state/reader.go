@@ -97,15 +97,12 @@ type look struct {
 }
 
 func lookAt(path string) (look, error) {
-	info, err := os.Stat(path)
+	info, err := lookAtFiles(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return look{}, fmt.Errorf("state database %s: %w", path, ErrNoState)
 	}
 	if err != nil {
 		return look{}, fmt.Errorf("state database: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return look{}, fmt.Errorf("state database: %s is not a regular file", path)
 	}
 	return look{size: info.Size(), changed: info.ModTime()}, nil
 }
