@@ -254,6 +254,8 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err != nil {
 			return err
 		}
+		// Flags that waited for a read-only mailbox are noted no more, and must be seen again should this run stop here.
+		unnoted := !op.LocalSeen.Equal(m.LocalFlags)
 		fresh := r.rowOf(f, op.UID, op.Name)
 		if fresh.RemoteSize >= 0 {
 			m.RemoteSize, m.EmailID = fresh.RemoteSize, fresh.EmailID
@@ -269,7 +271,10 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err := clearParked(tx, f.base.ID, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
-		return tx.PutMessage(&m)
+		if err := tx.PutMessage(&m); err != nil || !unnoted {
+			return err
+		}
+		return unmark(tx, m.ID)
 	case plan.Hold:
 		m, err := tx.Message(op.Row)
 		if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/satchel-mail/satchel/sync/plan"
 )
 
-// gather reads what changed in the folders whose marks differ. When something disappeared, or is new in the Maildir, and only some
-// folders were asked for, the others are read too: it may have moved.
+// gather reads what changed in the folders whose marks differ. When something disappeared, or is new, and only some folders were asked for, the others
+// are read too: it may have moved.
 func (r *run) gather(ctx context.Context) error {
 	if r.isMaildrop() {
 		return r.gatherMaildrop(ctx)
@@ -38,19 +38,62 @@ func (r *run) gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is new in the Maildir may have been moved there.
+	// What is new in the Maildir may have been moved there. So may what is new on the server, but then the folder that it came from shows it.
 	came := slices.ContainsFunc(targets, func(f *folder) bool {
 		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row == 0 })
 	})
-	if came || apart || slices.ContainsFunc(targets, (*folder).lacksSome) {
-		if err := r.gatherAll(ctx, others); err != nil {
-			return err
-		}
+	switch {
+	case came || apart || slices.ContainsFunc(targets, (*folder).lacksSome):
+		err = r.gatherAll(ctx, others)
+	case slices.ContainsFunc(targets, (*folder).cameToServer):
+		err = r.gatherChanged(ctx, others)
+	}
+	if err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(r.folders, (*folder).waits) {
 		return nil
 	}
 	return r.workers(ctx, r.folders, r.gatherHalves)
+}
+
+// cameToServer reports whether something is new in the mailbox.
+func (f *folder) cameToServer() bool {
+	return slices.ContainsFunc(f.remoteNew, func(m plan.RemoteMessage) bool { return m.Row == 0 })
+}
+
+// gatherChanged reads those of some folders that are not what they were when they were last read, by what is known without reading them; of those that were never
+// synchronised only the files.
+func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
+	var changed, unknown []*folder
+	err := r.view(ctx, func(tx *state.Tx) error {
+		for _, f := range folders {
+			c, err := tx.Counts(f.base.ID)
+			if err != nil {
+				return err
+			}
+			same := f.local != nil && r.sameLocal(f.base, f.local)
+			switch known := c.Agreed+c.OnlyRemote+c.OnlyLocal > 0; {
+			case known && !(same && f.sameStatus()):
+				changed = append(changed, f)
+			case !known && !same && f.local != nil:
+				unknown = append(unknown, f)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.gatherAll(ctx, changed)
+	}
+	if err != nil {
+		return err
+	}
+	return r.workers(ctx, unknown, func(ctx context.Context, f *folder) error {
+		if f.listed == nil {
+			f.listed = r.beginListing(ctx, f.base.ID, f.local.Name)
+		}
+		return r.gatherLocal(ctx, f)
+	})
 }
 
 // lacksSome reports whether something is missing in a folder.
@@ -143,7 +186,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	case f.remote.Status == nil && f.remote.StatusErr != nil:
 		return f.remote.StatusErr
 	}
-	if st := f.remote.Status; st != nil && r.sameRemote(f, *st) && !f.withholds {
+	if r.sameRemote(f) && !f.withholds {
 		return nil
 	}
 	var knownErr error
@@ -238,11 +281,17 @@ func (r *run) statusOf(ctx context.Context, f *folder) (remote.Status, error) {
 }
 
 // sameRemote reports whether the server's marks say that nothing happened since the last reading.
-func (r *run) sameRemote(f *folder, st remote.Status) bool {
-	b := f.base
-	return !r.merge && !f.lostRemote && b.UIDNext != 0 && b.Filter == r.filter() &&
-		st.HighestModSeq != 0 && st.HighestModSeq == b.HighestModSeq &&
-		st.UIDNext == b.UIDNext && st.Messages == b.Exists && st.UIDValidity == b.UIDValidity
+func (r *run) sameRemote(f *folder) bool {
+	return !r.merge && !f.lostRemote && f.base.UIDNext != 0 && f.base.Filter == r.filter() && f.sameStatus() && f.base.HighestModSeq != 0
+}
+
+// sameStatus reports whether the mailbox has what it had when it was last read, as far as the server tells.
+func (f *folder) sameStatus() bool {
+	if f.remote == nil || f.remote.Status == nil {
+		return false
+	}
+	st, b := f.remote.Status, f.base
+	return st.Messages == b.Exists && st.UIDNext == b.UIDNext && st.UIDValidity == b.UIDValidity && st.HighestModSeq == b.HighestModSeq
 }
 
 func (r *run) missingRemote() plan.Presence {
@@ -519,7 +568,7 @@ func (r *run) gatherAgain(ctx context.Context, f *folder, parked []state.Message
 	for _, m := range parked {
 		if m.Name == "" && m.Why == string(plan.ReadOnly) {
 			p := f.pair(m)
-			p.Why, p.Local, p.Waits = plan.Agreed, plan.Gone, true
+			p.Why, p.Local, p.Waits = plan.Agreed, f.missingLocal(), true
 			continue
 		}
 		if p := f.pairs[m.ID]; p != nil {

@@ -418,3 +418,14 @@ func TestHeldAndPutInAnotherFolder(t *testing.T) {
 		t.Errorf("%d held back; %+v", res.HeldBack, res.ToServer)
 	}
 }
+
+// TestHeldInDoubt: the mailbox in which deletions are held was renumbered, and nobody can tell for now which messages they are. They are held on.
+func TestHeldInDoubt(t *testing.T) {
+	t.Parallel()
+	w := newOpenedWorld(t)
+	w.holds(11)
+	w.arrive("B", w.message("b"))
+	w.renumberInDoubt()
+	w.holds(11)
+	w.has(12, 1)
+}

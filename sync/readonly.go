@@ -66,8 +66,13 @@ func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
 	}
 	return r.view(ctx, func(tx *state.Tx) error {
 		c, err := tx.Counts(f.base.ID)
-		f.withholds = c.KeptBack > 0
-		return err
+		if f.withholds = c.KeptBack > 0; err != nil || f.withholds || c.OnlyLocal == 0 {
+			return err
+		}
+		// Nor is one counted as kept back that has no UID at present.
+		return eachIn(tx, f, func(m state.Message) {
+			f.withholds = f.withholds || m.UID == 0 && m.Name != "" && m.Why == "" && !m.RemoteFlags.Equal(m.LocalFlags)
+		})
 	})
 }
 
@@ -75,17 +80,18 @@ func (r *run) gatherWithheld(ctx context.Context, f *folder) error {
 // noted, and is still to be carried over. But a keyword that only the server has is one that the Maildir has no letter for, see
 // plan.Op.
 func (f *folder) agreedFlags(m *state.Message) mail.Flags {
-	if !f.withholds || m.Why != "" || m.UID == 0 || m.Name == "" {
+	if !f.withholds || m.Why != "" || m.Name == "" {
 		return m.LocalFlags
 	}
 	system := mail.SystemFlags(m.RemoteFlags.System())
 	return m.LocalFlags.And(m.RemoteFlags).Plus(system)
 }
 
-// halvesApart reports whether what waits in one of the folders may be what is missing in another one, because a mailbox takes no changes.
+// halvesApart reports whether what waits in one of the folders, because a mailbox takes no changes, may be what is missing in another one, or a half of what came
+// to the server.
 func (r *run) halvesApart(ctx context.Context, folders []*folder) (apart bool, err error) {
 	if !slices.ContainsFunc(folders, func(f *folder) bool {
-		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+		return f.cameToServer() || slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
 	}) {
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package sync_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -425,13 +426,7 @@ func TestReadOnlyAndRestored(t *testing.T) {
 		w.sync()
 		w.server.Restore(backup)
 		w.server.SetReadOnly("A", true)
-		commits := 0
-		mailsync.Sync(t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {
-			if commits++; commits > cut {
-				return syscall.EIO
-			}
-			return commit()
-		}}, w.opt)
+		commits := w.dieAfter(cut)
 		for range 4 {
 			w.arrive("A", w.message("new"))
 		}
@@ -480,4 +475,174 @@ func TestMovedToTheOnlyFolderThatIsAskedFor(t *testing.T) {
 	if wrong := w.oneIn("B"); wrong != "" {
 		t.Error(wrong)
 	}
+}
+
+// TestReplacedDirectoryOfAWaitingMove: that the moved half is missing where another directory was put is no deletion.
+func TestReplacedDirectoryOfAWaitingMove(t *testing.T) {
+	t.Parallel()
+	w, _ := newWaitingWorld(t, "B", "C", "C")
+	w.must(os.Rename(w.dir("C"), filepath.Join(t.TempDir(), "aside")))
+	w.mkfolder("C")
+	for range 2 {
+		w.try()
+	}
+	if wrong := w.oneIn("B"); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// TestRestoredBackupAndAWaitingDeletion: what was to be deleted when the backup was made, and was put back since, is not deleted.
+func TestRestoredBackupAndAWaitingDeletion(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.server.SetReadOnly("A", true)
+	w.must(os.Remove(w.file()))
+	w.sync()
+	backup := filepath.Join(t.TempDir(), "copy")
+	w.must(os.CopyFS(backup, os.DirFS(w.root)))
+	w.put("A", w.text, "")
+	w.sync()
+	w.quiet()
+	w.must(os.RemoveAll(w.root))
+	w.must(os.Rename(backup, w.root))
+	w.server.SetReadOnly("A", false)
+	w.sync()
+	w.want(boxes(map[string][]string{"A": {"m"}}))
+}
+
+// TestWaitingDeletionAndAnEqualNewMessage: what comes to both sides is not the message that was deleted before.
+func TestWaitingDeletionAndAnEqualNewMessage(t *testing.T) {
+	t.Parallel()
+	for _, open := range []bool{false, true} {
+		w := newPairWorld(t)
+		w.server.SetReadOnly("A", true)
+		w.must(os.Remove(w.file()))
+		w.sync()
+		w.quiet()
+		w.put("B", w.text, "")
+		w.arrive("B", w.text)
+		w.server.SetReadOnly("A", !open)
+		w.sync()
+		w.sync()
+		w.server.SetReadOnly("A", false)
+		w.sync()
+		w.want(boxes(map[string][]string{"B": {"m"}}))
+		w.quiet()
+	}
+}
+
+// TestWaitingDeletionInDoubt: the mailbox was renumbered, and the server refuses to tell which message is the deleted one while another folder can't be read
+// either. It is deleted later.
+func TestWaitingDeletionInDoubt(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.arrive("B", w.message("b"))
+	w.server.SetReadOnly("A", true)
+	w.must(os.Remove(w.file()))
+	w.sync()
+	w.renumberInDoubt()
+	w.sync()
+	if len(w.files("A")) != 0 {
+		t.Error("it came back")
+	}
+	w.server.SetReadOnly("A", false)
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"b"}}))
+	w.quiet()
+}
+
+// renumberInDoubt renumbers A, of which the server tells no header in a sync that can't read B.
+func (w *world) renumberInDoubt() {
+	w.t.Helper()
+	w.server.SetUIDNext("A", 100)
+	w.server.Renumber("A")
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "fetch" && s.Mailbox == "A" && !s.After || s.Op == "changes" && s.Mailbox == "B" {
+			return model.Action{Kind: model.Refuse}
+		}
+		return model.Action{}
+	})
+	w.try()
+	w.server.SetFault(nil)
+}
+
+// TestWaitingFlagsOfAMessageFoundAgain: flags that wait for a mailbox to take changes wait on when the message has another UID, or its file another name.
+func TestWaitingFlagsOfAMessageFoundAgain(t *testing.T) {
+	t.Parallel()
+	renumber := func(w *pairWorld) { w.server.Renumber("A") }
+	for what, act := range map[string]func(w *pairWorld){
+		"renumbered":     renumber,
+		"its file named": func(w *pairWorld) { w.must(os.Rename(w.file(), filepath.Join(w.dir("A"), "cur", "1.other.host:2,F"))) },
+		"moved away and back": func(w *pairWorld) {
+			w.server.Move("A", "B", w.uid)
+			box, _ := w.server.Snapshot().Mailbox("B")
+			w.server.Move("B", "A", box.Messages[0].UID)
+		},
+		"renumbered, and the server withholds messages": func(w *pairWorld) {
+			renumber(w)
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op == "fetch" && s.Mailbox == "A" && !s.After {
+					return model.Action{Kind: model.Refuse}
+				}
+				return model.Action{}
+			})
+			w.try()
+			w.server.SetFault(nil)
+		},
+	} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprint(what, again), func(t *testing.T) {
+				t.Parallel()
+				w := newPairWorld(t, `\Seen`)
+				w.server.SetReadOnly("A", true)
+				w.reflag(w.file(), "F")
+				w.sync()
+				act(w)
+				if again {
+					w.sync()
+					w.sync()
+				}
+				w.server.SetReadOnly("A", false)
+				w.sync()
+				w.sync()
+				w.want(boxes(map[string][]string{"A": {`m \Flagged`}}))
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestWaitingFlagsAndACut: the sync that finds a renumbered message again ends at each of its commits.
+func TestWaitingFlagsAndACut(t *testing.T) {
+	t.Parallel()
+	for cut := 0; ; cut++ {
+		w := newPairWorld(t)
+		w.server.SetReadOnly("A", true)
+		w.reflag(w.file(), "F")
+		w.sync()
+		w.server.Renumber("A")
+		commits := w.dieAfter(cut)
+		w.server.SetReadOnly("A", false)
+		w.sync()
+		w.sync()
+		w.want(boxes(map[string][]string{"A": {`m \Flagged`}}))
+		w.quiet()
+		if commits <= cut {
+			if cut < 2 {
+				t.Error("it commits nothing: the test proves nothing")
+			}
+			return
+		}
+	}
+}
+
+// dieAfter runs a sync that ends after so many commits, and returns how many there were to be.
+func (w *world) dieAfter(cut int) (commits int) {
+	mailsync.Sync(w.t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {
+		if commits++; commits > cut {
+			return syscall.EIO
+		}
+		return commit()
+	}}, w.opt)
+	return commits
 }

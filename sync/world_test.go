@@ -358,7 +358,11 @@ type pairWorld struct {
 }
 
 func newPairWorld(t *testing.T, flags ...string) *pairWorld {
-	w := &pairWorld{world: newWorld(t, model.Full())}
+	return newPairWorldOn(t, model.Full(), flags...)
+}
+
+func newPairWorldOn(t *testing.T, o model.Options, flags ...string) *pairWorld {
+	w := &pairWorld{world: newWorld(t, o)}
 	for _, f := range []string{"A", "B", "C"} {
 		w.server.CreateMailbox(f)
 	}

@@ -21,7 +21,7 @@ const SmallDeletion = 10
 // remove wants a row's message removed on side, which is the only one that still has it.
 func (m *maker) remove(x *row, side Side, reason string) {
 	if side == Server && x.Waits && !x.Guarded && m.readOnly(x.remote.folder) {
-		m.parkDeletion(x) // it was counted when it was first seen
+		m.parkDeletion(x) // it was counted when it was first seen deleted
 		return
 	}
 	m.deletions = append(m.deletions, deletion{row: x, side: side, reason: reason})
@@ -128,7 +128,7 @@ func (m *maker) hold(d deletion) {
 	x.held = true
 	if d.expunge {
 		m.bringTogether(x)                                   // both sides keep it, with its mark
-		if !x.Guarded || x.remote.folder != x.local.folder { // a move lifts it
+		if !x.Guarded || x.remote.folder != x.local.folder { // a move that can't be followed lifts it
 			m.add(Op{Kind: Hold, Side: Server, Folder: x.Folder, Row: x.ID, UID: x.UID, Name: x.Name, Expunge: true, Reason: "marked \\Deleted"})
 		}
 		return

@@ -269,7 +269,7 @@ func (f flagChange) any() bool {
 func (m *maker) mergeFlags(x *row) flagChange {
 	f := flagChange{
 		remoteBase: x.RemoteFlags, localBase: x.LocalFlags,
-		remoteNow: x.remote.flags, localNow: x.local.flags, isNoted: x.Withheld, noted: x.Noted,
+		remoteNow: x.remote.flags, localNow: x.local.flags, isNoted: x.keepsNoted(x.remote.folder) && x.local.folder == x.Folder, noted: x.Noted,
 	}
 	f.wantRemote, f.wantLocal = f.remoteNow, f.localNow
 	switch m.policy.Mode {

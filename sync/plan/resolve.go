@@ -40,7 +40,7 @@ type row struct {
 	adopted bool
 	// unmark: its \Deleted mark is taken back.
 	unmark bool
-	// held: the guard holds back that it goes for its mark as deleted.
+	// held: the guard holds back that it goes.
 	held bool
 }
 

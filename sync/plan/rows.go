@@ -214,12 +214,12 @@ func (m *maker) doubtful(x *row) bool {
 		return true
 	case moved && m.folder(x.Folder).OnServer && m.folder(x.Folder).InMaildir:
 		return true // what was moved on one side is not removed for what happened on the other one, which is seen again when it can be told
-	case r.found == none: // its UID means nothing any more
+	case r.found == none: // its UID means nothing any more; and the Hold may have to wait
 		r.uid = 0
-		m.rebind(x, folder, "its UID is not known at present")
+		m.rebindWithout(x, whereGone(Maildir, l), folder, "its UID is not known at present")
 	case l.found == none:
 		l.name = ""
-		m.rebind(x, folder, "its file is not known at present")
+		m.rebindWithout(x, whereGone(Server, r), folder, "its file is not known at present")
 	case r.msg >= 0 || l.msg >= 0:
 		folder = m.rebindRest(x)
 	}
@@ -235,6 +235,14 @@ func (m *maker) doubtful(x *row) bool {
 	return true
 }
 
+// whereGone is side if the message is gone from there.
+func whereGone(side Side, at *place) Side {
+	if at.found == gone {
+		return side
+	}
+	return ""
+}
+
 // rebind tells the state where both halves of a row are.
 func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
 	m.rebindWithout(x, "", folder, reason)
@@ -244,9 +252,16 @@ func (m *maker) rebind(x *row, folder mail.FolderName, reason string) {
 func (m *maker) rebindWithout(x *row, gone Side, folder mail.FolderName, reason string) {
 	m.release(x)
 	guarded := x.Guarded && (x.held || x.unmark || x.Why == Agreed && (x.remote.found != have || x.local.found != have))
+	local := x.LocalFlags
+	if x.keepsNoted(folder) {
+		local = x.Noted
+	}
 	m.add(Op{Kind: Rebind, Gone: gone, Guarded: guarded, Folder: folder, Row: x.ID, UID: x.remote.uid, Name: x.local.name, Why: x.Why,
-		RemoteSeen: x.RemoteFlags, LocalSeen: x.LocalFlags, Reason: reason})
+		RemoteSeen: x.RemoteFlags, LocalSeen: local, Reason: reason})
 }
+
+// keepsNoted reports whether flags that wait for a read-only mailbox wait on, for the message is where it was.
+func (x *row) keepsNoted(folder mail.FolderName) bool { return x.Withheld && folder == x.Folder }
 
 // rebindRest tells the state where the only half that is left of a row is. In another folder than before the name
 // of the other half means nothing.

@@ -39,6 +39,8 @@ type Round struct {
 	Again *Fault
 	// Waits is what has to wait meanwhile, nil for nothing.
 	Waits *Waits
+	// Only is a sync of one folder that comes first, nil for none.
+	Only *Only
 }
 
 // Servers are the kinds of server that histories are played on.
@@ -63,6 +65,7 @@ const (
 	wideSeeds     = 10_000_000
 	stubbornSeeds = 30_000_000 // servers that go on refusing or withholding, or give mailboxes one UIDVALIDITY; file systems that rename by link
 	waitingSeeds  = 40_000_000 // what has to wait, see waits.go
+	onlySeeds     = 50_000_000 // syncs of one folder
 )
 
 var serverNames = []string{"full", "no-uidplus", "no-move", "no-condstore", "bare"}
@@ -98,7 +101,10 @@ func Random(seed uint64) History {
 	if stubborn {
 		h.makeStubborn(r)
 	}
-	if seed >= waitingSeeds {
+	switch {
+	case seed >= onlySeeds:
+		h.askForOne(r, often)
+	case seed >= waitingSeeds:
 		h.makeWait(r, often)
 	}
 	return h
@@ -232,6 +238,10 @@ func (h History) Play(m *Memory) (out Outcome) {
 		if round.Waits != nil {
 			say("  read-only: %s", strings.Join(w.shut(round.Waits.Shut), ", "))
 		}
+		if round.Only != nil {
+			out.Story = append(out.Story, w.syncOne(round.Only)...)
+			out.Trace = append(out.Trace, w.gate.steps...)
+		}
 		late := false
 		for _, f := range []*Fault{round.Fault, round.Again} {
 			if f == nil {
@@ -251,6 +261,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 				w.release()
 			}
 		}
+		w.Ask = mailsync.Options{}
 		if round.Waits != nil {
 			said, err := w.open(round.Waits)
 			if out.Story = append(out.Story, said...); err != nil {

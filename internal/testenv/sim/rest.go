@@ -2,8 +2,10 @@ package sim
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -19,7 +21,7 @@ func (w *World) stir() string {
 			res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
 	}
 	for _, s := range w.gate.steps {
-		if s.writes() && !(len(pending) > 0 && (s.op == "mark" || s.op == "expunge")) {
+		if s.writes() && !(len(pending) > 0 && (s.op == "mark" || s.op == "expunge")) && !w.outlived(s) {
 			return "a run at rest did this: " + s.String()
 		}
 	}
@@ -27,6 +29,18 @@ func (w *World) stir() string {
 		return fmt.Sprintf("a run at rest changed the server from\n%sto\n%s", before, now)
 	}
 	return ""
+}
+
+var asideSince = regexp.MustCompile(`^(?:\.satchel/undo|satchel-undo)/(\d{8}T\d{6}Z)(?:/|$)`)
+
+// outlived reports whether a step removes what was put aside long enough ago.
+func (w *World) outlived(s step) bool {
+	m := asideSince.FindStringSubmatch(s.what)
+	if s.op != "remove" || m == nil {
+		return false
+	}
+	began, err := time.Parse("20060102T150405Z", m[1])
+	return err == nil && began.Before(w.now.Add(-w.Set.Undo))
 }
 
 // writes reports whether a step changes what a side holds. The lock is touched to learn what time it is on the disk; and what is durable already may

@@ -42,6 +42,17 @@ func (h History) shorter() (all []History) {
 		if r.Fault != nil {
 			without(func(r []Round) []Round { r[i].Fault, r[i].Again = r[i].Again, nil; return r })
 		}
+		if r.Only != nil {
+			without(func(r []Round) []Round { r[i].Only = nil; return r })
+			for k := range r.Only.Then {
+				without(func(r []Round) []Round {
+					only := *r[i].Only
+					only.Then = slices.Delete(slices.Clone(only.Then), k, k+1)
+					r[i].Only = &only
+					return r
+				})
+			}
+		}
 		if r.Waits != nil {
 			without(func(r []Round) []Round { r[i].Waits = nil; return r })
 			for k := range r.Waits.Then {

@@ -89,7 +89,7 @@ func (a Act) folderName(w *World) string {
 
 const deletedFlag = `\Deleted`
 
-// jump sets the clock of the machine by a day or ten years, never to a time that was before.
+// jump sets the clock of the machine by a day or ten years, forth or back, and never to the very instant of something that was before.
 func (a Act) jump(w *World) string {
 	const day = 24 * time.Hour
 	by := [...]time.Duration{day, -day, 3652 * day, -3652 * day}[a.A%4]
