@@ -3,11 +3,12 @@
 package hostile_test
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,8 +224,10 @@ func TestLies(t *testing.T) {
 				caps = hostile.Able
 			}
 			w := newWorld(t, caps, patient)
+			w.patience(patient) // as a new process: nothing is known of the server
 			w.server.Play(tt.act)
 			res := w.sync(time.Minute)
+			w.acted()
 			w.unharmed()
 			if tt.fails {
 				w.clear(res)
@@ -251,12 +254,16 @@ func TestTwoLies(t *testing.T) {
 				caps = hostile.Able
 			}
 			w := newWorld(t, caps, patient)
-			w.server.Play(first.act)
-			w.sync(time.Minute)
-			w.unharmed()
-			w.server.Play(second.act)
-			w.sync(time.Minute)
-			w.unharmed()
+			for i, lie := range []hostile.Act{first.act, second.act} {
+				more := strings.Repeat("more", i+1) // which there is to do each time
+				w.arrives("INBOX", more)
+				w.made("Archive", "mine, "+more)
+				w.patience(patient)
+				w.server.Play(lie)
+				w.sync(time.Minute)
+				w.acted()
+				w.unharmed()
+			}
 			w.recovers()
 		})
 	}
@@ -373,19 +380,38 @@ func TestEveryTurn(t *testing.T) {
 // TestAlwaysSilent: no point of a run at which the server says nothing any more keeps it from ending, also when every connection
 // meets the same.
 func TestAlwaysSilent(t *testing.T) {
-	for _, verb := range []string{"GREETING", "LOGIN", "ID", "LIST", "STATUS", "SELECT", "UID FETCH", "UID SEARCH", "UID STORE", "UID EXPUNGE", "APPEND"} {
-		t.Run(verb, func(t *testing.T) {
+	for _, tt := range []struct {
+		verb, caps string
+		set        func(w *world) // has the run send it
+	}{
+		{verb: "GREETING"}, {verb: "LOGIN"}, {verb: "ID"}, {verb: "NAMESPACE"}, {verb: "ENABLE"}, {verb: "LIST"}, {verb: "SELECT"}, {verb: "UID FETCH"},
+		{verb: "UID STORE"}, {verb: "UID EXPUNGE"}, {verb: "APPEND"},
+		{verb: "STATUS", caps: hostile.Bare},
+		{verb: "UID SEARCH", caps: hostile.Mid, set: func(w *world) {
+			w.server.Remove("INBOX", 1)
+			w.forget("INBOX", text("inbox0"))
+		}},
+		{verb: "UID MOVE", set: func(w *world) { w.carry("INBOX", "Archive", "inbox2") }},
+		{verb: "UID COPY", caps: hostile.Mid, set: func(w *world) { w.carry("INBOX", "Archive", "inbox2") }},
+		{verb: "CREATE", set: func(w *world) { w.put("New", text("in a new folder"), "") }},
+		{verb: "RENAME", set: func(w *world) {
+			w.server.Create("Spare")
+			w.honest()
+			w.must(os.Rename(w.folder("Spare"), w.folder("Kept")))
+		}},
+	} {
+		t.Run(tt.verb, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, hostile.Able, patient)
+			w := newWorld(t, cmp.Or(tt.caps, hostile.Able), patient)
 			w.patience(300 * time.Millisecond)
-			var met atomic.Bool
-			w.server.Play(hostile.On(func(x *hostile.Exchange) {
-				met.Store(true)
-				x.Untagged, x.Result, x.End = nil, "", hostile.Silence
-			}, verb))
+			if tt.set != nil {
+				tt.set(w)
+			}
+			w.server.Play(hostile.On(func(x *hostile.Exchange) { x.Untagged, x.Result, x.End = nil, "", hostile.Silence }, tt.verb))
 			res := w.sync(20 * time.Second)
+			w.acted()
 			w.unharmed()
-			if met.Load() && verb != "APPEND" { // the next pass finds out what became of it, and may be content
+			if tt.verb != "APPEND" { // the next pass finds out what became of it, and may be content
 				w.clear(res)
 			}
 			w.recovers()

@@ -33,7 +33,8 @@ type Server struct {
 	mu    sync.Mutex
 	boxes map[string]*Mailbox // by the name's bytes
 	act   Act
-	n     int // exchanges since the act began
+	n     int  // exchanges since the act began
+	acted bool // the act changed an answer
 	conns map[net.Conn]bool
 	ended bool
 }
@@ -77,7 +78,8 @@ type Exchange struct {
 	Result   string // "OK done"; empty sends none
 	End      End    // what happens after that
 
-	w io.Writer
+	w     io.Writer
+	wrote bool
 }
 
 // End is how an exchange ends.
@@ -90,7 +92,10 @@ const (
 )
 
 // Write sends bytes before the answer. It fails once the client has had enough.
-func (x *Exchange) Write(p []byte) (int, error) { return x.w.Write(p) }
+func (x *Exchange) Write(p []byte) (int, error) {
+	x.wrote = true
+	return x.w.Write(p)
+}
 
 // Say replaces the untagged lines.
 func (x *Exchange) Say(lines ...string) { x.Untagged = lines }
@@ -168,8 +173,15 @@ func (s *Server) Play(act Act) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.n
-	s.act, s.n = act, 0
+	s.act, s.n, s.acted = act, 0, false
 	return n
+}
+
+// Acted reports whether the act has changed any answer since it began.
+func (s *Server) Acted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acted
 }
 
 // Create makes a mailbox.
@@ -307,9 +319,15 @@ func (c *conn) answer(x *Exchange) bool {
 	c.s.n++
 	c.s.mu.Unlock()
 	if act != nil && x.Verb != "LOGOUT" {
+		honest := Exchange{Untagged: slices.Clone(x.Untagged), Result: x.Result, End: x.End}
 		c.s.acting.Lock()
 		act(x)
 		c.s.acting.Unlock()
+		if x.wrote || x.Result != honest.Result || x.End != honest.End || !slices.Equal(x.Untagged, honest.Untagged) {
+			c.s.mu.Lock()
+			c.s.acted = true
+			c.s.mu.Unlock()
+		}
 	}
 	for _, line := range x.Untagged {
 		_, _ = w.WriteString(line + "\r\n")

@@ -38,6 +38,7 @@ type world struct {
 	dialer *imap.Dialer
 	now    time.Time
 	agreed map[string][]string // texts by folder, after the first run
+	coming map[string][]string // new on one side, by folder
 	doomed string              // a text of which the person deleted the local file after that
 	before map[string]string   // outside of root, see outside
 
@@ -89,13 +90,14 @@ func newWorldIn(t testing.TB, layout maildir.Layout, caps string, patience time.
 	w.honest()
 	w.agreed = w.local()
 
-	w.server.Append("INBOX", text("fresh0"), `\Flagged`)
-	w.server.Append("INBOX", text("fresh1"))
+	w.coming = map[string][]string{}
+	w.arrives("INBOX", "fresh0", `\Flagged`)
+	w.arrives("INBOX", "fresh1")
 	w.server.Change("Archive", func(b *hostile.Mailbox) {
 		b.ModSeq++
 		b.Messages[0].Flags, b.Messages[0].ModSeq = []string{`\Answered`, `\Seen`}, b.ModSeq
 	})
-	w.put("Archive", text("new here"), "F")
+	w.made("Archive", "new here")
 	w.reflag("INBOX", "inbox1", "FS")
 	w.doomed = text("old1")
 	w.must(os.Remove(w.file("Work/Old", "old1")))
@@ -208,6 +210,31 @@ func (w *world) file(folder, subject string) string {
 	return ""
 }
 
+// arrives and made have a new message on the server, and in the Maildir.
+func (w *world) arrives(folder, subject string, flags ...string) {
+	w.server.Append(folder, text(subject), flags...)
+	w.coming[folder] = append(w.coming[folder], text(subject))
+}
+
+func (w *world) made(folder, subject string) {
+	w.put(folder, text(subject), "F")
+	w.coming[folder] = append(w.coming[folder], text(subject))
+}
+
+// carry moves a message's file to another folder, as a mail program does.
+func (w *world) carry(from, to, subject string) {
+	w.t.Helper()
+	path := w.file(from, subject)
+	w.must(os.Rename(path, filepath.Join(w.folder(to), "cur", filepath.Base(path))))
+	w.forget(from, text(subject))
+	w.agreed[to] = append(w.agreed[to], text(subject))
+}
+
+// forget has a message be one that may go from a folder.
+func (w *world) forget(folder, text string) {
+	w.agreed[folder] = slices.DeleteFunc(slices.Clone(w.agreed[folder]), func(t string) bool { return t == text })
+}
+
 func (w *world) reflag(folder, subject, flags string) {
 	w.t.Helper()
 	path := w.file(folder, subject)
@@ -299,6 +326,14 @@ func (w *world) unharmed() {
 	w.contained()
 }
 
+// acted fails the test if the server was honest all the same.
+func (w *world) acted() {
+	w.t.Helper()
+	if !w.server.Acted() {
+		w.t.Error("the server never did it: the test proves nothing")
+	}
+}
+
 func (w *world) contained() {
 	w.t.Helper()
 	if now := w.outside(); !maps.Equal(now, w.before) {
@@ -370,8 +405,9 @@ func (w *world) whole() {
 		}
 	}
 	want := maps.Clone(w.agreed)
-	want["INBOX"] = append(slices.Clone(want["INBOX"]), text("fresh0"), text("fresh1"))
-	want["Archive"] = append(slices.Clone(want["Archive"]), text("new here"))
+	for folder, texts := range w.coming {
+		want[folder] = append(slices.Clone(want[folder]), texts...)
+	}
 	for folder, texts := range want {
 		for _, text := range texts {
 			n := len(slices.DeleteFunc(slices.Clone(here[folder]), func(t string) bool { return t != text }))
