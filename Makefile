@@ -54,12 +54,12 @@ cross:
 allocations:
 	CGO_ENABLED=0 $(GO) test -count=1 -run Allocations ./maildir
 
-# So are the histories of the planner, a million of them, and the histories and interrupted runs of the engine and of the simulation, of which the race detector allows only some, and
+# So are the histories of the planner, a million of them, all combinations of changes to two messages, and the histories and interrupted runs of the engine and of the simulation, of which the race detector allows only some, and
 # the server that floods its clients. They write much to files that need no disk.
 histories: export TMPDIR := $(shell [ -w /dev/shm ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
 histories:
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./internal/testenv/sim ./internal/testenv/hostile
-	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run TestRandomHistories ./sync/plan -plan.histories=1000000
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'TestRandomHistories|TestEveryPairForTwoMessages' ./sync/plan -plan.histories=1000000 -plan.pairs=1
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'TestHistories|TestInterrupted|TestMeanwhile|TestPowerLoss|TestBudgetOfAllPortions' ./sync
 
 unit:

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -74,31 +73,28 @@ func (s *syncing) halt() {
 	}
 }
 
-// togetherRounds is during how many syncs the others are at work.
+// togetherRounds is during how many syncs the others are at work on Dovecot; elsewhere half of that.
 const togetherRounds = 8
 
 // Of those who are at work at the same time only one moves messages, unless SATCHEL_SWEEP=all: a message that two move
 // to two places in the same instant may end in both. Likewise all folders have the same letters for the keywords then: a file that somebody
 // moves to a folder where its letter means nothing, in the instant in which a sync works on it, may keep the letter and lose the keyword.
 
-// together are the kinds of servers on which people work during syncs: Dovecot, with SATCHEL_TOGETHER all of them. Courier may give other UIDs
+// together are the kinds of servers on which people work during syncs, of which there are rounds. Courier may give other UIDs
 // to what two clients store in one folder at the same moment (docs/safety.md, Known limits): two Satchels meet there with SATCHEL_SWEEP=all.
-func together(t *testing.T, satchels int, test func(t *testing.T, s *servers.Server)) {
+func together(t *testing.T, satchels int, test func(t *testing.T, s *servers.Server, rounds int)) {
 	t.Parallel()
-	kinds := []struct {
-		name  string
-		start func(testing.TB, servers.Options) *servers.Server
-	}{{"Dovecot", servers.Dovecot}, {"Cyrus", servers.Cyrus}, {"Courier", servers.Courier}}
-	switch {
-	case os.Getenv("SATCHEL_TOGETHER") == "":
-		kinds = kinds[:1]
-	case satchels > 1 && !sweepAll():
-		kinds = kinds[:2]
-	}
-	for _, kind := range kinds {
+	for _, kind := range []struct {
+		name   string
+		start  func(testing.TB, servers.Options) *servers.Server
+		rounds int
+	}{{"Dovecot", servers.Dovecot, togetherRounds}, {"Cyrus", servers.Cyrus, togetherRounds / 2}, {"Courier", servers.Courier, togetherRounds / 2}} {
+		if kind.name == "Courier" && satchels > 1 && !sweepAll() {
+			continue
+		}
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, kind.start(t, servers.Options{}))
+			test(t, kind.start(t, servers.Options{}), amount(t, "SATCHEL_TOGETHER", kind.rounds))
 		})
 	}
 }
@@ -106,7 +102,7 @@ func together(t *testing.T, satchels int, test func(t *testing.T, s *servers.Ser
 // TestTogether: while syncs run, somebody works in the Maildir as mutt does, and another client on the server; no sync fails, but
 // for saying that they never rest, and in the end nothing is lost and nothing doubled.
 func TestTogether(t *testing.T) {
-	together(t, 1, func(t *testing.T, server *servers.Server) {
+	together(t, 1, func(t *testing.T, server *servers.Server, rounds int) {
 		r := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
 		r.fill(60, 5)
 		r.nameKeywords()
@@ -114,7 +110,7 @@ func TestTogether(t *testing.T) {
 		r.settle("the start", none)
 		r.movesThere = sweepAll()
 		s := r.startSyncing()
-		for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
+		for range rounds {
 			s.next(func() {
 				r.localActs(1 + r.rng.IntN(6))
 				r.remoteActs(1 + r.rng.IntN(4))
@@ -129,7 +125,7 @@ func TestTogether(t *testing.T) {
 // the server. In the end all three are the same.
 func TestTwoSatchels(t *testing.T) { together(t, 2, twoSatchels) }
 
-func twoSatchels(t *testing.T, server *servers.Server) {
+func twoSatchels(t *testing.T, server *servers.Server, rounds int) {
 	one := newRounds(t, uint64(amount(t, "SATCHEL_SEED", 1)), server)
 	one.fill(60, 5)
 	one.nameKeywords()
@@ -141,7 +137,7 @@ func twoSatchels(t *testing.T, server *servers.Server) {
 	two.settle("the start", none)
 	two.movesHere, one.movesThere = sweepAll(), sweepAll()
 	first, second := one.startSyncing(), two.startSyncing()
-	for range amount(t, "SATCHEL_TOGETHER", togetherRounds) {
+	for range rounds {
 		act := func() {
 			one.localActs(1 + one.rng.IntN(4))
 			two.localActs(1 + one.rng.IntN(4))

@@ -510,27 +510,6 @@ func TestRestoredBackupAndAWaitingDeletion(t *testing.T) {
 	w.want(boxes(map[string][]string{"A": {"m"}}))
 }
 
-// TestWaitingDeletionAndAnEqualNewMessage: what comes to both sides is not the message that was deleted before.
-func TestWaitingDeletionAndAnEqualNewMessage(t *testing.T) {
-	t.Parallel()
-	for _, open := range []bool{false, true} {
-		w := newPairWorld(t)
-		w.server.SetReadOnly("A", true)
-		w.must(os.Remove(w.file()))
-		w.sync()
-		w.quiet()
-		w.put("B", w.text, "")
-		w.arrive("B", w.text)
-		w.server.SetReadOnly("A", !open)
-		w.sync()
-		w.sync()
-		w.server.SetReadOnly("A", false)
-		w.sync()
-		w.want(boxes(map[string][]string{"B": {"m"}}))
-		w.quiet()
-	}
-}
-
 // TestWaitingDeletionInDoubt: the mailbox was renumbered, and the server refuses to tell which message is the deleted one while another folder can't be read
 // either. It is deleted later.
 func TestWaitingDeletionInDoubt(t *testing.T) {

@@ -336,39 +336,10 @@ func (r *resolver) findInMaildir() {
 	}
 	// What is parked for a read-only mailbox may be the moved half of a row that waits for it.
 	parked := func(i int) bool { return r.rows[i].Why == ReadOnly }
-	waits := func(i int) bool { return r.rows[i].Waits }
-	whole := slices.DeleteFunc(slices.Clone(rows), parked)
-	both := r.newOnBoth(rows, messages)
-	r.findFiles(slices.Clone(whole), slices.DeleteFunc(slices.Clone(messages), func(j int) bool { return both[j] }))
-	r.findFiles(slices.DeleteFunc(whole, waits), messages)
+	r.findFiles(slices.DeleteFunc(slices.Clone(rows), parked), messages)
 	r.findFiles(slices.DeleteFunc(slices.Clone(rows), func(i int) bool { return !parked(i) }), messages)
 	r.loseHalves(rows)
 	r.doubtInMaildir(rows)
-}
-
-// newOnBoth returns files that are like a row which waits, and of which an equal message seems to have come to the server, too, into the same folder.
-// What was deleted long ago is not moved there by that.
-func (r *resolver) newOnBoth(rows, messages []int) map[int]bool {
-	came := map[contentKey]bool{}
-	for j := range r.remote {
-		if m := &r.remote[j]; m.open() && m.Row == 0 {
-			came[contentKey{folder: m.Folder, size: m.Size}] = true
-		}
-	}
-	both := map[int]bool{}
-	for _, i := range rows {
-		x := &r.rows[i]
-		if !x.Waits || len(came) == 0 {
-			continue
-		}
-		for _, j := range messages {
-			m := &r.local[j]
-			if m.Row == 0 && m.Content.Digest == x.Digest && came[contentKey{folder: m.Folder, size: x.RemoteSize}] {
-				both[j] = true
-			}
-		}
-	}
-	return both
 }
 
 // loseHalves: that the moved half of a row that waits is missing is no evidence of its deletion where the directory it was in means nothing any more.
