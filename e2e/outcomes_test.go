@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -356,6 +357,80 @@ func TestInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterruptedTwice: the server falls silent during an upload, so that no safe point comes. A second signal ends the program at once; the next run finishes.
+func TestInterruptedTwice(t *testing.T) {
+	t.Parallel()
+	a := dovecot(t)
+	a.sync(0)
+	for i := range 20 {
+		a.put("INBOX", onDisk(letter(fmt.Sprint("here", i))), "S")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), runPatience)
+	defer cancel()
+	cmd := a.command(ctx, "sync", "-vv")
+	stderr, err := cmd.StderrPipe()
+	a.check(err)
+	a.check(cmd.Start())
+	lines := bufio.NewReader(stderr)
+	await := func(what ...string) {
+		t.Helper()
+		for {
+			line, err := lines.ReadString('\n')
+			if !slices.ContainsFunc(what, func(w string) bool { return !strings.Contains(line, w) }) {
+				return
+			}
+			if err != nil {
+				t.Fatalf("%q never came: %v", what, err)
+			}
+		}
+	}
+	await(" > ", "APPEND")
+	server := descendants(t, cmd.Process.Pid)
+	if len(server) == 0 {
+		t.Fatal("no server was started: the test proves nothing")
+	}
+	signalAll := func(s syscall.Signal) {
+		for _, pid := range server {
+			_ = syscall.Kill(pid, s) // one may have ended
+		}
+	}
+	signalAll(syscall.SIGSTOP)
+	defer signalAll(syscall.SIGCONT)
+	a.check(cmd.Process.Signal(syscall.SIGINT))
+	await("interrupt once more")
+	a.check(cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait() // the code says all
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	signalAll(syscall.SIGCONT)
+	a.settled()
+	if n := a.client().Count("INBOX"); n != 20 || len(a.files("INBOX")) != 20 {
+		t.Errorf("%d messages are on the server and %d in the Maildir, want 20", n, len(a.files("INBOX")))
+	}
+}
+
+// descendants are the processes that a process started, and those that these did.
+func descendants(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, field := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(append(pids, child), descendants(t, child)...)
+			}
+		}
+	}
+	return pids
 }
 
 // TestStatus: it reads local state only, and says what the last sync saw.

@@ -49,3 +49,33 @@ func (w *World) syncOne(only *Only) (story []string) {
 	w.Disk.Settle()
 	return story
 }
+
+// oneFolder are syncs of one folder of what happened in several.
+func oneFolder() (all []Scenario) {
+	flagged := func(w *World) { f, _ := w.inMaildir("m"); w.reflag(f, "RS") }
+	moved := func(w *World) { f, _ := w.inMaildir("m"); w.moveFile(f, "C") }
+	for _, server := range []string{"", "bare"} {
+		for _, s := range []Scenario{
+			{Name: "moved there on the server, and to another one in the Maildir", Acts: func(w *World) { w.serverMove("m", "B"); moved(w) }},
+			{Name: "moved there on the server, flagged in the Maildir", Acts: func(w *World) { w.serverMove("m", "B"); flagged(w) }},
+			{Name: "moved from there to another one in the Maildir, and flagged on the server", Acts: func(w *World) {
+				f, _ := w.inMaildir("m")
+				w.moveFile(f, "B")
+				check(w.Settle())
+				w.flag("m", true, `\Flagged`)
+				moved(w)
+			}},
+			{Name: "moved there on the server, renamed with its folder in the Maildir", Acts: func(w *World) {
+				w.serverMove("m", "B")
+				check(w.Disk.Person().Rename("A", "D"))
+			}},
+		} {
+			s.Server, s.Before, s.Ask = server, oneInA, mailsync.Options{Targets: []mail.FolderName{"B"}}
+			if s.Name = "a sync of one folder: " + s.Name; server != "" {
+				s.Name += ", on a server that is " + server
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}

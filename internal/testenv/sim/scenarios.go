@@ -62,21 +62,23 @@ func Scenarios() (all []Scenario) {
 		{"copied in the Maildir", func(w *World) { f, _ := w.inMaildir("m"); w.Put("C", f.text, "S") }},
 		{"deleted in the Maildir", func(w *World) { f, _ := w.inMaildir("m"); w.remove(f) }},
 	}
-	one := func(w *World) {
-		for _, f := range []string{"A", "B", "C"} {
-			w.Server.CreateMailbox(f)
-		}
-		w.Arrive("A", Message("m"), `\Seen`)
-		w.Arrive("A", Message("other"))
-	}
 	for i, r := range onServer {
 		for j, l := range inMaildir {
 			if i+j > 0 {
-				all = append(all, Scenario{Name: r.name + ", " + l.name, Before: one, Acts: func(w *World) { r.do(w); l.do(w) }})
+				all = append(all, Scenario{Name: r.name + ", " + l.name, Before: oneInA, Acts: func(w *World) { r.do(w); l.do(w) }})
 			}
 		}
 	}
-	return append(append(all, Rich()...), hazards()...)
+	return slices.Concat(all, Rich(), hazards(), oneFolder())
+}
+
+// oneInA is a message in A, and another one.
+func oneInA(w *World) {
+	for _, f := range []string{"A", "B", "C"} {
+		w.Server.CreateMailbox(f)
+	}
+	w.Arrive("A", Message("m"), `\Seen`)
+	w.Arrive("A", Message("other"))
 }
 
 // Core are the scenarios that are cut off twice, at each pair of steps.
