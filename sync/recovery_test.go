@@ -543,22 +543,31 @@ func (w *world) intents() (all []state.Intent) {
 // TestMovedWithItsKeywords: a message that somebody moves in the Maildir keeps its keywords on both sides, whatever letters the two folders have for them.
 func TestMovedWithItsKeywords(t *testing.T) {
 	t.Parallel()
-	for name, letters := range map[string]string{"no letter": "", "another letter": "0 urgent\n1 todo\n"} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range []struct {
+		name, letters string
+		renamed       bool // the folder that it comes from, with what is left in it, before the next sync
+	}{{"no letter", "", false}, {"another letter", "0 urgent\n1 todo\n", false}, {"its old folder renamed", "", true}} {
+		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, model.Full())
 			for _, f := range []string{"A", "B"} {
 				w.mkfolder(f)
 			}
 			text := w.message("m")
 			path := w.put("A", text, "S")
+			w.put("A", w.message("left"), "S")
 			w.must(os.WriteFile(filepath.Join(w.dir("A"), "dovecot-keywords"), []byte("0 todo\n"), 0o600))
-			if letters != "" {
-				w.must(os.WriteFile(filepath.Join(w.dir("B"), "dovecot-keywords"), []byte(letters), 0o600))
+			if tc.letters != "" {
+				w.must(os.WriteFile(filepath.Join(w.dir("B"), "dovecot-keywords"), []byte(tc.letters), 0o600))
 			}
 			path = w.reflag(path, "Sa")
 			w.sync()
 			w.same()
 			w.must(os.Rename(path, filepath.Join(w.dir("B"), "cur", filepath.Base(path))))
+			a := "A"
+			if tc.renamed {
+				a = "A2"
+				w.must(os.Rename(w.dir("A"), w.dir(a)))
+			}
 			w.opt.DryRun = true
 			res := w.sync()
 			w.opt.DryRun = false
@@ -568,7 +577,7 @@ func TestMovedWithItsKeywords(t *testing.T) {
 				t.Errorf("a dry run plans %+v", res.Plan)
 			}
 			w.sync()
-			w.want(map[string][]string{"INBOX": {}, "A": {}, "B": {`m \Seen todo`}})
+			w.want(map[string][]string{"INBOX": {}, a: {`left \Seen`}, "B": {`m \Seen todo`}})
 			w.quiet()
 			w.verify(true)
 		})

@@ -24,6 +24,7 @@ func (r *run) translateMoved() {
 		return
 	}
 	for _, from := range r.folders {
+		letters := r.lettersOf(from)
 		for _, p := range from.pairs {
 			at, ok := came[p.Name]
 			if !ok || p.Name == "" || p.Local != plan.Gone || at.f == from || !p.LocalFlags.HasKeywords() {
@@ -31,12 +32,12 @@ func (r *run) translateMoved() {
 			}
 			m := &at.f.localNew[at.i]
 			if r.opt.DryRun {
-				if carries, err := r.md.Carries(at.f.local.Name, p.Name, from.name, p.LocalFlags); err == nil && carries {
+				if carries, err := r.md.Carries(at.f.local.Name, p.Name, letters, p.LocalFlags); err == nil && carries {
 					m.Flags, m.Unexplained = mail.SystemFlags(m.Flags.System()).Plus(p.LocalFlags.KeywordsOnly()), false
 				}
 				continue
 			}
-			e, done, err := r.md.Translate(at.f.local.Name, p.Name, from.name, p.LocalFlags)
+			e, done, err := r.md.Translate(at.f.local.Name, p.Name, letters, p.LocalFlags)
 			if err != nil {
 				r.soil(at.f)
 				r.log.Warn("the keywords of a message that was moved may be others now", "folder", at.f.name, "error", err)
@@ -47,4 +48,17 @@ func (r *run) translateMoved() {
 			}
 		}
 	}
+}
+
+// lettersOf is the directory that knows what a folder's letters mean: its own, or what that was renamed to.
+func (r *run) lettersOf(f *folder) mail.FolderName {
+	if f.local != nil || f.base.Inode == 0 {
+		return f.name
+	}
+	for _, other := range r.folders {
+		if other.local != nil && other.local.Inode == f.base.Inode {
+			return other.local.Name
+		}
+	}
+	return f.name
 }
