@@ -370,6 +370,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.listAgain(r.byName[name])
 	}
 	r.dropSuspects(&p)
+	r.dropLateComers(&p)
 	if err := r.dropUnsureFiles(ctx, &p); err != nil {
 		return err
 	}

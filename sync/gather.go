@@ -38,14 +38,17 @@ func (r *run) gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is new in the Maildir may have been moved there. So may what is new on the server, but then the folder that it came from shows it.
+	// What is new in the Maildir, or can be read at last, may have been moved there. So may what is new on the server, but then the folder that it came from shows it.
 	came := slices.ContainsFunc(targets, func(f *folder) bool {
-		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row == 0 })
+		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool {
+			p := f.pairs[m.Row]
+			return m.Row == 0 || p != nil && (p.Why == plan.Unreadable || p.Why == plan.Refused)
+		})
 	})
 	switch {
 	case came || apart || slices.ContainsFunc(targets, (*folder).lacksSome):
 		err = r.gatherAll(ctx, others)
-	case slices.ContainsFunc(targets, (*folder).cameToServer):
+	case slices.ContainsFunc(targets, (*folder).brings):
 		err = r.gatherChanged(ctx, others)
 	}
 	if err != nil {
@@ -57,24 +60,27 @@ func (r *run) gather(ctx context.Context) error {
 	return r.workers(ctx, r.folders, r.gatherHalves)
 }
 
-// cameToServer reports whether something is new in the mailbox.
-func (f *folder) cameToServer() bool {
-	return slices.ContainsFunc(f.remoteNew, func(m plan.RemoteMessage) bool { return m.Row == 0 })
-}
+// brings reports whether something is new in a folder, or is tried again.
+func (f *folder) brings() bool { return len(f.remoteNew)+len(f.localNew) > 0 }
 
 // gatherChanged reads those of some folders that are not what they were when they were last read, by what is known without reading them; of those that were never
-// synchronised only the files.
+// synchronised only the files, if one is looked for.
 func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
 	var changed, unknown []*folder
 	err := r.view(ctx, func(tx *state.Tx) error {
+		held, err := tx.Held()
+		if err != nil {
+			return err
+		}
 		for _, f := range folders {
 			c, err := tx.Counts(f.base.ID)
 			if err != nil {
 				return err
 			}
-			same := f.local != nil && r.sameLocal(f.base, f.local)
-			switch known := c.Agreed+c.OnlyRemote+c.OnlyLocal > 0; {
-			case known && !(same && f.sameStatus()):
+			same := f.local == nil && !f.base.OnDisk || f.local != nil && r.sameLocal(f.base, f.local)
+			holds := slices.ContainsFunc(held, func(m state.Message) bool { return m.Folder == f.base.ID })
+			switch known := c.Agreed+c.OnlyRemote+c.OnlyLocal > 0 || f.base.UIDNext != 0; {
+			case known && !(same && f.sameStatus() && !holds):
 				changed = append(changed, f)
 			case !known && !same && f.local != nil:
 				unknown = append(unknown, f)
@@ -85,7 +91,7 @@ func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
 	if err == nil {
 		err = r.gatherAll(ctx, changed)
 	}
-	if err != nil {
+	if err != nil || !slices.ContainsFunc(r.folders, (*folder).lacksFiles) {
 		return err
 	}
 	return r.workers(ctx, unknown, func(ctx context.Context, f *folder) error {
@@ -652,4 +658,14 @@ func eachIn(tx *state.Tx, f *folder, do func(state.Message)) error {
 		do(m)
 	}
 	return err
+}
+
+// lacksFiles reports whether a file is missing in a folder.
+func (f *folder) lacksFiles() bool {
+	for _, p := range f.pairs {
+		if p.Local == plan.Gone || p.Local == plan.Lost {
+			return true
+		}
+	}
+	return false
 }

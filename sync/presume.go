@@ -211,6 +211,23 @@ func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
+// dropLateComers leaves new messages out of the first plan for some folders only if they came after the mailboxes were listed: of the other folders it is not
+// known then which ones they may have come from.
+func (r *run) dropLateComers(p *plan.Plan) {
+	isNew := func(op plan.Op) bool {
+		return op.Row == 0 && (op.Kind == plan.Download || op.Kind == plan.Pairing || op.Kind == plan.Park)
+	}
+	late := slices.ContainsFunc(r.folders, func(f *folder) bool {
+		return f.target && f.readRemote && f.remote != nil && f.remote.Status != nil && f.remote.Status.UIDNext != 0 && f.remote.Status.UIDNext != f.selected.UIDNext
+	})
+	if len(r.opt.Targets) == 0 || r.passes > 1 || !late || !slices.ContainsFunc(p.Ops, isNew) {
+		return
+	}
+	r.log.Debug("a message came while it was read: new messages wait for another look")
+	r.again = true
+	r.postpone(p, isNew)
+}
+
 // anyAgreed reports whether there were messages on both sides before this run.
 func (r *run) anyAgreed() bool {
 	return slices.ContainsFunc(r.folders, func(f *folder) bool { return f.base.UIDNext != 0 })

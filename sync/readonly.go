@@ -91,7 +91,7 @@ func (f *folder) agreedFlags(m *state.Message) mail.Flags {
 // to the server.
 func (r *run) halvesApart(ctx context.Context, folders []*folder) (apart bool, err error) {
 	if !slices.ContainsFunc(folders, func(f *folder) bool {
-		return f.cameToServer() || slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+		return len(f.remoteNew) > 0 || slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
 	}) {
 		return false, nil
 	}

@@ -1,10 +1,15 @@
 package sync_test
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
+	mailsync "github.com/satchel-mail/satchel/sync"
 )
 
 // TestMovedToATarget: a message was moved on the server, and the folder that it came to is synchronised alone, while here, or later, something happens
@@ -96,4 +101,132 @@ func TestTargetLooksWhereItMust(t *testing.T) {
 	if len(read) != 2 || read[0] != "B" || read[1] != "C" {
 		t.Errorf("it read %v", read)
 	}
+}
+
+// TestTargetThatCantBeReadAtFirst: the server refuses to show what was moved there when the folder is synchronised alone, and shows it to the next such sync.
+func TestTargetThatCantBeReadAtFirst(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
+		for _, refused := range [][]string{{"fetch"}, {"body"}, {"fetch", "body"}} {
+			for _, flagged := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, refused, flagged), func(t *testing.T) {
+					t.Parallel()
+					w := newPairWorldOn(t, o)
+					w.server.Move("A", "B", w.uid)
+					want := "m"
+					if flagged {
+						w.reflag(w.file(), "F")
+						want = `m \Flagged`
+					} else {
+						w.move(w.file(), "C")
+					}
+					w.server.SetFault(func(s model.Step) model.Action {
+						if slices.Contains(refused, s.Op) && s.Mailbox == "B" && !s.After {
+							return model.Action{Kind: model.Refuse}
+						}
+						return model.Action{}
+					})
+					w.opt = targets("B")
+					w.try()
+					w.try()
+					w.server.SetFault(nil)
+					w.sync()
+					w.opt = targets()
+					w.sync()
+					w.want(boxes(map[string][]string{"B": {want}}))
+					w.quiet()
+				})
+			}
+		}
+	}
+}
+
+// TestFileInATargetThatCantBeReadAtFirst: the same of a file that was moved there, whose message was moved to yet another folder on the server.
+func TestFileInATargetThatCantBeReadAtFirst(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.move(w.file(), "B")
+	w.server.Move("A", "C", w.uid)
+	w.opt = targets("B")
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	w.fs = blindFS{real, "B"}
+	if res := w.try(); len(res.Errors) == 0 {
+		t.Error("it could be read: the test proves nothing")
+	}
+	w.try()
+	w.fs = nil
+	w.try()
+	w.opt = targets()
+	w.sync()
+	w.want(boxes(map[string][]string{"C": {"m"}}))
+	w.quiet()
+}
+
+// TestMovedToATargetWhileItIsRead: it is moved there when the mailboxes were listed already.
+func TestMovedToATargetWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	for _, flagged := range []bool{false, true} {
+		w := newPairWorld(t)
+		want := "m"
+		if flagged {
+			w.reflag(w.file(), "F")
+			want = `m \Flagged`
+		} else {
+			w.move(w.file(), "C")
+		}
+		w.arrive("B", w.message("x"))
+		w.server.SetFault(once(func(s model.Step) bool { return s.Op == "changes" && s.Mailbox == "B" && !s.After }, func() model.Action {
+			w.server.Move("A", "B", w.uid)
+			return model.Action{}
+		}))
+		w.opt = targets("B")
+		w.sync()
+		w.opt = targets()
+		w.sync()
+		w.want(boxes(map[string][]string{"B": {want, "x"}}))
+		w.quiet()
+	}
+}
+
+// TestHeldAndPutIntoATarget: of what went on the server, and is held, one comes to a folder that is synchronised alone. It is that message, whatever the
+// person decides.
+func TestHeldAndPutIntoATarget(t *testing.T) {
+	t.Parallel()
+	for _, opt := range []mailsync.Options{{RestoreHeld: true}, {AllowDeletes: true}} {
+		w := newPairWorld(t)
+		uids := []mail.UID{w.uid}
+		for i := range 11 {
+			uids = append(uids, w.arrive("A", w.message(fmt.Sprint("x", i))))
+		}
+		w.sync()
+		w.server.Expunge("A", uids...)
+		w.holds(12)
+		w.arrive("B", w.text)
+		w.opt = targets("B")
+		w.try()
+		w.opt = targets()
+		w.try()
+		w.ask(opt)
+		w.sync()
+		if wrong := w.oneIn("B"); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+}
+
+// TestLookAlikeInATarget: a message was moved on the server to a folder that was empty, and another one with the same header and size came to one that is
+// synchronised alone. It is not taken for the moved one.
+func TestLookAlikeInATarget(t *testing.T) {
+	t.Parallel()
+	w := newPairWorldOn(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+	w.sync()
+	w.server.Move("A", "C", w.uid)
+	w.arrive("B", strings.Replace(w.text, "This is m.", "This is n.", 1))
+	w.opt = targets("B")
+	w.sync()
+	w.opt = targets()
+	w.sync()
+	w.same()
+	w.quiet()
 }
