@@ -59,6 +59,7 @@ func scenario(t *testing.T, a *account) {
 	ordinaryDay(t, a)
 	folderDay(t, a)
 	conflictDay(t, a)
+	hastyDay(t, a)
 }
 
 // send stores letters in a folder on the server, with flags.
@@ -228,5 +229,28 @@ func conflictDay(t *testing.T, a *account) {
 	}
 	if left, err := filepath.Glob(filepath.Join(a.Maildir, "*", "tmp", "*")); err != nil || len(left) > 0 {
 		t.Errorf("files are left in tmp: %q, %v", left, err)
+	}
+}
+
+// hastyDay: the folder that messages were moved to on the server is synchronised alone, before what somebody did to them here was.
+func hastyDay(t *testing.T, a *account) {
+	c := a.client()
+	for _, f := range []string{"From", "To", "Else"} {
+		c.Create(a.mailbox(f))
+	}
+	a.send("From", flags(), "moved twice", "moved and flagged", "left")
+	a.sync(0)
+	c = a.client()
+	c.Move(a.mailbox("From"), a.mailbox("To"), a.uid("From", "moved twice"))
+	c.Move(a.mailbox("From"), a.mailbox("To"), a.uid("From", "moved and flagged"))
+	a.move("From", "Else", "moved twice")
+	a.flag("From", "moved and flagged", "F")
+	a.sync(0, "me/To")
+	a.settled()
+	a.holds("From", "left")
+	a.holds("To", "moved and flagged", "moved twice")
+	a.holds("Else")
+	if f := a.find("To", "moved and flagged"); f.Flags != "F" {
+		t.Errorf("it has the flags %q", f.Flags)
 	}
 }
