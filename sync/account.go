@@ -174,6 +174,7 @@ type folder struct {
 	scanned               *maildir.Scan
 	listed                *listingToCome // read before its turn, nil if it was not
 	readRemote, readLocal bool           // that side was gathered in this pass
+	unmoved               bool           // it is read for the sake of another one, and no message came to its mailbox or went
 	withholds             bool           // the mailbox was read-only, and flags in the Maildir differ
 	allFlags              bool           // and with all flags there are, see wantsAllFlags
 	stored                mail.UID       // the highest UID that this pass gave a message there, as far as is known
@@ -370,7 +371,9 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		r.listAgain(r.byName[name])
 	}
 	r.dropSuspects(&p)
-	r.dropLateComers(&p)
+	if err := r.dropLateComers(ctx, &p); err != nil {
+		return err
+	}
 	if err := r.dropUnsureFiles(ctx, &p); err != nil {
 		return err
 	}

@@ -63,8 +63,8 @@ func (r *run) gather(ctx context.Context) error {
 // brings reports whether something is new in a folder, or is tried again.
 func (f *folder) brings() bool { return len(f.remoteNew)+len(f.localNew) > 0 }
 
-// gatherChanged reads those of some folders that are not what they were when they were last read, by what is known without reading them; of those that were never
-// synchronised only the files, if one is looked for.
+// gatherChanged reads those of some folders that are not what they were when they were last read, by what is known without reading them, or in which something waits
+// that may be what came elsewhere; of those that were never synchronised only the files, if one is looked for.
 func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
 	var changed, unknown []*folder
 	err := r.view(ctx, func(tx *state.Tx) error {
@@ -78,9 +78,10 @@ func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
 				return err
 			}
 			same := f.local == nil && !f.base.OnDisk || f.local != nil && r.sameLocal(f.base, f.local)
-			holds := slices.ContainsFunc(held, func(m state.Message) bool { return m.Folder == f.base.ID })
-			switch known := c.Agreed+c.OnlyRemote+c.OnlyLocal > 0 || f.base.UIDNext != 0; {
-			case known && !(same && f.sameStatus() && !holds):
+			waits := c.Why[string(plan.Unreadable)]+c.Why[string(plan.ReadOnly)] > 0 || slices.ContainsFunc(held, func(m state.Message) bool { return m.Folder == f.base.ID })
+			f.unmoved = f.sameStatus()
+			switch known := f.base.UIDNext != 0 || c.OnlyRemote+c.OnlyLocal > 0; {
+			case known && !(same && f.unmoved && !waits):
 				changed = append(changed, f)
 			case !known && !same && f.local != nil:
 				unknown = append(unknown, f)
@@ -192,7 +193,7 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 	case f.remote.Status == nil && f.remote.StatusErr != nil:
 		return f.remote.StatusErr
 	}
-	if r.sameRemote(f) && !f.withholds {
+	if (r.sameRemote(f) || f.unmoved && !r.merge && !f.lostRemote) && !f.withholds {
 		return nil
 	}
 	var knownErr error

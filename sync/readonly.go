@@ -87,11 +87,10 @@ func (f *folder) agreedFlags(m *state.Message) mail.Flags {
 	return m.LocalFlags.And(m.RemoteFlags).Plus(system)
 }
 
-// halvesApart reports whether what waits in one of the folders, because a mailbox takes no changes, may be what is missing in another one, or a half of what came
-// to the server.
+// halvesApart reports whether what waits in one of the folders may be what is missing in another one, because a mailbox takes no changes.
 func (r *run) halvesApart(ctx context.Context, folders []*folder) (apart bool, err error) {
 	if !slices.ContainsFunc(folders, func(f *folder) bool {
-		return len(f.remoteNew) > 0 || slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
+		return slices.ContainsFunc(f.localNew, func(m plan.LocalMessage) bool { return m.Row != 0 })
 	}) {
 		return false, nil
 	}

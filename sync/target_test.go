@@ -1,12 +1,16 @@
 package sync_test
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
+	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
@@ -81,25 +85,51 @@ func TestWaitingMoveAndATarget(t *testing.T) {
 	}
 }
 
-// TestTargetLooksWhereItMust: new mail in one folder has only those others read in which something changed.
+// TestTargetLooksWhereItMust: new mail in one folder has only those other mailboxes read from which a message may have come.
 func TestTargetLooksWhereItMust(t *testing.T) {
 	t.Parallel()
-	w := newPairWorldOn(t, model.Full())
-	other := w.arrive("C", w.message("c"))
-	w.sync()
-	w.server.Store("C", true, mail.NewFlags(`\Flagged`), other)
-	w.arrive("B", w.message("new"))
-	var read []string
-	w.server.SetFault(func(s model.Step) model.Action {
-		if s.Op == "changes" && s.After {
-			read = append(read, s.Mailbox)
+	for _, tc := range []struct {
+		what string
+		act  func(w *pairWorld)
+		full string // what is read, and on a server without any extension
+		bare string
+	}{
+		{"nothing", func(*pairWorld) {}, "B", "B"},
+		{"another one has new flags", func(w *pairWorld) { w.server.Store("A", true, mail.NewFlags(`\Flagged`), w.uid) }, "B A", "B"},
+		{"another one has more", func(w *pairWorld) { w.arrive("A", w.message("x")) }, "B A", "B A"},
+		{"another one has less", func(w *pairWorld) { w.server.Expunge("A", w.uid) }, "B A", "B A"},
+		{"another one has new letters", func(w *pairWorld) { w.reflag(w.file(), "F") }, "B", "B"},
+		{"a deletion waits", func(w *pairWorld) {
+			w.server.SetReadOnly("A", true)
+			w.must(os.Remove(w.file()))
+			w.sync()
+			w.sync()
+		}, "B", "B"},
+	} {
+		for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
+			t.Run(name+", "+tc.what, func(t *testing.T) {
+				t.Parallel()
+				w := newPairWorldOn(t, o)
+				w.arrive("C", w.message("c"))
+				w.sync()
+				w.sync()
+				tc.act(w)
+				w.arrive("B", w.message("new"))
+				var read []string
+				w.server.SetFault(func(s model.Step) model.Action {
+					if s.Op == "changes" && s.After {
+						read = append(read, s.Mailbox)
+					}
+					return model.Action{}
+				})
+				w.opt = targets("B")
+				w.sync()
+				want := map[string]string{"full": tc.full, "bare": tc.bare}[name]
+				if got := strings.Join(read, " "); got != want {
+					t.Errorf("it read %q, want %q", got, want)
+				}
+			})
 		}
-		return model.Action{}
-	})
-	w.opt = targets("B")
-	w.sync()
-	if len(read) != 2 || read[0] != "B" || read[1] != "C" {
-		t.Errorf("it read %v", read)
 	}
 }
 
@@ -163,30 +193,107 @@ func TestFileInATargetThatCantBeReadAtFirst(t *testing.T) {
 	w.quiet()
 }
 
-// TestMovedToATargetWhileItIsRead: it is moved there when the mailboxes were listed already.
+// TestMovedToATargetWhileItIsRead: it is moved there when the mailboxes were listed already, in the first look at them or, because other mail came during
+// that, in the second one.
 func TestMovedToATargetWhileItIsRead(t *testing.T) {
 	t.Parallel()
 	for _, flagged := range []bool{false, true} {
-		w := newPairWorld(t)
-		want := "m"
-		if flagged {
-			w.reflag(w.file(), "F")
-			want = `m \Flagged`
-		} else {
-			w.move(w.file(), "C")
+		for _, at := range []int{1, 2} {
+			w := newPairWorld(t)
+			want := "m"
+			if flagged {
+				w.reflag(w.file(), "F")
+				want = `m \Flagged`
+			} else {
+				w.move(w.file(), "C")
+			}
+			all := []string{"x0"}
+			w.arrive("B", w.message("x0"))
+			n := 0
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op != "changes" || s.Mailbox != "B" || s.After {
+					return model.Action{}
+				}
+				if n++; n == at {
+					w.server.Move("A", "B", w.uid)
+				} else if n < at {
+					all = append(all, fmt.Sprint("x", n))
+					w.arrive("B", w.message(fmt.Sprint("x", n)))
+				}
+				return model.Action{}
+			})
+			w.opt = targets("B")
+			w.sync()
+			w.server.SetFault(nil)
+			w.opt = targets()
+			w.sync()
+			w.want(boxes(map[string][]string{"B": append([]string{want}, all...)}))
+			w.quiet()
+			if n < at {
+				t.Error("it was not looked at so often: the test proves nothing")
+			}
 		}
-		w.arrive("B", w.message("x"))
-		w.server.SetFault(once(func(s model.Step) bool { return s.Op == "changes" && s.Mailbox == "B" && !s.After }, func() model.Action {
-			w.server.Move("A", "B", w.uid)
-			return model.Action{}
-		}))
-		w.opt = targets("B")
-		w.sync()
-		w.opt = targets()
-		w.sync()
-		w.want(boxes(map[string][]string{"B": {want, "x"}}))
-		w.quiet()
 	}
+}
+
+// oldStatus lists A as it was before something happened, and the other mailboxes as they are then.
+type oldStatus struct {
+	remote.Session
+	happens func()
+}
+
+func (o oldStatus) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
+	was, err := o.Session.Mailboxes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.happens()
+	now, err := o.Session.Mailboxes(ctx)
+	for i := range now {
+		if k := slices.IndexFunc(was, func(b remote.Mailbox) bool { return b.Name == now[i].Name }); k >= 0 && now[i].Name == "A" {
+			now[i].Status = was[k].Status
+		}
+	}
+	return now, err
+}
+
+// TestTargetListedAfterTheOthers: it is moved there between what the server tells of one mailbox and of the other.
+func TestTargetListedAfterTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.move(w.file(), "C")
+	var once sync.Once
+	w.dialer = between{w.server, func(s remote.Session) remote.Session {
+		return oldStatus{s, func() { once.Do(func() { w.server.Move("A", "B", w.uid) }) }}
+	}}
+	w.opt = targets("B")
+	w.sync()
+	w.dialer, w.opt = w.server, targets()
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"m"}}))
+	w.quiet()
+}
+
+// TestFileThatCouldNotBeReadAndATarget: a file that was moved could not be read at its new place, when all was synchronised. Then its message is moved on the server.
+func TestFileThatCouldNotBeReadAndATarget(t *testing.T) {
+	t.Parallel()
+	w := newPairWorld(t)
+	w.move(w.file(), "C")
+	real, err := maildir.OSFS(w.root)
+	w.must(err)
+	w.fs = blindFS{real, "C"}
+	if res := w.try(); len(res.Errors) == 0 {
+		t.Error("it could be read: the test proves nothing")
+	}
+	w.try()
+	w.fs = nil
+	w.server.Move("A", "B", w.uid)
+	w.opt = targets("B")
+	w.try()
+	w.opt = targets()
+	w.sync()
+	w.want(boxes(map[string][]string{"B": {"m"}}))
+	w.quiet()
 }
 
 // TestHeldAndPutIntoATarget: of what went on the server, and is held, one comes to a folder that is synchronised alone. It is that message, whatever the
