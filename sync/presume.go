@@ -212,7 +212,7 @@ func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 }
 
 // dropLateComers leaves new messages out of a plan for some folders only if they came after the mailboxes were listed: of the other folders it is not
-// known then which ones they may have come from. So it is if a file is missing in one of those, and what the server listed of them is not so any more: it may have
+// known then which ones they may have come from. So it is if something changed in one of those, and what the server listed is not so any more: it may have
 // answered for one before a message was moved, and for the other after that. If it never rests, it is done all the same.
 func (r *run) dropLateComers(ctx context.Context, p *plan.Plan) error {
 	isNew := func(op plan.Op) bool {
@@ -224,7 +224,7 @@ func (r *run) dropLateComers(ctx context.Context, p *plan.Plan) error {
 	late := slices.ContainsFunc(r.folders, func(f *folder) bool {
 		return f.target && f.readRemote && f.remote != nil && f.remote.Status != nil && f.remote.Status.UIDNext != 0 && f.remote.Status.UIDNext != f.selected.UIDNext
 	})
-	if !late && slices.ContainsFunc(r.folders, func(f *folder) bool { return !f.target && f.lacksFiles() }) {
+	if !late && slices.ContainsFunc(r.folders, func(f *folder) bool { return !f.target && len(f.pairs) > 0 }) {
 		stable, err := r.stable(ctx)
 		if err != nil {
 			return err

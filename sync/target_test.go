@@ -260,18 +260,78 @@ func (o oldStatus) Mailboxes(ctx context.Context) ([]remote.Mailbox, error) {
 // TestTargetListedAfterTheOthers: it is moved there between what the server tells of one mailbox and of the other.
 func TestTargetListedAfterTheOthers(t *testing.T) {
 	t.Parallel()
-	w := newPairWorld(t)
-	w.move(w.file(), "C")
-	var once sync.Once
-	w.dialer = between{w.server, func(s remote.Session) remote.Session {
-		return oldStatus{s, func() { once.Do(func() { w.server.Move("A", "B", w.uid) }) }}
-	}}
-	w.opt = targets("B")
-	w.sync()
-	w.dialer, w.opt = w.server, targets()
-	w.sync()
-	w.want(boxes(map[string][]string{"B": {"m"}}))
-	w.quiet()
+	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}, "CONDSTORE": {CondStore: true, UIDPlus: true, Move: true}} {
+		for _, flagged := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, flagged), func(t *testing.T) {
+				t.Parallel()
+				w := newPairWorldOn(t, o)
+				want := "m"
+				if flagged {
+					w.reflag(w.file(), "F")
+					want = `m \Flagged`
+				} else {
+					w.move(w.file(), "C")
+				}
+				var once sync.Once
+				w.dialer = between{w.server, func(s remote.Session) remote.Session {
+					return oldStatus{s, func() { once.Do(func() { w.server.Move("A", "B", w.uid) }) }}
+				}}
+				w.opt = targets("B")
+				w.sync()
+				w.dialer, w.opt = w.server, targets()
+				w.sync()
+				w.want(boxes(map[string][]string{"B": {want}}))
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestBackToTheOnlyTarget: but one folder none was ever synchronised. Messages are filed on the server from there to another one, and come back later.
+func TestBackToTheOnlyTarget(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"full": model.Full(), "bare": {}} {
+		for what, here := range map[string]func(w *world, path string) string{
+			"nothing": func(*world, string) string { return "m" },
+			"flagged": func(w *world, path string) string { w.reflag(path, "F"); return `m \Flagged` },
+			"moved": func(w *world, path string) string {
+				w.mkfolder("D")
+				w.move(path, "D")
+				return "m"
+			},
+		} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, o)
+				for _, f := range []string{"A", "B", "C", "D"} {
+					w.server.CreateMailbox(f)
+				}
+				w.arrive("C", w.message("c"))
+				text := w.message("m")
+				uids := []mail.UID{w.arrive("B", text)}
+				all := []string{}
+				for i := range 12 {
+					all = append(all, fmt.Sprint("x", i))
+					uids = append(uids, w.arrive("B", w.message(all[i])))
+				}
+				w.opt = targets("B")
+				w.sync()
+				w.server.Move("B", "C", uids...)
+				w.sync()
+				w.sync()
+				want := here(w, w.file("C", text))
+				box, _ := w.server.Snapshot().Mailbox("C")
+				for _, m := range box.Messages[1:] {
+					w.server.Move("C", "B", m.UID)
+				}
+				w.sync()
+				w.opt = targets()
+				w.sync()
+				w.want(boxes(map[string][]string{"B": append(all, want), "C": {"c"}, "D": {}}))
+				w.quiet()
+			})
+		}
+	}
 }
 
 // TestFileThatCouldNotBeReadAndATarget: a file that was moved could not be read at its new place, when all was synchronised. Then its message is moved on the server.
