@@ -1,6 +1,9 @@
 package sync
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/sync/plan"
 )
@@ -25,7 +28,8 @@ func (r *run) translateMoved() {
 	}
 	for _, from := range r.folders {
 		letters := r.lettersOf(from)
-		for _, p := range from.pairs {
+		for _, id := range slices.Sorted(maps.Keys(from.pairs)) {
+			p := from.pairs[id]
 			at, ok := came[p.Name]
 			if !ok || p.Name == "" || p.Local != plan.Gone || at.f == from || !p.LocalFlags.HasKeywords() {
 				continue
