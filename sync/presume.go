@@ -211,35 +211,6 @@ func (r *run) dropUnsureFiles(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// dropLateComers leaves new messages out of a plan for some folders only if they came after the mailboxes were listed: of the other folders it is not
-// known then which ones they may have come from. So it is if something changed in one of those, and what the server listed is not so any more: it may have
-// answered for one before a message was moved, and for the other after that. If it never rests, it is done all the same.
-func (r *run) dropLateComers(ctx context.Context, p *plan.Plan) error {
-	isNew := func(op plan.Op) bool {
-		return op.Row == 0 && (op.Kind == plan.Download || op.Kind == plan.Pairing || op.Kind == plan.Park)
-	}
-	if len(r.opt.Targets) == 0 || r.passes == maxPasses || !slices.ContainsFunc(p.Ops, isNew) {
-		return nil
-	}
-	late := slices.ContainsFunc(r.folders, func(f *folder) bool {
-		return f.target && f.readRemote && f.remote != nil && f.remote.Status != nil && f.remote.Status.UIDNext != 0 && f.remote.Status.UIDNext != f.selected.UIDNext
-	})
-	if !late && slices.ContainsFunc(r.folders, func(f *folder) bool { return !f.target && len(f.pairs) > 0 }) {
-		stable, err := r.stable(ctx)
-		if err != nil {
-			return err
-		}
-		late = !stable
-	}
-	if !late {
-		return nil
-	}
-	r.log.Debug("a message came while it was read: new messages wait for another look")
-	r.again = true
-	r.postpone(p, isNew)
-	return nil
-}
-
 // anyAgreed reports whether there were messages on both sides before this run.
 func (r *run) anyAgreed() bool {
 	return slices.ContainsFunc(r.folders, func(f *folder) bool { return f.base.UIDNext != 0 })
