@@ -130,7 +130,8 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 				if m.UID == 0 && m.Why != "" {
 					continue // it never was on the server
 				}
-				known = known || m.ID == in.Message.ID || m.Folder == in.Message.Folder && m.UID == in.Message.UID
+				// Where a move came from says nothing of its copy, which has no row at first if it went to the trash.
+				known = known || m.ID == in.Message.ID || in.Kind == state.Upload && m.Folder == in.Message.Folder && m.UID == in.Message.UID
 				if lost = lost || m.UID == 0; lost {
 					continue
 				}
