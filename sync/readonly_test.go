@@ -559,12 +559,7 @@ func TestWaitingFlagsOfAMessageFoundAgain(t *testing.T) {
 		},
 		"renumbered, and the server withholds messages": func(w *pairWorld) {
 			renumber(w)
-			w.server.SetFault(func(s model.Step) model.Action {
-				if s.Op == "fetch" && s.Mailbox == "A" && !s.After {
-					return model.Action{Kind: model.Refuse}
-				}
-				return model.Action{}
-			})
+			w.server.SetFault(refusing("fetch", "A", model.Refuse))
 			w.try()
 			w.server.SetFault(nil)
 		},

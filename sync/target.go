@@ -21,13 +21,17 @@ func (r *run) gatherChanged(ctx context.Context, folders []*folder) error {
 		if err != nil {
 			return err
 		}
+		holds := map[int64]bool{}
+		for i := range held {
+			holds[held[i].Folder] = true
+		}
 		for _, f := range folders {
 			c, err := tx.Counts(f.base.ID)
 			if err != nil {
 				return err
 			}
 			same := f.local == nil && !f.base.OnDisk || f.local != nil && r.sameLocal(f.base, f.local)
-			waits := c.Why[string(plan.Unreadable)]+c.Why[string(plan.ReadOnly)] > 0 || slices.ContainsFunc(held, func(m state.Message) bool { return m.Folder == f.base.ID })
+			waits := c.Why[string(plan.Unreadable)]+c.Why[string(plan.ReadOnly)] > 0 || holds[f.base.ID]
 			f.unmoved = f.sameStatus()
 			switch known := f.base.UIDNext != 0 || c.OnlyRemote+c.OnlyLocal > 0; {
 			case known && !(same && f.unmoved && !waits):
