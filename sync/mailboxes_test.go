@@ -11,6 +11,8 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/maildir"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // TestFolderThatTheServerRefuses: it waits, and nothing else does.
@@ -266,5 +268,79 @@ func TestRenameThatTheServerRefuses(t *testing.T) {
 	}
 	if tree := w.serverTree(); len(tree["Job"]) != 1 || len(tree["Work"]) != 0 {
 		t.Errorf("%s", w)
+	}
+}
+
+// TestInboxIsRenamed: RENAME INBOX moves its messages to a new mailbox, and INBOX stays (RFC 9051, section 6.3.6). Some servers rename the
+// mailbox itself and make a new INBOX; what comes to either is downloaded, and what was changed here meanwhile goes along.
+func TestInboxIsRenamed(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]model.Options{"with identities": model.Full(), "without": nameless(), "bare": {}} {
+		for _, moves := range []bool{false, true} {
+			for _, mode := range []plan.Mode{plan.TwoWay, plan.Pull, plan.Push, plan.Archive} {
+				for _, layout := range []maildir.Layout{maildir.Nested, maildir.PlusPlus} {
+					if layout == maildir.PlusPlus && mode != plan.TwoWay {
+						continue
+					}
+					t.Run(fmt.Sprint(name, " ", moves, " ", mode, " ", layout), func(t *testing.T) {
+						t.Parallel()
+						o := o
+						o.MovesInbox = moves
+						w := newWorld(t, o)
+						w.set.Policy.Mode, w.set.Layout = mode, layout
+						w.server.CreateMailbox("INBOX/Below")
+						flagged := w.message("flagged")
+						w.arrive("INBOX", flagged)
+						for _, s := range []string{"a", "b", "c"} {
+							w.arrive("INBOX", w.message(s), `\Seen`)
+						}
+						w.arrive("INBOX/Below", w.message("below"))
+						w.sync()
+						w.server.RenameMailbox("INBOX", "Old")
+						w.arrive("INBOX", w.message("new"))
+						w.arrive("Old", w.message("late"))
+						old := []string{"flagged", `a \Seen`, `b \Seen`, `c \Seen`, "late"}
+						if mode == plan.TwoWay {
+							w.reflag(w.file("INBOX", flagged), "F")
+							old[0] += ` \Flagged`
+						}
+						for range 3 {
+							w.sync()
+						}
+						if mode == plan.Push {
+							return // it does not take part in what happens on the server; that it goes well is enough
+						}
+						w.want(map[string][]string{"INBOX": {"new"}, "INBOX/Below": {"below"}, "Old": old})
+						w.quiet()
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestInboxIsRenamedHere: a directory that INBOX was renamed to is a new folder, into which its messages have moved.
+func TestInboxIsRenamedHere(t *testing.T) {
+	t.Parallel()
+	for mode, where := range map[plan.Mode]string{plan.TwoWay: "Old", plan.Pull: "INBOX", plan.Push: "Old"} {
+		t.Run(fmt.Sprint(mode), func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.set.Policy.Mode = mode
+			if mode == plan.Push {
+				w.put("INBOX", w.message("a"), "S")
+			} else {
+				w.arrive("INBOX", w.message("a"), `\Seen`)
+			}
+			w.sync()
+			w.must(os.Rename(w.dir("INBOX"), w.dir("Old")))
+			for range 2 {
+				w.sync()
+			}
+			if local, server := w.localTree(), w.serverTree(); len(local[where]) != 1 || len(server[where]) != 1 || len(local["INBOX"])+len(local["Old"]) != 1 ||
+				len(server["INBOX"])+len(server["Old"]) != 1 {
+				t.Errorf("%s", w)
+			}
+			w.quiet()
+		})
 	}
 }

@@ -314,13 +314,13 @@ func (f *folderMatch) dropConflicts() {
 // giveUp leaves a folder's names as they are.
 func (k *known) giveUp() { k.want, k.mailbox, k.side, k.follow = k.Name, k.Mailbox, "", false }
 
-// taken reports whether k can't be called what it is to be called.
+// taken reports whether k can't be called what it is to be called. The Maildir's INBOX always has that name.
 func (f *folderMatch) taken(k *known) bool {
 	from := k.Name
 	if k.side != "" {
 		from = k.from()
 	}
-	if k.want.Under(from) || from.Under(k.want) {
+	if k.want.Under(from) || from.Under(k.want) || k.side == Maildir && (from == mail.Inbox || k.want == mail.Inbox) {
 		return true
 	}
 	for i := range f.folders { // names in the state

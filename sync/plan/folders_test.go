@@ -216,6 +216,15 @@ func TestFolders(t *testing.T) {
 			in.renameLocal("INBOX", "B")
 			in.answerAll(1)
 		}, "create-folder B on server"},
+		{"nor by pull in the Maildir", Pull, []mail.FolderName{"INBOX"}, func(in *FolderInput) {
+			in.renameLocal("INBOX", "B")
+			in.answerAll(1)
+		}, "create-folder INBOX on maildir"},
+		{"INBOX is renamed on the server: its messages are moved", TwoWay, []mail.FolderName{"INBOX", "INBOX/x"}, func(in *FolderInput) {
+			in.withIDs()
+			in.Remote[0].Name, in.Remote[0].Mailbox = "Old", "Old"
+			in.Remote = append(in.Remote, RemoteFolder{Name: "INBOX", Mailbox: "INBOX", UIDValidity: 50, MailboxID: "new"})
+		}, "create-folder Old on maildir"},
 		{"pull takes a local rename back", Pull, []mail.FolderName{"A"}, func(in *FolderInput) {
 			in.renameLocal("A", "B")
 			in.answerAll(1)

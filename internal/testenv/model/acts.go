@@ -57,6 +57,11 @@ func (s *Server) rename(doing, from, to string) error {
 	case s.o.Delimiter != "" && strings.HasPrefix(to, from+s.o.Delimiter):
 		return no(doing, "CANNOT", "a mailbox can't be moved into itself")
 	}
+	if from == "INBOX" && s.o.MovesInbox {
+		s.relabel(b, to)
+		s.add(from)
+		return nil
+	}
 	if from == "INBOX" {
 		dest := s.add(to)
 		for _, m := range b.messages {

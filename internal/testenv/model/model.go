@@ -37,6 +37,8 @@ type Options struct {
 	MailboxIDs, EmailIDs bool
 	// EqualEmailIDs makes the latter of the messages' bytes, as Cyrus does.
 	EqualEmailIDs bool
+	// MovesInbox has RENAME INBOX give the mailbox itself the new name, with its identity, and make a new INBOX, as Dovecot does.
+	MovesInbox bool
 	// SharedUIDValidity gives mailboxes the same UIDVALIDITY, as servers do that make it of the time or have one for all. Only one whose name
 	// another mailbox has had gets another one.
 	SharedUIDValidity bool
