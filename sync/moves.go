@@ -234,7 +234,7 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
 				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
 			}
-			moved.RemoteFlags = op.RemoteSeen
+			moved.RemoteFlags, moved.LocalFlags = op.RemoteSeen, op.LocalSeen
 			moved.RemoteHeld, moved.LocalHeld = false, false // both halves are there
 			moved.Why, moved.Text, moved.Guarded = "", "", op.Guarded
 			in := &state.Intent{Kind: state.MoveLocal, Message: moved, To: to.base.ID, Started: r.now()}

@@ -610,6 +610,32 @@ func TestWaitingFlagsAndACut(t *testing.T) {
 	}
 }
 
+// TestWaitingFlagsAndACutMove: flags wait for a read-only mailbox, somebody moves their message on the server to one that takes changes, and the sync
+// that follows ends at each of its commits.
+func TestWaitingFlagsAndACutMove(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ was, file, now string }{{"", "F", ` \Flagged`}, {`\Seen`, "", ""}} {
+		for cut := 0; ; cut++ {
+			w := newPairWorld(t, c.was)
+			w.server.SetReadOnly("A", true)
+			w.reflag(w.file(), c.file)
+			w.sync()
+			w.server.Move("A", "B", w.uid)
+			commits := w.dieAfter(cut)
+			w.sync()
+			w.sync()
+			w.want(boxes(map[string][]string{"B": {"m" + c.now}}))
+			w.quiet()
+			if commits <= cut {
+				if cut < 2 {
+					t.Error("it commits nothing: the test proves nothing")
+				}
+				break
+			}
+		}
+	}
+}
+
 // dieAfter runs a sync that ends after so many commits, and returns how many there were to be.
 func (w *world) dieAfter(cut int) (commits int) {
 	mailsync.Sync(w.t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {
