@@ -199,23 +199,67 @@ func (r *renamer) bringBack() {
 	}
 }
 
-// follow tells the state the names that no rename told it.
+// follow tells the state the names that no rename told it: each once those of the folders above it are told, which take it along, and when no other
+// folder has it in the state any more. One of several that swap their names makes room.
 func (r *renamer) follow() {
-	for i := range r.folders {
-		k := &r.folders[i]
-		carriedOnServer := k.remote != nil && r.server[i] != k.remoteName()
-		newName := k.follow && r.state[i] != k.want
-		newMailbox := k.remote != nil && k.local != nil && !carriedOnServer && k.side != Server &&
-			(k.follow || k.side != "" || r.state[i] != k.Name) && r.mailbox[i] != k.remote.Mailbox
-		if !newName && !newMailbox && !(k.follow && r.mailbox[i] != k.mailbox) {
+	told, parked := map[int]bool{}, map[int]bool{}
+	for {
+		waiting := map[mail.FolderName]bool{}
+		for i := range r.folders {
+			if _, news := r.news(i); news && !told[i] {
+				waiting[r.state[i]] = true
+			}
+		}
+		before, blocked := len(told), -1
+		for i := range r.folders {
+			to, news := r.news(i)
+			switch {
+			case !news || told[i] || slices.ContainsFunc(above(r.state[i]), func(n mail.FolderName) bool { return waiting[n] }):
+			case r.free(i, to):
+				told[i] = true
+				r.tell(i, to)
+			case blocked < 0 && !parked[i]:
+				blocked = i
+			}
+		}
+		if len(told) > before {
 			continue
 		}
-		to := r.state[i]
-		if k.follow {
-			to = k.want
+		if blocked < 0 {
+			return
 		}
-		r.tell(i, to)
+		parked[blocked] = true
+		r.tell(blocked, r.state[blocked]+parkingSuffix)
 	}
+}
+
+// above are the names of the folders that one lies below.
+func above(name mail.FolderName) []mail.FolderName {
+	var out []mail.FolderName
+	for i, c := range name {
+		if c == '/' {
+			out = append(out, name[:i])
+		}
+	}
+	return out
+}
+
+// free reports whether no other folder has a name in the state that i is to get, but what i takes along.
+func (r *renamer) free(i int, name mail.FolderName) bool {
+	return name == r.state[i] || !slices.ContainsFunc(r.state, func(n mail.FolderName) bool { return within(n, name) && !within(n, r.state[i]) })
+}
+
+// news is the name that the state has to learn for folder i, which may be the one that it knows, with another mailbox. It reports whether there is
+// anything to learn.
+func (r *renamer) news(i int) (to mail.FolderName, news bool) {
+	k := &r.folders[i]
+	carriedOnServer := k.remote != nil && r.server[i] != k.remoteName()
+	newMailbox := k.remote != nil && k.local != nil && !carriedOnServer && k.side != Server &&
+		(k.follow || k.side != "" || r.state[i] != k.Name) && r.mailbox[i] != k.remote.Mailbox
+	if k.follow {
+		return k.want, newMailbox || r.state[i] != k.want || r.mailbox[i] != k.mailbox
+	}
+	return r.state[i], newMailbox
 }
 
 // tell has the state call folder i, with all below it, otherwise.

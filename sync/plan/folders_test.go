@@ -66,6 +66,12 @@ func (in *FolderInput) withIDs() {
 	}
 }
 
+func (in *FolderInput) onlyOnServer() {
+	for i := range in.Base {
+		in.Base[i].OnDisk, in.Local = false, nil
+	}
+}
+
 func TestFolders(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -271,6 +277,19 @@ func TestFolders(t *testing.T) {
 			in.Base[0].OnDisk, in.Local = false, nil
 			in.renameRemote("A", "B")
 		}, "follow-folder A to B"},
+		{"never on disk, and renamed in a chain", Push, []mail.FolderName{"A", "B"}, func(in *FolderInput) {
+			in.withIDs()
+			in.onlyOnServer()
+			in.renameRemote("B", "C")
+			in.renameRemote("A", "B")
+		}, "follow-folder B to C; follow-folder A to B"},
+		{"never on disk, and swapped", Push, []mail.FolderName{"A", "A/x", "B"}, func(in *FolderInput) {
+			in.withIDs()
+			in.onlyOnServer()
+			in.renameRemote("A", "t")
+			in.renameRemote("B", "A")
+			in.renameRemote("t", "B")
+		}, "follow-folder A to A-satchel-renaming; follow-folder B to A; follow-folder A-satchel-renaming to B"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := folderWorld(c.mode, c.base...)
