@@ -593,7 +593,20 @@ func (r *run) settleMove(ctx context.Context, s remote.Session, f *folder, in *s
 	if f.lostRemote {
 		uid = 0 // a row of the mailbox that was replaced may have that number: the comparison finds it by content
 	}
+	for _, g := range r.folders {
+		if g.base.ID == from.ID {
+			g.base.LocalMark = nil
+		}
+	}
 	return r.update(ctx, func(tx *state.Tx) error {
+		from, err := tx.Folder(from.ID)
+		if err != nil {
+			return err
+		}
+		from.LocalMark = nil // a file there may have been taken for the message meanwhile
+		if err := tx.PutFolder(&from); err != nil {
+			return err
+		}
 		if err := finishMove(tx, in, uid); err != nil {
 			return err
 		}

@@ -546,3 +546,28 @@ func TestMovedOutOfAFolderThatIsHidden(t *testing.T) {
 		}
 	}
 }
+
+// TestMoveUnderWayAndATwin: a message is moved here, and the server, which copies it, does not let us look at the copy. An equal one that is put in the
+// old place is taken for the message meanwhile. Once the copy is found it is new.
+func TestMoveUnderWayAndATwin(t *testing.T) {
+	t.Parallel()
+	w := newPairWorldOn(t, model.Options{}, `\Seen`)
+	text := w.must2(os.ReadFile(w.file()))
+	w.move(w.file(), "B")
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "fetch" && s.Mailbox == "B" {
+			return model.Action{Kind: model.Refuse}
+		}
+		return model.Action{}
+	})
+	w.try()
+	w.must(os.WriteFile(filepath.Join(w.dir("A"), "cur", "1.twin.host:2,S"), text, 0o600))
+	if res := w.try(); len(res.Errors) == 0 {
+		t.Errorf("it is not said that B could not be looked at")
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.sync()
+	w.want(boxes(map[string][]string{"A": {`m \Seen`}, "B": {`m \Seen`}}))
+	w.quiet()
+}
