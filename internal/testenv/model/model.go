@@ -150,6 +150,9 @@ func (s *Server) add(name string) *box {
 	return b
 }
 
+// Options are those that it was made with.
+func (s *Server) Options() Options { return s.o }
+
 const firstUIDValidity = 1001
 
 // newUIDValidity is one that no mailbox of that name has had.

@@ -249,6 +249,9 @@ func (a Act) onServer(w *World) string {
 		w.Server.Store(m.box, add, mail.NewFlags(flag), m.UID)
 		w.promise.touches(text, a.Server)
 		w.promise.marks(text, add && flag == deletedFlag)
+		if !add && flag == deletedFlag && m.Flags.Has(mail.Deleted) && !w.Server.Options().UIDPlus {
+			w.promise.mayStay(text, w.promise.stays[text]+1) // it may have been a sync's mark
+		}
 		return fmt.Sprintf("server: %s of %s in %s", sign(add)+flag, subjectOf(text), m.box)
 	case Deletes:
 		if w.Server.UnderWay(m.Raw) || w.promise.arrived[text] > 0 {
