@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 )
@@ -227,12 +229,15 @@ func (m *maker) heldWhy(g Guard, n, total int, where string, side Side) {
 	if g.ByShare && n > SmallDeletion && float64(n) > g.Share*float64(total) {
 		limit = fmt.Sprintf("%g%%", 100*g.Share)
 	}
-	m.because(fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, total, where, place, limit))
+	m.because(fmt.Sprintf("%d of the %d messages in %s would be deleted %s; the limit is %s", n, max(n, total), where, place, limit)) // what waits is no longer agreed
 }
 
-// because keeps the first reason.
+// because keeps the first reasons.
 func (m *maker) because(why string) {
-	if m.plan.HeldWhy == "" && !m.policy.RestoreHeld {
-		m.plan.HeldWhy = why
+	const most = 3
+	if m.policy.RestoreHeld || slices.Contains(m.reasons, why) || len(m.reasons) == most {
+		return
 	}
+	m.reasons = append(m.reasons, why)
+	m.plan.HeldWhy = strings.Join(m.reasons, "; also ")
 }

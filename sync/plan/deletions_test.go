@@ -205,6 +205,21 @@ func TestGuard(t *testing.T) {
 			}
 		})
 	})
+	t.Run("each reason is told", func(t *testing.T) {
+		s := newScene(t, TwoWay, "A", "B", "C")
+		s.w.policy.Guard = share
+		s.many(12, "A")
+		s.many(40, "B")
+		s.many(12, "C")
+		for i := range 12 {
+			s.delete(Maildir, fmt.Sprintf("A%d", i))
+			s.delete(Server, fmt.Sprintf("C%d", i))
+		}
+		want := "12 of the 12 messages in A would be deleted on the server; the limit is 50%; also 12 of the 12 messages in C would be deleted in the Maildir; the limit is 50%"
+		if p := s.plan(); p.HeldWhy != want {
+			t.Errorf("%s", p.HeldWhy)
+		}
+	})
 	t.Run("over the account", func(t *testing.T) {
 		s := newScene(t, TwoWay, "A", "B", "C")
 		s.w.policy.Guard = Guard{ByShare: true, Share: 0.3}

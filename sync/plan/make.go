@@ -32,6 +32,7 @@ type maker struct {
 	plan Plan
 	// deletions are decided together, when the guard can count them.
 	deletions []deletion
+	reasons   []string // to hold them back
 	// transfers are decided together where there is a budget for them.
 	transfers []transfer
 	budgets   budgets
