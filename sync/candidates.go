@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -14,6 +15,7 @@ import (
 type candidates struct {
 	r       *run
 	s       remote.Session
+	folder  int64
 	box     remote.Box
 	free    map[mail.UID]remote.Message
 	order   []mail.UID
@@ -29,7 +31,7 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 	if err != nil {
 		return nil, err
 	}
-	c := &candidates{r: r, s: s, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}, unread: map[mail.UID]bool{}}
+	c := &candidates{r: r, s: s, folder: f.base.ID, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}, unread: map[mail.UID]bool{}}
 	var uids mail.UIDSet
 	for _, m := range ms {
 		uids.Add(m.UID)
@@ -85,12 +87,21 @@ func (c *candidates) next() mail.UID {
 }
 
 // take finds the message of an intent: equal header nominates, equal bytes decide. One that is as it was sent goes before one that
-// somebody else may have brought.
+// somebody else may have brought. One that is as another intent sent it, which has no answer either, is that one's.
 func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message, bool, error) {
 	if m, found, err := c.takeAsSent(ctx, in); found || err != nil {
 		return m, found, err
 	}
-	return c.find(ctx, in, func(remote.Message) bool { return true })
+	others, err := c.r.intents(ctx, state.Upload, state.MoveRemote)
+	if err != nil {
+		return remote.Message{}, false, err
+	}
+	others = slices.DeleteFunc(others, func(o state.Intent) bool {
+		return o.ID == in.ID || o.Settled || destination(&o) != c.folder || o.Message.Digest != in.Message.Digest
+	})
+	return c.find(ctx, in, func(m remote.Message) bool {
+		return !slices.ContainsFunc(others, func(o state.Intent) bool { return m.UID >= o.UIDNext && asSent(&o, m) })
+	})
 }
 
 // takeAsSent finds one that has the flags and the INTERNALDATE that we sent.
