@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -581,5 +583,60 @@ func TestMovedWithItsKeywords(t *testing.T) {
 			w.quiet()
 			w.verify(true)
 		})
+	}
+}
+
+// movingFS has somebody move what is in one folder to another one, before the first is read.
+type movingFS struct {
+	maildir.FS
+	dir  string
+	once *sync.Once
+	move func()
+}
+
+func (m movingFS) List(dir string, each func(string, fs.FileMode) bool) error {
+	if dir == m.dir {
+		m.once.Do(m.move)
+	}
+	return m.FS.List(dir, each)
+}
+
+func (m movingFS) Names(dir string, each func(string, fs.FileMode) bool) error {
+	if dir == m.dir {
+		m.once.Do(m.move)
+	}
+	return m.FS.Names(dir, each)
+}
+
+// TestMovedWhileItIsLookedFor: a sync ends at each of its commits, and while the next one looks for what it had delivered somebody moves that to a
+// folder which was looked through already.
+func TestMovedWhileItIsLookedFor(t *testing.T) {
+	t.Parallel()
+	for cut := 0; ; cut++ {
+		w := newPairWorld(t)
+		w.server.Expunge("A", w.uid)
+		w.sync()
+		w.arrive("C", w.message("new"))
+		commits := w.dieAfter(cut)
+		real, err := maildir.OSFS(w.root)
+		w.must(err)
+		w.fs = movingFS{real, "C/new", new(sync.Once), func() {
+			if files := w.files("C"); len(files) == 1 {
+				w.move(files[0], "A")
+			}
+		}}
+		w.try()
+		w.fs = nil
+		w.sync()
+		w.sync()
+		if a, b := w.serverTree().subjects(), w.localTree().subjects(); a != b || strings.Count(a, ": new") != 1 {
+			t.Errorf("cut %d of %d: the server has\n%s\nthe Maildir\n%s", cut, commits, a, b)
+		}
+		if commits <= cut {
+			if cut < 2 {
+				t.Error("it commits nothing: the test proves nothing")
+			}
+			return
+		}
 	}
 }

@@ -29,6 +29,12 @@ func (r *run) settleLocal(ctx context.Context) error {
 		names[i] = intents[i].Message.Name
 	}
 	found, unread := r.md.FindAll(ctx, names)
+	if missing := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return len(found[n]) > 0 }); len(missing) > 0 && unread == nil {
+		// Somebody may have moved it meanwhile, to a folder that was read already.
+		var again map[string][]mail.FolderName
+		again, unread = r.md.FindAll(ctx, missing)
+		maps.Copy(found, again)
+	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
