@@ -71,8 +71,7 @@ func (r *renamer) play() int {
 		}
 	}
 	r.bringBack()
-	r.follow()
-	return -1
+	return r.follow()
 }
 
 func depth(name mail.FolderName) int { return strings.Count(string(name), "/") }
@@ -199,54 +198,61 @@ func (r *renamer) bringBack() {
 	}
 }
 
-// follow tells the state the names that no rename told it: each once those of the folders above it are told, which take it along, and when no other
-// folder has it in the state any more. One of several that swap their names makes room.
-func (r *renamer) follow() {
-	told, parked := map[int]bool{}, map[int]bool{}
-	for {
-		waiting := map[mail.FolderName]bool{}
-		for i := range r.folders {
-			if _, news := r.news(i); news && !told[i] {
-				waiting[r.state[i]] = true
-			}
-		}
-		before, blocked := len(told), -1
-		for i := range r.folders {
-			to, news := r.news(i)
-			switch {
-			case !news || told[i] || slices.ContainsFunc(above(r.state[i]), func(n mail.FolderName) bool { return waiting[n] }):
-			case r.free(i, to):
-				told[i] = true
-				r.tell(i, to)
-			case blocked < 0 && !parked[i]:
-				blocked = i
-			}
-		}
-		if len(told) > before {
-			continue
-		}
-		if blocked < 0 {
+// follow tells the state the names that no rename told it. It returns a folder that can't get its name, -1 if there is none.
+func (r *renamer) follow() int {
+	begun, told := map[int]bool{}, map[int]bool{}
+	var tell func(i int)
+	tell = func(i int) {
+		if _, news := r.news(i); !news || begun[i] {
 			return
 		}
-		parked[blocked] = true
-		r.tell(blocked, r.state[blocked]+parkingSuffix)
-	}
-}
-
-// above are the names of the folders that one lies below.
-func above(name mail.FolderName) []mail.FolderName {
-	var out []mail.FolderName
-	for i, c := range name {
-		if c == '/' {
-			out = append(out, name[:i])
+		begun[i] = true
+		for j, name := range r.state { // a folder above takes it along
+			if r.state[i].Under(name) {
+				tell(j)
+			}
+		}
+		to, _ := r.news(i)
+		for _, j := range r.holders(i, to) {
+			if tell(j); begun[j] && !told[j] { // they swap names
+				r.tell(j, r.state[j]+parkingSuffix)
+			}
+		}
+		if len(r.holders(i, to)) == 0 {
+			told[i] = true
+			r.tell(i, to)
 		}
 	}
-	return out
+	for i := range r.folders {
+		tell(i)
+	}
+	for i := range r.folders {
+		if begun[i] && !told[i] {
+			return i
+		}
+	}
+	return -1
 }
 
-// free reports whether no other folder has a name in the state that i is to get, but what i takes along.
-func (r *renamer) free(i int, name mail.FolderName) bool {
-	return name == r.state[i] || !slices.ContainsFunc(r.state, func(n mail.FolderName) bool { return within(n, name) && !within(n, r.state[i]) })
+// holders are the folders that have, in the state, the name that i would get, or one that what it takes along would.
+func (r *renamer) holders(i int, to mail.FolderName) []int {
+	from := r.state[i]
+	var there []int
+	for j, n := range r.state {
+		if within(n, to) && !within(n, from) {
+			there = append(there, j)
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	wanted := map[mail.FolderName]bool{}
+	for _, n := range r.state {
+		if within(n, from) {
+			wanted[to+n[len(from):]] = true
+		}
+	}
+	return slices.DeleteFunc(there, func(j int) bool { return !wanted[r.state[j]] })
 }
 
 // news is the name that the state has to learn for folder i, which may be the one that it knows, with another mailbox. It reports whether there is
@@ -281,8 +287,7 @@ func (r *renamer) tell(i int, to mail.FolderName) {
 func (r *renamer) followOne() bool {
 	for i := range r.folders {
 		k := &r.folders[i]
-		free := !slices.ContainsFunc(r.state, func(n mail.FolderName) bool { return within(n, k.want) })
-		if k.follow && k.side == "" && r.state[i] != k.want && free && r.maildir[i] == k.localName() && r.server[i] == k.remoteName() {
+		if k.follow && k.side == "" && r.state[i] != k.want && len(r.holders(i, k.want)) == 0 && r.maildir[i] == k.localName() && r.server[i] == k.remoteName() {
 			r.tell(i, k.want)
 			return true
 		}

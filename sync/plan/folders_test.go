@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/satchel-mail/satchel/internal/mail"
 )
 
@@ -357,4 +359,47 @@ func TestFolderQuestions(t *testing.T) {
 	if q := FolderQuestions(in); len(q) != 1 || q[0] != want {
 		t.Errorf("asked %v, want %v", q, want)
 	}
+}
+
+// TestFollowingComesToRest: whatever the server calls the folders that it alone has, each step tells the state a name that no other folder has, and in the
+// end none has one of those that make room. The state then calls each as the server does, unless one is renamed into itself.
+func TestFollowingComesToRest(t *testing.T) {
+	flat, deep := []mail.FolderName{"A", "B", "C", "D", "E"}, []mail.FolderName{"A", "A/x", "A/x/y", "A/z", "B", "B/x", "B/z", "C"}
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SampledFrom([][]mail.FolderName{flat, deep}).Draw(t, "names")
+		n := rapid.IntRange(1, len(names)).Draw(t, "folders")
+		in := folderWorld(Push, rapid.Permutation(names).Draw(t, "before")[:n]...)
+		in.withIDs()
+		in.onlyOnServer()
+		for i, name := range rapid.Permutation(names).Draw(t, "after")[:n] {
+			in.Remote[i].Name, in.Remote[i].Mailbox = name, string(name)
+		}
+		for _, op := range Folders(in) {
+			from := mail.FolderName("")
+			for _, b := range in.Base {
+				if b.ID == op.Base {
+					from = b.Name
+				}
+			}
+			told := map[mail.FolderName]bool{}
+			for i := range in.Base {
+				b := &in.Base[i]
+				if within(b.Name, from) {
+					b.Name = op.Folder + b.Name[len(from):]
+				}
+				if b.ID == op.Base {
+					b.Mailbox = op.Mailbox
+				}
+				if told[b.Name] {
+					t.Fatalf("two folders are called %s after %+v", b.Name, op)
+				}
+				told[b.Name] = true
+			}
+		}
+		for i, b := range in.Base {
+			if strings.HasSuffix(string(b.Name), parkingSuffix) || b.Name != in.Remote[i].Name && len(names) == len(flat) {
+				t.Fatalf("the state calls %s %s", in.Remote[i].Name, b.Name)
+			}
+		}
+	})
 }
