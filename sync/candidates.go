@@ -15,13 +15,13 @@ import (
 type candidates struct {
 	r       *run
 	s       remote.Session
-	folder  int64
 	box     remote.Box
 	free    map[mail.UID]remote.Message
 	order   []mail.UID
 	content map[mail.UID]mail.Content
-	unread  map[mail.UID]bool // the server did not give them
-	twins   twins             // of the intents that are to be settled, see takeOurs
+	unread  map[mail.UID]bool              // the server did not give them
+	sent    map[mail.Digest][]state.Intent // what was sent there and has no answer, by its bytes
+	twins   twins                          // of the intents that are to be settled, see takeOurs
 }
 
 func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box remote.Box, from mail.UID) (*candidates, error) {
@@ -31,13 +31,23 @@ func (r *run) candidates(ctx context.Context, s remote.Session, f *folder, box r
 	if err != nil {
 		return nil, err
 	}
-	c := &candidates{r: r, s: s, folder: f.base.ID, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}, unread: map[mail.UID]bool{}}
+	c := &candidates{r: r, s: s, box: box, free: map[mail.UID]remote.Message{}, content: map[mail.UID]mail.Content{}, unread: map[mail.UID]bool{},
+		sent: map[mail.Digest][]state.Intent{}}
 	var uids mail.UIDSet
 	for _, m := range ms {
 		uids.Add(m.UID)
 	}
 	known := map[mail.UID]bool{}
 	err = r.view(ctx, func(tx *state.Tx) error {
+		intents, err := tx.Intents()
+		if err != nil {
+			return err
+		}
+		for _, in := range intents {
+			if (in.Kind == state.Upload || in.Kind == state.MoveRemote) && !in.Settled && destination(&in) == f.base.ID {
+				c.sent[in.Message.Digest] = append(c.sent[in.Message.Digest], in)
+			}
+		}
 		now, err := tx.Folder(f.base.ID)
 		if err != nil || now.UIDValidity != box.UIDValidity {
 			return err // the rows are of the mailbox that it replaced
@@ -92,16 +102,15 @@ func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message
 	if m, found, err := c.takeAsSent(ctx, in); found || err != nil {
 		return m, found, err
 	}
-	others, err := c.r.intents(ctx, state.Upload, state.MoveRemote)
-	if err != nil {
-		return remote.Message{}, false, err
-	}
-	others = slices.DeleteFunc(others, func(o state.Intent) bool {
-		return o.ID == in.ID || o.Settled || destination(&o) != c.folder || o.Message.Digest != in.Message.Digest
-	})
 	return c.find(ctx, in, func(m remote.Message) bool {
-		return !slices.ContainsFunc(others, func(o state.Intent) bool { return m.UID >= o.UIDNext && asSent(&o, m) })
+		return !slices.ContainsFunc(c.sent[in.Message.Digest], func(o state.Intent) bool { return o.ID != in.ID && m.UID >= o.UIDNext && asSent(&o, m) })
 	})
+}
+
+// give gives a message to the intent that it is of, which has its answer.
+func (c *candidates) give(uid mail.UID, in *state.Intent) {
+	delete(c.free, uid)
+	c.sent[in.Message.Digest] = slices.DeleteFunc(c.sent[in.Message.Digest], func(o state.Intent) bool { return o.ID == in.ID })
 }
 
 // takeAsSent finds one that has the flags and the INTERNALDATE that we sent.
@@ -127,7 +136,7 @@ func (c *candidates) named(in *state.Intent) (remote.Message, bool) {
 	case m.Header != nil && (m.Header.Header != in.Message.Header || !in.Message.HasMessageID):
 		return remote.Message{}, false
 	}
-	delete(c.free, uid)
+	c.give(uid, in)
 	return m, true
 }
 
@@ -152,7 +161,7 @@ func (c *candidates) changed(in *state.Intent) (remote.Message, bool) {
 	if in.Kind != state.Upload || !there || m.Header.HasMessageID != in.Message.HasMessageID || !m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
 		return remote.Message{}, false
 	}
-	delete(c.free, m.UID)
+	c.give(m.UID, in)
 	return m, true
 }
 
@@ -174,7 +183,7 @@ func (c *candidates) takeChanged(in *state.Intent, sent mail.Content, after, bef
 			continue
 		}
 		if m.Header.HasMessageID == sent.HasMessageID && m.Header.Date.Equal(sent.Date) && m.Date.Equal(in.Message.Date.Truncate(time.Second)) {
-			delete(c.free, uid)
+			c.give(uid, in)
 			return m, true
 		}
 	}
@@ -208,7 +217,7 @@ func (c *candidates) find(ctx context.Context, in *state.Intent, fits func(remot
 		if content.Digest != in.Message.Digest && content.Digest != in.Message.RemoteDigest {
 			continue
 		}
-		delete(c.free, uid)
+		c.give(uid, in)
 		return m, true, nil
 	}
 	return remote.Message{}, false, nil
