@@ -103,7 +103,9 @@ func (c *candidates) take(ctx context.Context, in *state.Intent) (remote.Message
 		return m, found, err
 	}
 	return c.find(ctx, in, func(m remote.Message) bool {
-		return !slices.ContainsFunc(c.sent[in.Message.Digest], func(o state.Intent) bool { return o.ID != in.ID && m.UID >= o.UIDNext && asSent(&o, m) })
+		return !slices.ContainsFunc(c.sent[in.Message.Digest], func(o state.Intent) bool {
+			return o.ID != in.ID && (taken(o) || !taken(*in)) && m.UID >= o.UIDNext && asSent(&o, m)
+		})
 	})
 }
 

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +194,8 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		if err != nil {
 			return err
 		}
-		// First every open intent takes its message, then what is left can be a ghost.
+		// First every open intent takes its message, those first of which the server has said that it is there, then what is left can be a ghost.
+		slices.SortStableFunc(open, func(a, b *state.Intent) int { return cmp.Compare(b.Sends/takenMark, a.Sends/takenMark) })
 		for _, in := range open {
 			if in.Settled {
 				continue

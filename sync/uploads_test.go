@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -322,5 +323,78 @@ func TestTwinThatIsNotShown(t *testing.T) {
 		if left := w.intents(); len(left) > 0 {
 			t.Errorf("left: %+v", left)
 		}
+	}
+}
+
+// TestTwinOfATakenUpload: of two equal messages that are stored the server has taken one and, without UIDPLUS, not said where, and of the other there is no
+// answer. What is there is the one that was taken, whatever flags it has by now, because that one is never sent again.
+func TestTwinOfATakenUpload(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"in one batch", "flagged meanwhile", "a keyword is lost", "an older one"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := model.Options{Window: 4}
+			if name == "a keyword is lost" {
+				o.KeywordLimit = 1
+			}
+			w := newWorld(t, o)
+			letters := map[string]string{"in one batch": "F", "flagged meanwhile": "", "a keyword is lost": "Sb", "an older one": "S"}[name]
+			if name == "a keyword is lost" {
+				w.arrive("INBOX", w.message("old"), "Other")
+				w.sync()
+				w.must(os.WriteFile(filepath.Join(w.dir("INBOX"), "dovecot-keywords"), []byte("0 Other\n1 Mine\n"), 0o600))
+			} else {
+				w.sync()
+			}
+			text := w.message("m")
+			first := w.put("INBOX", text, letters)
+			info, err := os.Stat(first)
+			w.must(err)
+			second := func() { w.must(os.Chtimes(w.put("INBOX", text, "S"), info.ModTime(), info.ModTime())) }
+			stored, down := 0, false
+			w.server.SetFault(func(s model.Step) model.Action {
+				switch {
+				case down:
+					return model.Action{Kind: model.Drop}
+				case s.Op != "append" || s.After:
+					return model.Action{}
+				}
+				if stored++; name != "an older one" && stored == 1 {
+					return model.Action{}
+				}
+				if name == "flagged meanwhile" {
+					box, _ := w.server.Snapshot().Mailbox("INBOX")
+					w.server.Store("INBOX", true, mail.NewFlags(`\Seen`), box.Messages[len(box.Messages)-1].UID)
+				}
+				down = true
+				return model.Action{Kind: model.Drop}
+			})
+			if name != "an older one" {
+				second()
+			}
+			w.try()
+			if name == "an older one" {
+				second()
+				taken := false
+				w.server.SetFault(func(s model.Step) model.Action {
+					taken = taken || s.Op == "append" && s.After
+					if taken && (s.Op == "fetch" || s.Op == "append") {
+						return model.Action{Kind: model.Refuse}
+					}
+					return model.Action{}
+				})
+				w.try()
+			}
+			w.server.SetFault(nil)
+			w.try() // the server refuses that keyword again
+			w.try()
+			if n := strings.Count(w.serverTree().String(), `Subject: m\n`); n != 2 {
+				t.Errorf("the server has %d of 2\n%s", n, w)
+			}
+			if name != "a keyword is lost" {
+				w.same()
+				w.quiet()
+			}
+		})
 	}
 }
