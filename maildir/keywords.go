@@ -245,6 +245,23 @@ func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, *keywords, error)
 	return letters, k, nil
 }
 
+// Letterless are those of a message's keywords that have no letter in a folder: that its file there has none for them means nothing.
+func (s *Store) Letterless(f mail.FolderName, flags mail.Flags) (mail.Flags, error) {
+	if !flags.HasKeywords() {
+		return mail.Flags{}, nil
+	}
+	d, err := s.locate(f)
+	if err != nil {
+		return mail.Flags{}, err
+	}
+	k, err := s.keywords.load(d)
+	if err != nil {
+		return mail.Flags{}, err
+	}
+	letters, _ := k.letters(flags)
+	return flags.KeywordsOnly().Minus(k.flags(letters)), nil
+}
+
 // keep makes the folder's file durable, once: a run that was killed, or a mail program, may have put it there just before. Letters
 // that outlive it mean nothing any more.
 func (ks *keywordStore) keep(d folderDir) error {

@@ -636,6 +636,32 @@ func TestWaitingFlagsAndACutMove(t *testing.T) {
 	}
 }
 
+// TestKeywordWithoutALetterAndACutMove: a message is moved on the server to a mailbox whose directory has no letter left for its keyword, and the sync
+// is cut off. That its file has none there is never read as a removal.
+func TestKeywordWithoutALetterAndACutMove(t *testing.T) {
+	t.Parallel()
+	for cut := 0; ; cut++ {
+		w := newPairWorld(t, "Todo")
+		var others []string
+		for c := 'a'; c <= 'z'; c++ {
+			others = append(others, "other"+string(c))
+		}
+		w.arrive("B", w.message("full"), others...)
+		w.sync()
+		w.server.Move("A", "B", w.uid)
+		commits := w.dieAfter(cut)
+		w.sync()
+		w.sync()
+		if got := w.serverTree().subjects(); !strings.Contains(got, "m Todo\n") {
+			t.Errorf("cut off at commit %d of %d:\n%s", cut, commits, got)
+		}
+		w.quiet()
+		if commits <= cut {
+			break
+		}
+	}
+}
+
 // dieAfter runs a sync that ends after so many commits, and returns how many there were to be.
 func (w *world) dieAfter(cut int) (commits int) {
 	mailsync.Sync(w.t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {

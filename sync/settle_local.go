@@ -46,6 +46,11 @@ func (r *run) settleLocal(ctx context.Context) error {
 			if file.at, err = r.placeOf(ctx, file.in, at, folders); err == nil {
 				err = r.makeDurable(file.at, durable)
 			}
+			if err == nil && file.in.Kind == state.MoveLocal {
+				var lost mail.Flags
+				lost, err = r.md.Letterless(file.at, file.in.Message.LocalFlags)
+				file.in.Message.LocalFlags = file.in.Message.LocalFlags.Minus(lost)
+			}
 		}
 		if err != nil {
 			r.leaveUnsettled(file.in, err)
