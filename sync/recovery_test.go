@@ -204,6 +204,17 @@ func TestEchoOfAMovedMessage(t *testing.T) {
 			w.sync()
 			w.server.ReleaseGhosts()
 		}, once},
+		{"here, while one with these bytes and another date is moved there, unseen", func(w *world, text string) {
+			uid := w.server.Append("Work", wire(text), mail.NewFlags(`\Seen`), time.Date(2025, 6, 3, 10, 0, 0, 0, time.UTC))
+			w.server.CreateMailbox("Old")
+			w.sync()
+			w.server.Move("Work", "Old", uid)
+			w.move(w.file("INBOX", text), "Lists")
+			w.server.ReleaseGhosts()
+			if res := w.ask(targets("INBOX", "Lists")); len(res.Errors) > 0 {
+				w.t.Error(res.Errors)
+			}
+		}, map[string][]string{"INBOX": {}, "Lists": {`m \Seen`}, "Work": {}, "Old": {`m \Seen`}}},
 		{"no echo: it went away and back, and was copied", func(w *world, text string) {
 			moved(w, "INBOX", "Lists")
 			moved(w, "Lists", "INBOX")

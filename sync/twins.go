@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
@@ -15,16 +16,26 @@ import (
 // What is here tells the message of an unanswered command from an equal one that somebody moved to the same mailbox meanwhile.
 
 // twins are the rows of messages that are on the server, by the bytes that they share with unanswered intents.
-type twins map[mail.Digest][]int64
+type twins struct {
+	rows map[mail.Digest][]int64
+	// moved are those that somebody moved on the server, by where the state has them: a move without an answer began where they are now.
+	moved map[place]place
+}
+
+// place is where a message is on the server.
+type place struct {
+	folder int64
+	uid    mail.UID
+}
 
 func (r *run) twinsOf(ctx context.Context, intents []*state.Intent) (twins, error) {
-	found := twins{}
+	found := twins{rows: map[mail.Digest][]int64{}, moved: map[place]place{}}
 	for _, in := range intents {
 		if !in.Settled {
-			found[in.Message.Digest] = nil
+			found.rows[in.Message.Digest] = nil
 		}
 	}
-	if len(found) == 0 {
+	if len(found.rows) == 0 {
 		return found, nil
 	}
 	var all mail.UIDSet
@@ -34,13 +45,34 @@ func (r *run) twinsOf(ctx context.Context, intents []*state.Intent) (twins, erro
 		folders, err := tx.Folders()
 		for _, f := range folders {
 			err = errors.Join(err, tx.Sift(f.ID, all, onServer, func(m *state.Message) {
-				if ids, wanted := found[m.Digest]; wanted {
-					found[m.Digest] = append(ids, m.ID)
+				if ids, wanted := found.rows[m.Digest]; wanted {
+					found.rows[m.Digest] = append(ids, m.ID)
 				}
 			}))
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return found.follow(tx)
 	})
+}
+
+func (t twins) follow(tx *state.Tx) error {
+	intents, err := tx.Intents()
+	for _, in := range intents {
+		if _, wanted := t.rows[in.Message.Digest]; !wanted || in.Kind != state.MoveRemote || in.Settled {
+			continue
+		}
+		row, err := tx.Message(in.Message.ID)
+		switch {
+		case errors.Is(err, state.ErrNotFound):
+		case err != nil:
+			return err
+		default:
+			t.moved[place{row.Folder, row.UID}] = place{in.Message.Folder, in.Message.UID}
+		}
+	}
+	return err
 }
 
 // takeOurs is take for what is to be adopted, and whose original may be removed: as many messages as may be others are left to the comparison
@@ -54,7 +86,7 @@ func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Mes
 	var spared []remote.Message
 	for err == nil && found {
 		i := slices.IndexFunc(away, func(row state.Message) bool {
-			return row.Date.IsZero() || m.Date.IsZero() || row.Date.Unix() == m.Date.Unix()
+			return mayShareDate(row, m.Date)
 		})
 		if i < 0 {
 			break
@@ -68,19 +100,27 @@ func (c *candidates) takeOurs(ctx context.Context, in *state.Intent) (remote.Mes
 	return m, found && err == nil, err
 }
 
+// mayShareDate reports whether a message may have that INTERNALDATE, which a copy keeps (RFC 9051, section 6.4.7).
+func mayShareDate(m state.Message, date time.Time) bool {
+	return m.Date.IsZero() || date.IsZero() || m.Date.Unix() == date.Unix()
+}
+
 // twinsAway are the messages with the bytes of an unanswered intent, but for its own, that are not where the state has them. Where the original of
 // a move has left its place, nothing is removed for what is found, and nobody asks for them.
 func (c *candidates) twinsAway(ctx context.Context, in *state.Intent) (away []state.Message, err error) {
 	var rows []state.Message
 	uids, boxes := map[int64]mail.UIDSet{}, map[int64]remote.Box{}
 	err = c.r.view(ctx, func(tx *state.Tx) error {
-		for _, id := range c.twins[in.Message.Digest] {
+		for _, id := range c.twins.rows[in.Message.Digest] {
 			m, err := tx.Message(id)
 			switch {
 			case errors.Is(err, state.ErrNotFound), err == nil && (m.UID == 0 || m.ID == in.Message.ID):
 				continue
 			case err != nil:
 				return err
+			}
+			if now, ok := c.twins.moved[place{m.Folder, m.UID}]; ok {
+				m.Folder, m.UID = now.folder, now.uid
 			}
 			set := uids[m.Folder]
 			set.Add(m.UID)

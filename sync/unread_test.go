@@ -571,3 +571,38 @@ func TestMoveUnderWayAndATwin(t *testing.T) {
 	w.want(boxes(map[string][]string{"A": {`m \Seen`}, "B": {`m \Seen`}}))
 	w.quiet()
 }
+
+// TestTwinsUnderWay: two equal messages that somebody moved on the server are moved back, and the server, which copies them, does not let us look at
+// the copies. Neither is taken for one that went astray.
+func TestTwinsUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	for _, f := range []string{"A", "B", "C"} {
+		w.server.CreateMailbox(f)
+	}
+	w.arrive("A", w.message("m"))
+	w.arrive("A", w.message("m"), `\Seen`)
+	w.sync()
+	w.set.Policy.Mode = plan.Push
+	w.sync()
+	w.server.Move("A", "B", 1)
+	w.server.Move("A", "C", 2)
+	copies := func() int {
+		box, _ := w.server.Snapshot().Mailbox("A")
+		return len(box.Messages)
+	}
+	w.server.SetFault(func(s model.Step) model.Action {
+		if s.Op == "fetch" && s.Mailbox == "A" && copies() > 0 {
+			return model.Action{Kind: model.Refuse}
+		}
+		return model.Action{}
+	})
+	w.try()
+	if n := copies(); n != 2 {
+		t.Fatalf("%d copies are in A", n)
+	}
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "A": {"m", `m \Seen`}, "B": {}, "C": {}})
+	w.quiet()
+}
