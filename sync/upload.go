@@ -313,7 +313,7 @@ func (r *run) prepareOne(ctx context.Context, f *folder, sel remote.Selected, ea
 	}
 	if taken(in) && in.UIDValidity == sel.UIDValidity {
 		r.soil(f)
-		r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again", op.Name))
+		r.fail(f.name, fmt.Errorf("message file %s was uploaded, and the server has nothing that can be recognised as it; it is not sent again. If it is in no other folder there, give the file another name", op.Name))
 		return nil, nil
 	}
 	if in.ID != 0 && in.UIDValidity != sel.UIDValidity {

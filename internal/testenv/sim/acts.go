@@ -124,6 +124,9 @@ func (a Act) do(w *World) string {
 	case a.Verb == Undoes:
 		return w.undo()
 	case a.Verb == LosesState:
+		if w.promise.lost { // before all has come to rest: each may make one message of what is moved into two
+			return ""
+		}
 		return w.loseState()
 	case a.Server:
 		return a.onServer(w)
@@ -221,7 +224,11 @@ func (a Act) onServer(w *World) string {
 	case Restores:
 		w.Server.Recreate(box.Name, false)
 		for _, m := range box.Messages {
-			w.promise.renumbers(unix(m.Raw), w.Server.UnderWay(m.Raw))
+			text := unix(m.Raw)
+			w.promise.renumbers(text, w.Server.UnderWay(m.Raw))
+			if w.running && w.promise.shifted[text] > 0 { // the copy of a half-done move may be one of those that are not found again
+				w.promise.mayStay(text, w.promise.stays[text]+1)
+			}
 			w.Server.Append(box.Name, m.Raw, m.Flags, m.Date)
 		}
 		w.promise.folder()
@@ -324,6 +331,11 @@ func (a Act) inMaildir(w *World) string {
 		if _, err := w.Disk.Person().Stat(name); folder == "INBOX" || err == nil || w.wide && !w.canBecome(folder, name) {
 			return ""
 		}
+		for _, f := range w.messageFiles() {
+			if f.folder == folder || below(f.folder, folder) {
+				w.promise.carried[f.text]++
+			}
+		}
 		check(w.Disk.Person().Rename(folder, name))
 		w.promise.renames(folder, name)
 		return fmt.Sprintf("Maildir: renames folder %s to %s", folder, name)
@@ -375,6 +387,9 @@ func (a Act) inMaildir(w *World) string {
 	case Deletes:
 		w.remove(f)
 		w.promise.deletes(f.text, f.folder, a.Server, true)
+		if w.running && w.Server.UnderWay(wire(f.raw)) {
+			w.promise.mayStay(f.text, w.promise.stays[f.text]+1)
+		}
 		return fmt.Sprintf("Maildir: deletes %s in %s", subjectOf(f.text), f.folder)
 	case Copies:
 		if !w.promise.makes(f.text, a.Server) {

@@ -256,6 +256,7 @@ func (h History) Play(m *Memory) (out Outcome) {
 				say("  sync, %s (fatal: %v; %d errors)", w.gate.hit, res.Fatal, len(res.Errors))
 			}
 			w.promise.cutOff = w.promise.cutOff || w.gate.hit != ""
+			w.promise.withheld = w.promise.withheld || w.gate.unreadable && (f.Kind == Withholds || f.Kind == KeepsRefusing)
 			late = f.Late
 			if !late {
 				w.release()

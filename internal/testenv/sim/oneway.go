@@ -100,7 +100,7 @@ func (p *promise) brokenOneWay(server, local Tree, pending map[string]int) strin
 func (p *promise) brokenArchive(server, local Tree) string {
 	there := local.texts()
 	for text, n := range there {
-		if did := p.did.of(text); n > p.had[text]+did.maildir+did.server+p.passed[text] {
+		if did := p.did.of(text); n > p.had[text]+did.maildir+did.server+p.passed[text]+p.stays[text] {
 			return fmt.Sprintf("doubled: %s is there %d times; it was there %d times and %+v were made", subjectOf(text), n, p.had[text], *did)
 		}
 		if _, ok := p.gone[text]; ok && !p.folders {

@@ -39,9 +39,6 @@ func (w *World) syncOne(only *Only) (story []string) {
 		w.Ask = mailsync.Options{}
 	}
 	for _, a := range only.Then {
-		if a.Verb == LosesState && w.promise.lost {
-			continue // twice before a sync of all folders has come to rest: each may make one message of what is moved into two
-		}
 		if what := a.do(w); what != "" {
 			story = append(story, "  then "+what)
 		}

@@ -26,7 +26,9 @@ type promise struct {
 	// cutOff: so was a run, which may not know what it sent.
 	cutOff bool
 	// readOnly: mailboxes took no changes for a while. movedThere: so often somebody moved a text on the server.
-	readOnly   bool
+	readOnly bool
+	// withheld: the server did not let a whole run look at messages.
+	withheld   bool
 	movedThere map[string]int
 
 	// In wide histories everything is counted anew from each rest on, and made on both sides; what docs/safety.md calls known limits is
@@ -42,6 +44,7 @@ type promise struct {
 	// side alone.
 	did, undid tally
 	shifted    map[string]int
+	carried    map[string]int // moved with their folder in the Maildir
 	dismissed  map[string]int // deleted or moved in an archive and still on the server, at most
 	passed     map[string]int // moved on the server while a run looked at it
 	had, own   map[string]int
@@ -51,6 +54,7 @@ type promise struct {
 	pending    map[string]int             // marked on a server without UIDPLUS, and counted as gone
 	stays      map[string]int             // so many more may be there
 	goes       map[string]int             // so many may be missing, but not all
+	sentAgain  map[string]bool            // files that were stored, and not found by who moved or deleted them there
 }
 
 // gone says where a message may still be.
@@ -59,8 +63,8 @@ type gone struct{ inTrash bool }
 func newPromise(wide bool, a Account) *promise {
 	return &promise{made: map[string]int{}, deleted: map[string]int{}, fresh: map[string]bool{}, gone: map[string]gone{}, busy: map[string]bool{},
 		wide: wide, account: a, since: map[string]*[2]int{}, trashed: map[string]int{}, loose: map[string]int{}, pending: map[string]int{},
-		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, dismissed: map[string]int{},
-		passed: map[string]int{}, movedThere: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}}
+		arrived: map[string]int{}, forms: map[string]map[string]bool{}, back: map[string]int{}, did: tally{}, undid: tally{}, shifted: map[string]int{}, carried: map[string]int{}, dismissed: map[string]int{},
+		passed: map[string]int{}, movedThere: map[string]int{}, stays: map[string]int{}, goes: map[string]int{}, sentAgain: map[string]bool{}}
 }
 
 // makes counts a text that is made on a side, or reports that it would be the other side's new message.
@@ -172,8 +176,21 @@ func (p *promise) renumbers(text string, underWay bool) {
 // mayStay: so many copies that nobody made can no longer be known as such.
 func (p *promise) mayStay(text string, n int) { p.stays[text] = max(p.stays[text], n) }
 
+// strayed reports whether one of several that are alike was moved or deleted on the server: an echo may be taken for that one (docs/safety.md, Known
+// limits).
+func (p *promise) strayed(text string) bool {
+	return p.made[text] > 1 && (p.movedThere[text] > 0 || p.undid.of(text).server > 0)
+}
+
 // mayGo: a copy that somebody makes may be taken for an echo.
 func (p *promise) mayGo(text string) { p.goes[text]++ }
+
+// sendsAgain notes that a file has this name now, so that it is stored once more: somebody moved or deleted what had been stored before.
+func (p *promise) sendsAgain(text, name string) {
+	p.sentAgain[name] = true
+	p.touches(text, false)
+	p.mayStay(text, p.stays[text]+1)
+}
 
 // rest begins a new time: both sides are the same, but for what is pending, and at rest.
 func (p *promise) rest(server, local Tree, pending map[string]int) {
@@ -189,7 +206,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		}
 	}
 	clear(p.movedThere)
-	p.readOnly = false
+	p.readOnly, p.withheld = false, false
 	p.folders, p.jumped, p.lost, p.cutOff = false, false, false, false
 	if p.wide {
 		clear(p.deleted)
@@ -217,6 +234,7 @@ func (p *promise) rest(server, local Tree, pending map[string]int) {
 		}
 	}
 	clear(p.shifted)
+	clear(p.carried)
 }
 
 // broken says what of the promise does not hold, empty if it does.
@@ -276,12 +294,20 @@ func (p *promise) broken(server, local Tree, pending map[string]int) string {
 }
 
 // apart counts messages that became two: what is moved in the Maildir out of a mailbox that takes no changes is stored where it was moved to, and lives on
-// where it was if somebody else moves it there, alone or with its mailbox (docs/safety.md, Known limits).
+// where it was if somebody else moves it there, alone or with its mailbox. So does what the server stored and let nobody look at (docs/safety.md, Known
+// limits).
 func (p *promise) apart(text string) int {
-	if !p.readOnly || !p.folders && p.movedThere[text] == 0 {
+	if !p.folders && p.movedThere[text] == 0 {
 		return 0
 	}
-	return p.shifted[text]
+	n := 0
+	if p.readOnly || p.withheld {
+		n = p.shifted[text] + p.carried[text]
+	}
+	if since := p.since[text]; since != nil && p.withheld {
+		n += since[0]
+	}
+	return n
 }
 
 // least is how often a text must be there.

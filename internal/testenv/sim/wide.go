@@ -178,6 +178,8 @@ func (w *World) release() {
 		case !w.Server.UnderWay(strings.ReplaceAll(text, "\n", "\r\n")):
 		case w.promise.jumped:
 			w.promise.mayStay(text, w.promise.stays[text]+1) // it is known for a day
+		case w.promise.strayed(text):
+			w.promise.mayStay(text, w.promise.stays[text]+1)
 		default:
 			w.promise.arrived[text]++
 		}

@@ -30,6 +30,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -161,14 +162,42 @@ func (w *World) Settle() error {
 func (w *World) settle() (held int, err error) {
 	const runs = 8
 	var res *mailsync.Result
-	for range runs {
+	for n := 0; n < runs; n++ {
 		res = w.Sync(nil)
 		if res.Fatal == nil && (w.Uneasy || len(res.Errors) == 0) && Idle(res) {
 			return res.HeldBack, nil
 		}
+		if n == runs-1 && w.sendsAgain(res.Errors) {
+			n = 0
+		}
 	}
 	return 0, fmt.Errorf("it does not come to rest: fatal %v, errors %v, to the Maildir %+v %+v, to the server %+v %+v",
 		res.Fatal, res.Errors, res.ToMaildir, res.MaildirFolders, res.ToServer, res.ServerFolders)
+}
+
+// unrecognised is said of a message that was stored, and that nobody could look at then (docs/safety.md, Known limits).
+var unrecognised = regexp.MustCompile(`message file (\S+) was uploaded, and the server has nothing that can be recognised as it`)
+
+// sendsAgain is a person who does what these errors say, and reports whether that may be all that they were about.
+func (w *World) sendsAgain(errs []mailsync.FolderError) (all bool) {
+	for _, e := range errs {
+		said := unrecognised.FindStringSubmatch(e.Error())
+		if said == nil {
+			return false
+		}
+		for _, f := range w.messageFiles() {
+			name, _, _ := strings.Cut(path.Base(f.path), ":")
+			if name != said[1] || w.promise.sentAgain[name] {
+				continue
+			}
+			w.files++
+			again := fmt.Sprintf("17%08d.again%d.host", w.files, w.files)
+			check(w.Disk.Person().Rename(f.path, strings.Replace(f.path, name, again, 1)))
+			w.promise.sendsAgain(f.text, again)
+			all = true
+		}
+	}
+	return all
 }
 
 // Idle reports whether a run changed nothing.
