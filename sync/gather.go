@@ -143,8 +143,8 @@ func (r *run) gatherRemote(ctx context.Context, f *folder) error {
 			switch {
 			case m.UID != 0 || m.RemoteHeld:
 				f.pair(m).Remote = r.missingRemote()
-			case r.set.Policy.Mode != plan.Archive:
-				f.pair(m) // only the Maildir has it, and the folder stays for it
+			case r.set.Policy.Mode != plan.Archive || m.Why == "":
+				f.pair(m) // only the Maildir has it, and the folder stays for it; or its UID means nothing any more
 			}
 		})
 	case f.remote.Status == nil && f.remote.StatusErr != nil:

@@ -14,6 +14,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/testenv/model"
 	"github.com/satchel-mail/satchel/maildir"
 	mailsync "github.com/satchel-mail/satchel/sync"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // TestMovedToATarget: a message was moved on the server, and the folder that it came to is synchronised alone, while here, or later, something happens
@@ -396,4 +397,36 @@ func TestLookAlikeInATarget(t *testing.T) {
 	w.sync()
 	w.same()
 	w.quiet()
+}
+
+// TestArchiveOfAReplacedMailboxThatIsRenamed: a sync of another folder sees that a mailbox was replaced, and then it has another name, or is gone. An
+// archive has its message once.
+func TestArchiveOfAReplacedMailboxThatIsRenamed(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []bool{false, true} {
+		w := newWorld(t, model.Options{UIDPlus: true, Move: true})
+		w.server.CreateMailbox("A")
+		w.server.CreateMailbox("N")
+		w.set.Policy.Mode = plan.Archive
+		w.arrive("A", w.message("m"))
+		w.sync()
+		w.server.Renumber("A")
+		w.put("N", w.message("n"), "S")
+		if res := w.ask(targets("N")); len(res.Errors) > 0 {
+			t.Error(res.Errors)
+		}
+		want := map[string][]string{"INBOX": {}, "A": {"m"}, "N": {`n \Seen`}}
+		if gone {
+			w.server.DeleteMailbox("A")
+		} else {
+			w.server.RenameMailbox("A", "B")
+			want["A"], want["B"] = []string{}, []string{"m"}
+		}
+		w.sync()
+		w.sync()
+		if got := w.localTree().subjects(); got != expectedString(want) {
+			t.Errorf("the Maildir has\n%s\nwanted\n%s", got, expectedString(want))
+		}
+		w.quiet()
+	}
 }
