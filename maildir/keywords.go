@@ -245,7 +245,8 @@ func (s *Store) lettersFor(d folderDir, f mail.Flags) (string, *keywords, error)
 	return letters, k, nil
 }
 
-// Letterless are those of a message's keywords that have no letter in a folder: that its file there has none for them means nothing.
+// Letterless are those of a message's keywords for which a folder has no letter left: that its file there has none for them means nothing. The others
+// have one then.
 func (s *Store) Letterless(f mail.FolderName, flags mail.Flags) (mail.Flags, error) {
 	if !flags.HasKeywords() {
 		return mail.Flags{}, nil
@@ -254,11 +255,10 @@ func (s *Store) Letterless(f mail.FolderName, flags mail.Flags) (mail.Flags, err
 	if err != nil {
 		return mail.Flags{}, err
 	}
-	k, err := s.keywords.load(d)
+	letters, k, err := s.lettersFor(d, flags)
 	if err != nil {
 		return mail.Flags{}, err
 	}
-	letters, _ := k.letters(flags)
 	return flags.KeywordsOnly().Minus(k.flags(letters)), nil
 }
 
