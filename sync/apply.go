@@ -260,6 +260,9 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if fresh.RemoteSize >= 0 {
 			m.RemoteSize, m.EmailID = fresh.RemoteSize, fresh.EmailID
 		}
+		if now := f.newRemoteMessage(op.UID); now != nil && !now.Date.IsZero() {
+			m.Date = now.Date
+		}
 		if fresh.Inode != 0 {
 			m.Inode, m.FileSize = fresh.Inode, fresh.FileSize
 		}

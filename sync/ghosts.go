@@ -132,9 +132,6 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 				}
 				// Where a move came from says nothing of its copy, which has no row at first if it went to the trash.
 				known = known || m.ID == in.Message.ID || in.Kind == state.Upload && m.Folder == in.Message.Folder && m.UID == in.Message.UID
-				if !mayShareDate(m, in.Message.Date) {
-					continue // wherever somebody moved it, it has its own INTERNALDATE there, and what looks like the upload has another
-				}
 				if lost = lost || m.UID == 0; lost {
 					continue
 				}

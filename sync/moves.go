@@ -233,6 +233,9 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			moved.Folder = to.base.ID
 			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
 				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
+				if !fresh.Date.IsZero() {
+					moved.Date = fresh.Date
+				}
 			}
 			moved.RemoteFlags, moved.LocalFlags = op.RemoteSeen, op.LocalSeen
 			moved.RemoteHeld, moved.LocalHeld = false, false // both halves are there

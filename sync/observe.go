@@ -215,6 +215,9 @@ func (r *run) learnRewritten(ctx context.Context, s remote.Session, box remote.B
 func arrived(in *state.Intent, m remote.Message) {
 	row := &in.Message
 	row.UID, row.RemoteSize, row.EmailID = m.UID, m.Size, m.EmailID
+	if !m.Date.IsZero() {
+		row.Date = m.Date
+	}
 	row.LocalFlags = row.LocalFlags.Minus(row.RemoteFlags.Minus(m.Flags))
 	row.RemoteFlags = row.RemoteFlags.And(m.Flags)
 }

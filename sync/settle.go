@@ -196,12 +196,14 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		}
 		// First every open intent takes its message, those first of which the server has said that it is there, then what is left can be a ghost.
 		slices.SortStableFunc(open, func(a, b *state.Intent) int { return cmp.Compare(b.Sends/takenMark, a.Sends/takenMark) })
-		for _, in := range open {
-			if in.Settled {
-				continue
-			}
-			if err := r.settleOne(ctx, s, f, cand, in); err != nil {
-				return err
+		for _, cand.late = range []bool{false, true} {
+			for _, in := range open {
+				if in.Settled || cand.late && (in.Kind != state.Upload || !taken(*in) || r.isOver(in)) {
+					continue
+				}
+				if err := r.settleOne(ctx, s, f, cand, in); err != nil {
+					return err
+				}
 			}
 		}
 		if open, err = r.joinAttempts(ctx, open); err != nil {
@@ -294,7 +296,7 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 		m, found = cand.changed(in)
 	}
 	// A gap among the UIDs tells of this message only right after it was stored: later it may be anybody's.
-	if err == nil && !found && in.Kind == state.Upload && in.Sends == takenMark+1 && !in.Started.Before(r.started.Truncate(time.Second)) {
+	if err == nil && !found && cand.late && in.Kind == state.Upload && in.Sends == takenMark+1 && !in.Started.Before(r.started.Truncate(time.Second)) {
 		m, found, err = cand.passedOn(ctx, in)
 	}
 	if err != nil {

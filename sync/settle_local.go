@@ -176,6 +176,7 @@ func settleFile(tx *state.Tx, in state.Intent, name mail.FolderName) error {
 			return err
 		}
 		m.Folder, m.UID, m.RemoteFlags, m.RemoteSize, m.EmailID = in.To, in.Message.UID, in.Message.RemoteFlags, in.Message.RemoteSize, in.Message.EmailID
+		m.Date = in.Message.Date
 		m.LocalFlags = in.Message.LocalFlags // what both sides agreed on, without those that waited for a read-only mailbox
 		m.RemoteHeld, m.LocalHeld, m.Why, m.Text, m.Guarded = false, false, "", "", in.Message.Guarded
 		return tx.PutMessage(&m)

@@ -398,3 +398,90 @@ func TestTwinOfATakenUpload(t *testing.T) {
 		})
 	}
 }
+
+// TestTakenUploadThatIsMovedOn: the server has taken an upload and not said where, and before it is looked for somebody moves the message. What
+// arrives late of an older upload is that one's, and does not hide where it was.
+func TestTakenUploadThatIsMovedOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{Window: 4})
+	w.server.CreateMailbox("Lists")
+	w.sync()
+	x, m := w.message("x"), w.message("m")
+	w.put("INBOX", x, "S")
+	down := false
+	w.server.SetFault(func(s model.Step) model.Action {
+		switch {
+		case down:
+			return model.Action{Kind: model.Drop}
+		case s.Op == "append" && !s.After:
+			down = true
+			return model.Action{Kind: model.Ghost}
+		}
+		return model.Action{}
+	})
+	w.try()
+	w.server.SetFault(nil)
+	w.now = w.now.Add(time.Minute) // the runs' seconds count
+	w.put("INBOX", m, "S")
+	stored, moved := false, false
+	w.server.SetFault(func(s model.Step) model.Action {
+		stored = stored || s.Op == "append" && s.After && strings.Contains(s.Raw, "Subject: m\r\n")
+		if !stored || moved || s.Op != "fetch" || s.Mailbox != "INBOX" || s.After {
+			return model.Action{}
+		}
+		moved = true
+		box, _ := w.server.Snapshot().Mailbox("INBOX")
+		w.server.Move("INBOX", "Lists", box.Messages[len(box.Messages)-1].UID)
+		w.server.ReleaseGhosts()
+		return model.Action{Kind: model.Refuse}
+	})
+	w.try()
+	w.server.SetFault(nil)
+	w.now = w.now.Add(time.Minute)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {`x \Seen`}, "Lists": {`m \Seen`}})
+	w.quiet()
+}
+
+// TestTwinWithAnotherDateSince: a message has another INTERNALDATE than when it came, because its mailbox was replaced or somebody stored it anew. When
+// it is moved to where a move of an equal one has no answer, it is not taken for that one.
+func TestTwinWithAnotherDateSince(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"replaced", "stored anew", "as it came"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+			for _, f := range []string{"A", "B", "C", "D"} {
+				w.server.CreateMailbox(f)
+			}
+			w.arrive("C", w.message("other"))
+			w.arrive("D", w.message("another"))
+			text, date := w.message("m"), time.Date(2025, 6, 3, 10, 0, 0, 0, time.UTC)
+			from, uid := "C", w.server.Append("C", wire(text), mail.NewFlags(), date)
+			w.arrive("A", text)
+			w.sync()
+			switch how {
+			case "replaced":
+				w.server.Recreate("C", false)
+				uid = w.server.Append("C", wire(text), mail.NewFlags(), date.Add(time.Hour))
+			case "stored anew":
+				w.server.Expunge("C", uid)
+				from, uid = "D", w.server.Append("D", wire(text), mail.NewFlags(), date.Add(time.Hour))
+			}
+			w.sync()
+			w.sync()
+			w.move(w.file("A", text), "B")
+			w.server.SetFault(once(func(s model.Step) bool { return s.Op == "move" && !s.After }, func() model.Action {
+				w.server.Move(from, "B", uid)
+				return model.Action{Kind: model.Drop}
+			}))
+			w.try()
+			w.server.SetFault(nil)
+			w.sync()
+			if n := strings.Count(w.serverTree().String(), `Subject: m\n`); n != 2 {
+				t.Errorf("%d of 2 are left:\n%s", n, w)
+			}
+			w.same()
+		})
+	}
+}
