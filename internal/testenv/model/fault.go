@@ -113,11 +113,16 @@ func (s *Server) Ghosts() int {
 	return len(s.ghosts)
 }
 
-// UnderWay reports whether a message is the subject of one of them.
-func (s *Server) UnderWay(raw string) bool {
+// UnderWay counts those that a message is the subject of.
+func (s *Server) UnderWay(raw string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.ghosts, func(g ghost) bool { return slices.Contains(g.raws, raw) })
+	for _, g := range s.ghosts {
+		if slices.Contains(g.raws, raw) {
+			n++
+		}
+	}
+	return n
 }
 
 // ReleaseGhosts has them made, in the order they were sent, where their mailbox still exists.

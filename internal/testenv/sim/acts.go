@@ -216,7 +216,7 @@ func (a Act) onServer(w *World) string {
 		return fmt.Sprintf("server: removes the %d messages of %s that are marked", n, box.Name)
 	case Renumbers:
 		for _, m := range box.Messages {
-			w.promise.renumbers(unix(m.Raw), w.Server.UnderWay(m.Raw))
+			w.promise.renumbers(unix(m.Raw), w.Server.UnderWay(m.Raw) > 0)
 		}
 		w.Server.Renumber(box.Name)
 		w.promise.folder()
@@ -225,7 +225,7 @@ func (a Act) onServer(w *World) string {
 		w.Server.Recreate(box.Name, false)
 		for _, m := range box.Messages {
 			text := unix(m.Raw)
-			w.promise.renumbers(text, w.Server.UnderWay(m.Raw))
+			w.promise.renumbers(text, w.Server.UnderWay(m.Raw) > 0)
 			if w.running && w.promise.shifted[text] > 0 { // the copy of a half-done move may be one of those that are not found again
 				w.promise.mayStay(text, w.promise.stays[text]+1)
 			}
@@ -261,7 +261,7 @@ func (a Act) onServer(w *World) string {
 		}
 		return fmt.Sprintf("server: %s of %s in %s", sign(add)+flag, subjectOf(text), m.box)
 	case Deletes:
-		if w.Server.UnderWay(m.Raw) || w.promise.arrived[text] > 0 {
+		if w.Server.UnderWay(m.Raw) > 0 || w.promise.arrived[text] > 0 {
 			w.promise.mayStay(text, max(1, w.promise.stays[text])) // its echo is not known as one while it is deleted itself
 		}
 		w.Server.Expunge(m.box, m.UID)
@@ -281,7 +281,7 @@ func (a Act) onServer(w *World) string {
 		return fmt.Sprintf("server: copies %s from %s to %s", subjectOf(text), m.box, to)
 	default:
 		// Nor can a copy that is moved there, nor what arrives twice while it is moved.
-		echo, late := w.Server.WasSent(to, m.Raw) && len(there) > 1, w.Server.UnderWay(m.Raw)
+		echo, late := w.Server.WasSent(to, m.Raw) && len(there) > 1, w.Server.UnderWay(m.Raw) > 0
 		if to == m.box || w.running && w.gate.deletes(to) || (echo || late) && !w.wide {
 			return ""
 		}
@@ -387,7 +387,7 @@ func (a Act) inMaildir(w *World) string {
 	case Deletes:
 		w.remove(f)
 		w.promise.deletes(f.text, f.folder, a.Server, true)
-		if w.running && w.Server.UnderWay(wire(f.raw)) {
+		if w.running && w.Server.UnderWay(wire(f.raw)) > 0 {
 			w.promise.mayStay(f.text, w.promise.stays[f.text]+1)
 		}
 		return fmt.Sprintf("Maildir: deletes %s in %s", subjectOf(f.text), f.folder)

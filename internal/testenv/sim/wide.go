@@ -174,12 +174,12 @@ func (w *World) aside() map[string]string {
 // release lets what dead connections had sent arrive.
 func (w *World) release() {
 	for text := range w.promise.did {
-		switch {
-		case !w.Server.UnderWay(strings.ReplaceAll(text, "\n", "\r\n")):
+		switch n := w.Server.UnderWay(strings.ReplaceAll(text, "\n", "\r\n")); {
+		case n == 0:
 		case w.promise.jumped:
 			w.promise.mayStay(text, w.promise.stays[text]+1) // it is known for a day
 		case w.promise.strayed(text):
-			w.promise.mayStay(text, w.promise.stays[text]+1)
+			w.promise.mayStay(text, w.promise.stays[text]+n)
 		default:
 			w.promise.arrived[text]++
 		}
