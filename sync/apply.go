@@ -256,18 +256,12 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		}
 		// Flags that waited for a read-only mailbox are noted no more, and must be seen again should this run stop here.
 		unnoted := !op.LocalSeen.Equal(m.LocalFlags)
-		fresh := r.rowOf(f, op.UID, op.Name)
-		if fresh.RemoteSize >= 0 {
-			m.RemoteSize, m.EmailID = fresh.RemoteSize, fresh.EmailID
-		}
-		if now := f.newRemoteMessage(op.UID); now != nil && !now.Date.IsZero() {
-			m.Date = now.Date
-		}
-		if fresh.Inode != 0 {
-			m.Inode, m.FileSize = fresh.Inode, fresh.FileSize
-		}
 		// A half whose name is not known at present is empty.
 		m.Folder, m.UID, m.Name, m.Why = f.base.ID, op.UID, op.Name, string(op.Why)
+		r.asShown(f, &m)
+		if file := f.newLocalMessage(op.Name); file != nil && file.Inode != 0 {
+			m.Inode, m.FileSize = file.Inode, file.FileSize
+		}
 		m.RemoteFlags, m.LocalFlags = op.RemoteSeen, op.LocalSeen
 		// The Hold that follows may have to wait, and without its UID or name the row would not be looked for again.
 		m.RemoteHeld, m.LocalHeld, m.Guarded = op.Gone == plan.Server, op.Gone == plan.Maildir, op.Guarded
@@ -389,11 +383,7 @@ func clearParked(tx *state.Tx, folder int64, uid mail.UID, name string, keep int
 // rowOf makes a row from what was gathered of a message on each side.
 func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
 	m := state.Message{Folder: f.base.ID, UID: uid, Name: name, RemoteSize: -1}
-	from := f
-	if r.drop != nil {
-		from = r.drop.f // whatever the folder
-	}
-	if rm := from.newRemoteMessage(uid); rm != nil {
+	if rm := r.shown(f, uid); rm != nil {
 		m.RemoteFlags, m.RemoteSize, m.EmailID, m.Date = rm.Flags, rm.Size, rm.EmailID, rm.Date
 		if rm.Header != nil {
 			m.Header, m.HasMessageID = rm.Header.Digest, rm.Header.HasMessageID
@@ -413,6 +403,14 @@ func (r *run) rowOf(f *folder, uid mail.UID, name string) state.Message {
 		}
 	}
 	return m
+}
+
+// shown is what the server showed for a UID of a folder in this pass, nil if nothing.
+func (r *run) shown(f *folder, uid mail.UID) *plan.RemoteMessage {
+	if r.drop != nil {
+		f = r.drop.f // whatever the folder
+	}
+	return f.newRemoteMessage(uid)
 }
 
 // newRemoteMessage finds a message that was gathered, nil if there is none.

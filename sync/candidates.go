@@ -21,7 +21,6 @@ type candidates struct {
 	content map[mail.UID]mail.Content
 	unread  map[mail.UID]bool              // the server did not give them
 	sent    map[mail.Digest][]state.Intent // what was sent there and has no answer, by its bytes
-	late    bool                           // every intent has taken what is its own
 	twins   twins                          // of the intents that are to be settled, see takeOurs
 }
 

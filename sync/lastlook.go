@@ -92,7 +92,7 @@ func headersOf(ctx context.Context, s remote.Session, box remote.Box, uids mail.
 // asShown gives a row the size, the EMAILID and the INTERNALDATE that the server showed for its UID in this pass, if it did: it may have been found again
 // under it.
 func (r *run) asShown(f *folder, row *state.Message) {
-	if m := f.newRemoteMessage(row.UID); m != nil {
+	if m := r.shown(f, row.UID); m != nil {
 		row.RemoteSize, row.EmailID = m.Size, m.EmailID
 		if !m.Date.IsZero() {
 			row.Date = m.Date

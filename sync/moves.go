@@ -228,14 +228,11 @@ func (r *run) prepareLocalMoves(ctx context.Context, to *folder, ops []plan.Op) 
 			if err != nil {
 				return err
 			}
-			fresh := r.rowOf(to, op.UID, "")
 			moved := row
 			moved.Folder = to.base.ID
 			if op.UID != 0 && (op.UID != row.UID || row.Folder != to.base.ID) {
-				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, fresh.RemoteSize, fresh.EmailID
-				if !fresh.Date.IsZero() {
-					moved.Date = fresh.Date
-				}
+				moved.UID, moved.RemoteSize, moved.EmailID = op.UID, -1, ""
+				r.asShown(to, &moved)
 			}
 			moved.RemoteFlags, moved.LocalFlags = op.RemoteSeen, op.LocalSeen
 			moved.RemoteHeld, moved.LocalHeld = false, false // both halves are there

@@ -636,40 +636,6 @@ func TestWaitingFlagsAndACutMove(t *testing.T) {
 	}
 }
 
-// TestKeywordAndACutMove: a message is moved on the server, and the sync is cut off. If the new directory has no letter left for its keyword, that its
-// file has none there is never read as a removal. If it has, and somebody takes the keyword off before, it is one.
-func TestKeywordAndACutMove(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{"no letter is left": "m Todo\n", "it is taken off": "m \\Flagged\n"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for cut := 0; ; cut++ {
-				w := newPairWorld(t, "Todo")
-				var others []string
-				for c := 'a'; c <= 'z' && name == "no letter is left"; c++ {
-					others = append(others, "other"+string(c))
-				}
-				w.arrive("B", w.message("full"), others...)
-				w.sync()
-				w.server.Move("A", "B", w.uid)
-				if name == "it is taken off" {
-					w.reflag(w.file(), "F")
-				}
-				commits := w.dieAfter(cut)
-				w.sync()
-				w.sync()
-				if got := w.serverTree().subjects(); !strings.Contains(got, want) {
-					t.Errorf("cut off at commit %d of %d:\n%s", cut, commits, got)
-				}
-				w.quiet()
-				if commits <= cut {
-					break
-				}
-			}
-		})
-	}
-}
-
 // dieAfter runs a sync that ends after so many commits, and returns how many there were to be.
 func (w *world) dieAfter(cut int) (commits int) {
 	mailsync.Sync(w.t.Context(), w.set, mailsync.World{Dialer: w.dialer, Now: func() time.Time { return w.now }, Commit: func(commit func() error) error {

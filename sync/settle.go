@@ -194,17 +194,19 @@ func (r *run) settleFolder(ctx context.Context, f *folder, list []*state.Intent)
 		if err != nil {
 			return err
 		}
-		// First every open intent takes its message, those first of which the server has said that it is there, then what is left can be a ghost.
+		// First every open intent takes its message, before all those of which the server has said that it is there, because only the others are
+		// sent again. Then what is left can be a ghost.
 		slices.SortStableFunc(open, func(a, b *state.Intent) int { return cmp.Compare(b.Sends/takenMark, a.Sends/takenMark) })
-		for _, cand.late = range []bool{false, true} {
-			for _, in := range open {
-				if in.Settled || cand.late && (in.Kind != state.Upload || !taken(*in) || r.isOver(in)) {
-					continue
-				}
-				if err := r.settleOne(ctx, s, f, cand, in); err != nil {
-					return err
-				}
+		for _, in := range open {
+			if in.Settled {
+				continue
 			}
+			if err := r.settleOne(ctx, s, f, cand, in); err != nil {
+				return err
+			}
+		}
+		if err := r.settlePassedOn(ctx, f, cand, open); err != nil {
+			return err
 		}
 		if open, err = r.joinAttempts(ctx, open); err != nil {
 			return err
@@ -295,10 +297,6 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 	if err == nil && !found {
 		m, found = cand.changed(in)
 	}
-	// A gap among the UIDs tells of this message only right after it was stored: later it may be anybody's.
-	if err == nil && !found && cand.late && in.Kind == state.Upload && in.Sends == takenMark+1 && !in.Started.Before(r.started.Truncate(time.Second)) {
-		m, found, err = cand.passedOn(ctx, in)
-	}
 	if err != nil {
 		return err
 	}
@@ -328,6 +326,29 @@ func (r *run) settleOne(ctx context.Context, s remote.Session, f *folder, cand *
 			return tx.DeleteIntent(in.ID)
 		})
 	}
+	return r.adoptFound(ctx, f, in, m)
+}
+
+// settlePassedOn settles uploads that the server took and that somebody has moved or deleted since: once the others have what is their own, a gap among
+// the UIDs tells of such a one, right after it was stored. Later it may be anybody's.
+func (r *run) settlePassedOn(ctx context.Context, f *folder, cand *candidates, open []*state.Intent) error {
+	for _, in := range open {
+		if in.Settled || in.Kind != state.Upload || in.Sends != takenMark+1 || in.Started.Before(r.started.Truncate(time.Second)) {
+			continue
+		}
+		m, found, err := cand.passedOn(ctx, in)
+		if err == nil && found {
+			err = r.adoptFound(ctx, f, in, m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptFound records an upload whose message was found.
+func (r *run) adoptFound(ctx context.Context, f *folder, in *state.Intent, m remote.Message) error {
 	in.Sends %= takenMark
 	r.log.Info("an upload without an answer had arrived", "folder", f.name, "uid", m.UID)
 	arrived(in, m)

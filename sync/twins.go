@@ -57,8 +57,12 @@ func (r *run) twinsOf(ctx context.Context, intents []*state.Intent) (twins, erro
 	})
 }
 
+// follow notes where moves without an answer began that the state has elsewhere.
 func (t twins) follow(tx *state.Tx) error {
 	intents, err := tx.Intents()
+	if err != nil {
+		return err
+	}
 	for _, in := range intents {
 		if _, wanted := t.rows[in.Message.Digest]; !wanted || in.Kind != state.MoveRemote || in.Settled {
 			continue
@@ -72,7 +76,7 @@ func (t twins) follow(tx *state.Tx) error {
 			t.moved[place{row.Folder, row.UID}] = place{in.Message.Folder, in.Message.UID}
 		}
 	}
-	return err
+	return nil
 }
 
 // takeOurs is take for what is to be adopted, and whose original may be removed: as many messages as may be others are left to the comparison

@@ -54,7 +54,7 @@ type promise struct {
 	pending    map[string]int             // marked on a server without UIDPLUS, and counted as gone
 	stays      map[string]int             // so many more may be there
 	goes       map[string]int             // so many may be missing, but not all
-	sentAgain  map[string]bool            // files that were stored, and not found by who moved or deleted them there
+	sentAgain  map[string]bool            // names of files that were given another one, see World.sendsAgain
 }
 
 // gone says where a message may still be.
