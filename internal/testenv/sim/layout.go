@@ -25,7 +25,7 @@ func (w *World) usePlusPlus() {
 type plusPlus struct{ maildir.FS }
 
 // inFolder are what a folder has directly.
-var inFolder = []string{"cur", "new", "tmp", "dovecot-keywords"}
+var inFolder = []string{"cur", "new", "tmp", "dovecot-keywords", "maildirfolder"}
 
 // ours reports whether a name is in the program's own directory.
 func (p plusPlus) ours(name string) bool {

@@ -442,7 +442,9 @@ func (w *World) removeFolder(folder string) {
 		}
 		_ = p.Remove(dir)
 	}
-	_ = p.Remove(path.Join(folder, "dovecot-keywords"))
+	for _, file := range []string{"dovecot-keywords", "maildirfolder"} {
+		_ = p.Remove(path.Join(folder, file))
+	}
 	_ = p.Remove(folder) // folders below it keep it
 }
 
