@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,10 +152,9 @@ func (r *run) link(ops []plan.Op) {
 	}
 	for i := range ops {
 		op := &ops[i]
-		f := r.byName[op.Folder]
-		if op.From != "" {
-			join(f, r.byName[op.From])
-		}
+		f, from := r.byName[op.Folder], r.byName[op.From]
+		join(f, from)
+		f = cmp.Or(f, from) // it may have to be made
 		if op.Row != 0 && f != nil && f.pairs[op.Row] == nil {
 			join(f, folderOf()[op.Row])
 		}
