@@ -124,6 +124,8 @@ type run struct {
 	waited      bool // new messages waited once in this run for what can't be read, see dropUnsure
 	unanswered  bool // the planner asked in this pass for a message that could not be read
 
+	underway map[int64]bool // rows of messages that nobody knows where they are in this pass, see noteUnderway
+
 	traces *traces // of the folders that could not be read in this pass, nil until they are needed
 
 	started time.Time
@@ -370,6 +372,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 	for _, name := range p.ListAgain {
 		r.listAgain(r.byName[name])
 	}
+	r.dropUnderway(&p)
 	r.dropSuspects(&p)
 	if err := r.dropLateComers(ctx, &p); err != nil {
 		return err

@@ -61,6 +61,10 @@ func (r *run) settleRemote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.underway = nil
+	if len(intents) == 0 && len(r.broken) == 0 {
+		return nil
+	}
 	if slices.ContainsFunc(intents, func(in state.Intent) bool { return !in.Settled }) {
 		// Settling makes rows that the directories were not compared with.
 		for _, f := range r.folders {
@@ -79,7 +83,31 @@ func (r *run) settleRemote(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.settleElsewhere(ctx, byFolder)
+	if err := r.settleElsewhere(ctx, byFolder); err != nil {
+		return err
+	}
+	return r.noteUnderway(ctx)
+}
+
+// noteUnderway notes of which messages nobody knows where they are: a move on the server has no answer, and its destination could not be looked into.
+func (r *run) noteUnderway(ctx context.Context) error {
+	r.underway = map[int64]bool{}
+	return r.view(ctx, func(tx *state.Tx) error {
+		all, err := tx.Intents()
+		for _, in := range all {
+			if in.Kind == state.MoveRemote && !in.Settled {
+				r.underway[in.Message.ID] = true
+			}
+		}
+		return err
+	})
+}
+
+// dropUnderway leaves those messages out of a plan: moved from where they were, they would be there twice when the answer to the first move is known.
+func (r *run) dropUnderway(p *plan.Plan) {
+	if len(r.underway) > 0 {
+		r.holdOver(p, func(op plan.Op) bool { return r.underway[op.Row] })
+	}
 }
 
 // settleElsewhere settles what was begun in mailboxes that the configuration leaves out, as it may the trash.
