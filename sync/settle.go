@@ -302,7 +302,7 @@ func (r *run) copiedToNew(ctx context.Context, f *folder, in *state.Intent) (boo
 	twin := false
 	err := r.eachRow(ctx, f, func(m state.Message) {
 		unread := m.Digest == mail.Digest{} && m.UID != 0 && (m.RemoteSize < 0 || m.RemoteSize == in.Message.RemoteSize)
-		twin = twin || unread || m.Digest == in.Message.Digest
+		twin = twin || m.ID != in.Message.ID && (unread || m.Digest == in.Message.Digest)
 	})
 	return !twin, err
 }

@@ -244,6 +244,35 @@ func TestMoveUnderWayAndATwin(t *testing.T) {
 	w.quiet()
 }
 
+// TestMovedBackIntoAReplacedMailbox: a message is moved back to its folder, whose mailbox is replaced by another one between the copy and the look
+// at it. The message itself, which that folder had before, is no twin that could be taken for the copy.
+func TestMovedBackIntoAReplacedMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
+	w.server.CreateMailbox("A")
+	w.server.CreateMailbox("B")
+	text := w.message("m")
+	w.arrive("A", w.message("other"))
+	uid := w.arrive("A", text)
+	w.sync()
+	w.set.Policy.Mode = plan.Push
+	w.sync()
+	w.server.Move("A", "B", uid)
+	w.server.SetFault(once(func(s model.Step) bool { return s.Op == "copy" && s.After }, func() model.Action {
+		box, _ := w.server.Snapshot().Mailbox("A")
+		w.server.Recreate("A", false)
+		for _, m := range box.Messages {
+			w.server.Append("A", m.Raw, m.Flags, m.Date)
+		}
+		return model.Action{Kind: model.Drop}
+	}))
+	w.try()
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {}, "A": {"m", "other"}, "B": {}})
+	w.quiet()
+}
+
 // TestTwinsUnderWay: two equal messages that somebody moved on the server are moved back, and the server, which copies them, does not let us look at
 // the copies. Neither is taken for one that went astray.
 func TestTwinsUnderWay(t *testing.T) {
