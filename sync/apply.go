@@ -228,6 +228,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 	switch op.Kind {
 	case plan.Pairing:
 		m := r.rowOf(f, op.UID, op.Name)
+		differ := !m.RemoteFlags.Equal(op.RemoteSeen) || !m.LocalFlags.Equal(op.LocalSeen)
 		m.ID, m.RemoteFlags, m.LocalFlags = op.Row, op.RemoteSeen, op.LocalSeen
 		if r.isMaildrop() {
 			m.Date = r.now() // when it was downloaded is not known for sure, but it was before
@@ -235,7 +236,10 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err := clearParked(tx, f.base.ID, op.UID, op.Name, m.ID); err != nil {
 			return err
 		}
-		return tx.PutMessage(&m)
+		if err := tx.PutMessage(&m); err != nil || !differ || op.Row == 0 {
+			return err
+		}
+		return unmark(tx, m.ID) // one of the two was parked, and has had these flags since before
 	case plan.Forget:
 		if err := r.departForgotten(tx, op); err != nil {
 			return err
@@ -299,7 +303,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 	return fmt.Errorf("unexpected operation %q", op.Kind)
 }
 
-// unmark has a row's folder read whole: should this run stop before the row that takes the message over is there, nothing else tells of it.
+// unmark has a row's folder read whole: should this run stop before what follows from the row is done, nothing else tells of it.
 func unmark(tx *state.Tx, row int64) error {
 	m, err := tx.Message(row)
 	if errors.Is(err, state.ErrNotFound) {

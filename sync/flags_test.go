@@ -10,6 +10,7 @@ import (
 	"github.com/satchel-mail/satchel/internal/mail"
 	"github.com/satchel-mail/satchel/internal/remote"
 	"github.com/satchel-mail/satchel/internal/testenv/model"
+	"github.com/satchel-mail/satchel/sync/plan"
 )
 
 // TestFlagsThatOneSideCantKeep: remembered as such, never read back as a removal.
@@ -177,4 +178,22 @@ func TestKeywordAndACutMove(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFlagsOfAParkedMessage: a message that one side alone had comes to the other side, too, with other flags, and the run is cut off before they
+// are brought together. They have been as they are for long, and are brought together all the same.
+func TestFlagsOfAParkedMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, model.Options{CondStore: true, UIDPlus: true, Move: true})
+	w.set.Policy.Mode = plan.Push
+	text := w.message("m")
+	w.arrive("INBOX", text, `\Flagged`)
+	w.sync()
+	w.put("INBOX", text, "")
+	w.server.SetFault(refusing("store", "INBOX", model.Drop))
+	w.try()
+	w.server.SetFault(nil)
+	w.sync()
+	w.want(map[string][]string{"INBOX": {"m"}})
+	w.quiet()
 }
