@@ -135,7 +135,7 @@ func (s *Server) noteSent(mailbox, raw string) {
 	b.sent[raw] = true
 }
 
-// WasSent reports whether anybody ever sent a message to the mailbox, whatever became of it.
+// WasSent reports whether a message was ever sent to the mailbox, or a copy of it there was cut off, whatever became of it.
 func (s *Server) WasSent(mailbox, raw string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -311,7 +311,23 @@ func (c *session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 		}
 		return nil
 	})
+	if err != nil && !c.s.o.Move {
+		for _, raw := range c.s.raws(box.Name, uids) {
+			c.s.noteSent(to, raw) // it may have been copied
+		}
+	}
 	return r, err
+}
+
+func (s *Server) raws(mailbox string, uids mail.UIDSet) (raws []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.boxes[canonical(mailbox)]; b != nil {
+		for _, m := range b.among(uids) {
+			raws = append(raws, m.raw)
+		}
+	}
+	return raws
 }
 
 // transfer copies messages and says what the server tells of it.
