@@ -239,7 +239,7 @@ func (r *run) learn(tx *state.Tx, op plan.Op) error {
 		if err := tx.PutMessage(&m); err != nil || !differ || op.Row == 0 {
 			return err
 		}
-		return unmark(tx, m.ID) // one of the two was parked, and has had these flags since before
+		return unmark(tx, m.ID) // one of the two was parked, and its flags are older than the folder's marks
 	case plan.Forget:
 		if err := r.departForgotten(tx, op); err != nil {
 			return err

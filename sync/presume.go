@@ -54,6 +54,26 @@ func (r *run) postpone(p *plan.Plan, which func(plan.Op) bool) {
 	}
 }
 
+// putOff is postpone for what hangs together with a folder that can't be read: what it follows from must be found again once that can be.
+func (r *run) putOff(p *plan.Plan, which func(plan.Op) bool) {
+	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
+		drop := which(op)
+		if drop {
+			r.log.Debug("it hangs together with what can't be read, and waits", "op", op.Kind, "folder", op.Folder, "row", op.Row, "uid", op.UID, "name", op.Name)
+			where := []mail.FolderName{op.Folder, op.From}
+			if known := r.pairOf(op.Row); known != nil {
+				where = append(where, known.Folder) // it must be found missing there again
+			}
+			for _, name := range where {
+				if f := r.byName[name]; f != nil {
+					r.soil(f)
+				}
+			}
+		}
+		return drop
+	})
+}
+
 func (r *run) presumed(op plan.Op) bool {
 	missing := op.Kind == plan.Upload || op.Kind == plan.Download || op.Kind == plan.Park
 	if isRemoval(op) || op.Row == 0 || !missing {

@@ -393,55 +393,6 @@ func TestTrashIsExcluded(t *testing.T) {
 	w.quiet()
 }
 
-// TestMoveWithoutAnswerWaits: a message was copied on the server, and the server does not let Satchel look for the copy. Until it does, the message is
-// moved nowhere else, whatever happened to it meanwhile.
-func TestMoveWithoutAnswerWaits(t *testing.T) {
-	t.Parallel()
-	unread := func(mailbox string) func(model.Step) model.Action {
-		return func(s model.Step) model.Action {
-			if (s.Op == "fetch" || s.Op == "body") && s.Mailbox == mailbox {
-				return model.Action{Kind: model.Refuse}
-			}
-			return model.Action{}
-		}
-	}
-	t.Run("it is moved on here", func(t *testing.T) {
-		w := newWorld(t, model.Options{CondStore: true, UIDPlus: true})
-		for _, f := range []string{"A", "B", "C"} {
-			w.server.CreateMailbox(f)
-		}
-		text := w.message("m")
-		w.arrive("A", text)
-		w.sync()
-		w.move(w.file("A", text), "B")
-		w.server.SetFault(unread("B"))
-		w.try()
-		w.move(w.file("B", text), "C")
-		w.try()
-		w.server.SetFault(nil)
-		w.sync()
-		w.want(map[string][]string{"INBOX": {}, "A": {}, "B": {}, "C": {"m"}})
-		w.quiet()
-	})
-	t.Run("it was deleted here, and moved on the server, and there was no trash", func(t *testing.T) {
-		w := newWorld(t, model.Options{})
-		w.server.CreateMailbox("Work")
-		w.set.Policy.Mode, w.set.Policy.Trash = plan.Push, "Trash"
-		file := w.put("INBOX", w.message("m"), "S")
-		w.sync()
-		w.server.Move("INBOX", "Work", 1)
-		w.must(os.Remove(file))
-		w.server.SetFault(unread("Trash"))
-		w.try()
-		w.server.SetFault(nil)
-		w.sync()
-		if got := w.serverTree().subjects(); got != "INBOX: \nTrash: m \\Seen\nWork: \n" {
-			t.Errorf("server: %s", got)
-		}
-		w.quiet()
-	})
-}
-
 // TestCopyToAnExcludedTrashIsCutOff: the answer to a copy into a folder that the configuration leaves out is lost. It is looked for there all
 // the same, as soon as the server lets us, and not made twice.
 func TestCopyToAnExcludedTrashIsCutOff(t *testing.T) {

@@ -154,7 +154,7 @@ func (r *run) link(ops []plan.Op) {
 		op := &ops[i]
 		f, from := r.byName[op.Folder], r.byName[op.From]
 		join(f, from)
-		f = cmp.Or(f, from) // it may have to be made
+		f = cmp.Or(f, from) // the destination may have to be made
 		if op.Row != 0 && f != nil && f.pairs[op.Row] == nil {
 			join(f, folderOf()[op.Row])
 		}

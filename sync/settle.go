@@ -61,11 +61,8 @@ func (r *run) settleRemote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.underway = nil
-	if len(intents) == 0 && len(r.broken) == 0 {
-		return nil
-	}
-	if slices.ContainsFunc(intents, func(in state.Intent) bool { return !in.Settled }) {
+	open := slices.ContainsFunc(intents, func(in state.Intent) bool { return !in.Settled })
+	if open {
 		// Settling makes rows that the directories were not compared with.
 		for _, f := range r.folders {
 			f.listed = nil
@@ -83,7 +80,8 @@ func (r *run) settleRemote(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.settleElsewhere(ctx, byFolder); err != nil {
+	r.underway = nil
+	if err := r.settleElsewhere(ctx, byFolder); err != nil || !open && len(r.broken) == 0 {
 		return err
 	}
 	return r.noteUnderway(ctx)
@@ -106,7 +104,7 @@ func (r *run) noteUnderway(ctx context.Context) error {
 // dropUnderway leaves those messages out of a plan: moved from where they were, they would be there twice when the answer to the first move is known.
 func (r *run) dropUnderway(p *plan.Plan) {
 	if len(r.underway) > 0 {
-		r.holdOver(p, func(op plan.Op) bool { return r.underway[op.Row] })
+		r.putOff(p, func(op plan.Op) bool { return r.underway[op.Row] })
 	}
 }
 

@@ -64,7 +64,7 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		strays[f] = stray
 	}
 	waiting := map[int64]bool{} // what else is to be done with a row that has to wait
-	r.holdOver(p, func(op plan.Op) bool {
+	r.putOff(p, func(op plan.Op) bool {
 		f := r.byName[op.Folder]
 		drop := waiting[op.Row]
 		if uid, name := r.newcomer(op); uid != 0 {
@@ -80,26 +80,6 @@ func (r *run) dropStrays(ctx context.Context, p *plan.Plan) error {
 		return drop
 	})
 	return nil
-}
-
-// holdOver leaves operations out of a plan until what can't be read can be. What they follow from must be found again then.
-func (r *run) holdOver(p *plan.Plan, which func(plan.Op) bool) {
-	p.Ops = slices.DeleteFunc(p.Ops, func(op plan.Op) bool {
-		drop := which(op)
-		if drop {
-			r.log.Debug("it hangs together with what can't be read, and waits", "op", op.Kind, "folder", op.Folder, "row", op.Row, "uid", op.UID, "name", op.Name)
-			where := []mail.FolderName{op.Folder, op.From}
-			if known := r.pairOf(op.Row); known != nil {
-				where = append(where, known.Folder) // it must be found missing there again
-			}
-			for _, name := range where {
-				if f := r.byName[name]; f != nil {
-					r.soil(f)
-				}
-			}
-		}
-		return drop
-	})
 }
 
 // newcomer is the message that an operation takes for a new one, or for what another one has become: one on the server, or a file.

@@ -311,7 +311,7 @@ func (c *session) Move(ctx context.Context, box remote.Box, uids mail.UIDSet, to
 		}
 		return nil
 	})
-	if err != nil && !c.s.o.Move {
+	if err != nil && !c.s.o.Move && remote.ClassOf(err) != remote.Refused {
 		for _, raw := range c.s.raws(box.Name, uids) {
 			c.s.noteSent(to, raw) // it may have been copied
 		}
