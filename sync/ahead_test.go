@@ -1,7 +1,6 @@
 package sync_test
 
 import (
-	"sync"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -51,11 +50,8 @@ func TestReadAhead(t *testing.T) {
 			if tc.set != nil {
 				tc.set(w)
 			}
-			var mu sync.Mutex // several sessions are at work
 			readings, last := 0, ""
 			w.server.SetFault(func(s model.Step) model.Action {
-				mu.Lock()
-				defer mu.Unlock()
 				ours := s.Op == "changes" && s.Mailbox == "INBOX"
 				switch {
 				case s.After && ours && readings == 1 && tc.meanwhile != nil:

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,14 +17,11 @@ import (
 
 // hangUps has the server hang up at some steps, and counts its connections.
 type hangUps struct {
-	mu         sync.Mutex // held while it is asked
 	dials, met int
 }
 
 func (h *hangUps) at(kind model.Kind, which func(model.Step) bool) func(model.Step) model.Action {
 	return func(s model.Step) model.Action {
-		h.mu.Lock()
-		defer h.mu.Unlock()
 		if s.Op == "dial" && !s.After {
 			h.dials++
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -466,10 +465,7 @@ func (h *history) struck() {
 		left = h.rng.IntN(5)
 	}
 	begun := false
-	var mu sync.Mutex
 	h.server.SetFault(func(s model.Step) model.Action {
-		mu.Lock() // the hook is called by all of the run's workers
-		defer mu.Unlock()
 		looks := slices.Contains([]string{"dial", "list", "status", "select", "changes", "fetch"}, s.Op)
 		switch {
 		case begun && lasting:

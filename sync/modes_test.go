@@ -97,7 +97,7 @@ func TestModes(t *testing.T) {
 				w.server.Move("A", "B", w.uid)
 				close(read)
 			case s.Op == "changes" && s.Mailbox == "B" && !s.After:
-				<-read
+				return model.Action{Until: read}
 			}
 			return model.Action{}
 		})

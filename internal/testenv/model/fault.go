@@ -77,6 +77,8 @@ type Action struct {
 	Code, Text string
 	// RetryAfter is what a refusal at "dial" asks for.
 	RetryAfter time.Duration
+	// Until holds the step up until it is closed; nil does not.
+	Until <-chan struct{}
 }
 
 // At makes a Fault that takes action at step n, and nowhere else.
@@ -163,17 +165,22 @@ func (s *Server) SetRefuse(refuse func(Step) Action) {
 	s.o.Refuse = refuse
 }
 
-// ask counts a step and calls the Fault hook, without the lock.
+// ask counts a step, calls the Fault hook and waits for what holds the step up.
 func (s *Server) ask(step Step) Action {
 	s.mu.Lock()
 	s.steps++
 	step.N = s.steps
 	fault := s.o.Fault
 	s.mu.Unlock()
-	if fault == nil {
-		return Action{}
+	a := s.call(fault, step)
+	if a.Until != nil {
+		select {
+		case <-a.Until:
+		case <-time.After(10 * time.Second):
+			panic(fmt.Sprintf("%s: what it waits for does not come", step))
+		}
 	}
-	return fault(step)
+	return a
 }
 
 // refusal calls the Refuse hook for one message; nil if the server takes it. It is no step of its own.
@@ -182,13 +189,20 @@ func (s *Server) refusal(step Step, doing string) error {
 	step.N = s.steps
 	refuse := s.o.Refuse
 	s.mu.Unlock()
-	if refuse == nil {
-		return nil
-	}
-	if a := refuse(step); a.Kind == Refuse {
+	if a := s.call(refuse, step); a.Kind == Refuse {
 		return refused(doing, a)
 	}
 	return nil
+}
+
+// call calls a hook, if there is one, without the server's own lock.
+func (s *Server) call(hook func(Step) Action, step Step) Action {
+	if hook == nil {
+		return Action{}
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	return hook(step)
 }
 
 func refused(doing string, a Action) *remote.Error {

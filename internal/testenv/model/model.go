@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/satchel-mail/satchel/internal/mail"
@@ -60,8 +61,8 @@ type Options struct {
 	Window int
 	// Now is the clock for messages that come without a date; by default time stands still.
 	Now func() time.Time
-	// Fault is asked at every step; nil lets everything pass. It is called without any lock, so
-	// it may call the server's own methods and be the second client that comes in between.
+	// Fault is asked at every step; nil lets everything pass. It may call the server's own methods and be the second client that comes
+	// in between. The hooks are called one at a time, whatever sessions there are: they may remember what they saw.
 	Fault func(Step) Action
 	// Refuse is asked for every single message that is fetched, stored, moved or appended; an Action other
 	// than Refuse counts as nothing. nil refuses none.
@@ -78,7 +79,8 @@ func Full() Options {
 type Server struct {
 	o Options
 
-	mu lock // guards all below; never held while a hook runs
+	asking sync.Mutex // held while a hook runs
+	mu     lock       // guards all below; never held while a hook runs
 	// boxes by name; a missing parent of one that exists is shown as a mere container.
 	boxes       map[string]*box
 	subscribed  map[string]bool
