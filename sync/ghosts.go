@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -152,9 +153,11 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 	}
 	boxes[destination(in)] = box
 	for _, id := range slices.Sorted(maps.Keys(places)) {
-		gone, err := goneFrom(ctx, s, boxes[id], places[id])
+		gone, err := missingFrom(ctx, s, boxes[id], places[id])
 		switch {
-		case remote.ClassOf(err) == remote.Refused:
+		case errors.Is(err, remote.ErrNoMailbox) && !r.mayBeRenamed(boxes[id].Name):
+			return missing, nil
+		case errors.Is(err, remote.ErrUIDValidity) || remote.ClassOf(err) == remote.Refused:
 			return unclear, nil
 		case err != nil:
 			return unclear, err
@@ -163,4 +166,10 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 		}
 	}
 	return complete, nil
+}
+
+// mayBeRenamed reports whether a mailbox that is not there may have another name that this run does not know of: it was listed by this pass, or the run
+// leaves other folders alone.
+func (r *run) mayBeRenamed(mailbox string) bool {
+	return len(r.opt.Targets) > 0 || slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == mailbox && b.Selectable })
 }

@@ -64,12 +64,18 @@ func (r *run) stillThere(ctx context.Context, s remote.Session, folder mail.Fold
 	return seen, err
 }
 
-// goneFrom returns the UIDs that a mailbox has no message with: all, if it is gone or was replaced.
+// goneFrom is missingFrom for which a mailbox that is gone or was replaced has no messages.
 func goneFrom(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (mail.UIDSet, error) {
-	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{})
+	gone, err := missingFrom(ctx, s, box, uids)
 	if errors.Is(err, remote.ErrUIDValidity) || errors.Is(err, remote.ErrNoMailbox) {
 		return uids, nil
 	}
+	return gone, err
+}
+
+// missingFrom returns the UIDs that a mailbox has no message with.
+func missingFrom(ctx context.Context, s remote.Session, box remote.Box, uids mail.UIDSet) (mail.UIDSet, error) {
+	ms, err := s.Fetch(ctx, box, uids, remote.FetchItems{})
 	var there mail.UIDSet
 	for _, m := range ms {
 		there.Add(m.UID)

@@ -278,3 +278,72 @@ func TestTakenUploadThatIsMovedOn(t *testing.T) {
 	w.want(map[string][]string{"INBOX": {`x \Seen`}, "Lists": {`m \Seen`}})
 	w.quiet()
 }
+
+// TestEchoWhereAMailboxIsRenamed: while a run looks whether all messages with the bytes of an echo are where they belong, the mailbox of one of them
+// is renamed or renumbered. That one is not missing, and the echo goes when it is known where it is. If it is deleted the echo stays, because nobody knows
+// whether it is one: see docs/safety.md, Known limits.
+func TestEchoWhereAMailboxIsRenamed(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mailbox string // in which the look meets it
+		before  bool   // the look
+		targets []mail.FolderName
+		happens func(*model.Server)
+		want    map[string][]string
+	}{
+		"that of the echo is renamed": {"Lists", false, nil, func(s *model.Server) { s.RenameMailbox("Lists", "New") },
+			map[string][]string{"INBOX": {}, "Old": {`m \Seen`}, "New": {`m \Seen`}}},
+		"another one is renamed": {"Old", false, nil, func(s *model.Server) { s.RenameMailbox("Old", "New") },
+			map[string][]string{"INBOX": {}, "New": {`m \Seen`}, "Lists": {`m \Seen`}}},
+		"another one was renamed, and this run is of one folder": {"Old", true, []mail.FolderName{"Lists"}, func(s *model.Server) { s.RenameMailbox("Old", "New") },
+			map[string][]string{"INBOX": {}, "New": {`m \Seen`}, "Lists": {`m \Seen`}}},
+		"another one is renumbered": {"Old", false, nil, func(s *model.Server) { s.Renumber("Old") },
+			map[string][]string{"INBOX": {}, "Old": {`m \Seen`}, "Lists": {`m \Seen`}}},
+		"another one was renumbered": {"Old", true, nil, func(s *model.Server) { s.Renumber("Old") },
+			map[string][]string{"INBOX": {}, "Old": {`m \Seen`}, "Lists": {`m \Seen`}}},
+		"another one is deleted": {"Old", false, nil, func(s *model.Server) { s.DeleteMailbox("Old") },
+			map[string][]string{"INBOX": {}, "Lists": {`m \Seen`, `m \Seen`}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, model.Full())
+			w.server.CreateMailbox("Lists")
+			w.server.CreateMailbox("Old")
+			text := w.message("m")
+			w.arrive("Old", text, `\Seen`)
+			w.sync()
+			w.put("Lists", text, "S")
+			broken := false
+			w.server.SetFault(func(s model.Step) model.Action {
+				if s.Op != "append" || s.After || broken {
+					return model.Action{}
+				}
+				broken = true
+				return model.Action{Kind: model.Ghost}
+			})
+			w.try()
+			w.server.SetFault(nil)
+			w.server.ReleaseGhosts()
+			if tc.before {
+				tc.happens(w.server)
+			}
+			w.opt.Targets = tc.targets
+			met := tc.before
+			w.server.SetFault(func(s model.Step) model.Action {
+				if !met && s.Op == "fetch" && s.Mailbox == tc.mailbox && s.UIDs.String() == "1" {
+					met = true
+					tc.happens(w.server)
+				}
+				return model.Action{}
+			})
+			w.try()
+			w.server.SetFault(nil)
+			w.opt.Targets = nil
+			if !met {
+				t.Fatal("it was not looked for")
+			}
+			w.sync()
+			w.want(tc.want)
+			w.quiet()
+		})
+	}
+}
