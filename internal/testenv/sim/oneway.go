@@ -123,11 +123,11 @@ func (p *promise) brokenArchive(server, local Tree) string {
 	return ""
 }
 
-// dismiss adds up what was deleted or moved in the Maildir of an archive: it is not delivered again wherever the server moves it, as long as that
+// dismiss adds up what was deleted or moved in the Maildir of an archive, alone or with its folder: it is not delivered again wherever the server moves it, as long as that
 // has it. Another one that is alike can hide it at a rest.
 func (p *promise) dismiss() {
 	for text := range p.did {
-		p.dismissed[text] = min(p.dismissed[text]+p.undid.of(text).maildir+p.shifted[text], p.hadThere[text])
+		p.dismissed[text] = min(p.dismissed[text]+p.undid.of(text).maildir+p.shifted[text]+p.carried[text], p.hadThere[text])
 	}
 }
 

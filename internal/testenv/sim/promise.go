@@ -45,7 +45,7 @@ type promise struct {
 	did, undid tally
 	shifted    map[string]int
 	carried    map[string]int // moved with their folder in the Maildir
-	dismissed  map[string]int // deleted or moved in an archive and still on the server, at most
+	dismissed  map[string]int // see dismiss
 	passed     map[string]int // moved on the server while a run looked at it
 	had, own   map[string]int
 	hadThere   map[string]int             // had is in the Maildir, this on the server
