@@ -290,12 +290,30 @@ func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
 			if f.ID == op.Base && op.Mailbox != "" {
 				box = op.Mailbox
 			}
+			if r.mayBeAnother(f) {
+				f.HighestModSeq = 0
+				if err := tx.PutFolder(&f); err != nil {
+					return err
+				}
+			}
 			if err := tx.RenameFolder(f.ID, to, box); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// mayBeAnother reports whether what a folder was recognised by, UIDVALIDITY and its messages, other mailboxes have as well. Then its mod-sequence, which
+// each mailbox counts by itself (RFC 7162, section 3.1.2), does not tell what happened in it.
+func (r *run) mayBeAnother(f state.Folder) bool {
+	same := 0
+	for _, b := range r.boxes {
+		if b.Status != nil && b.Status.UIDValidity == f.UIDValidity && b.Status.MailboxID == "" {
+			same++
+		}
+	}
+	return same > 1
 }
 
 // dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would: each
