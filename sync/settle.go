@@ -87,25 +87,38 @@ func (r *run) settleRemote(ctx context.Context) error {
 	return r.noteUnderway(ctx)
 }
 
-// noteUnderway notes of which messages nobody knows where they are: a move on the server has no answer, and its destination could not be looked into.
+// underway are the messages that nobody knows where they are: a move on the server has no answer, and its destination could not be looked into.
+type underway struct {
+	rows    map[int64]bool
+	sources map[place]bool // where they were moved from
+}
+
 func (r *run) noteUnderway(ctx context.Context) error {
-	r.underway = map[int64]bool{}
+	u := underway{map[int64]bool{}, map[place]bool{}}
+	r.underway = &u
 	return r.view(ctx, func(tx *state.Tx) error {
 		all, err := tx.Intents()
 		for _, in := range all {
 			if in.Kind == state.MoveRemote && !in.Settled {
-				r.underway[in.Message.ID] = true
+				u.rows[in.Message.ID] = true
+				u.sources[place{in.Message.Folder, in.Message.UID}] = true
 			}
 		}
 		return err
 	})
 }
 
-// dropUnderway leaves those messages out of a plan: moved from where they were, they would be there twice when the answer to the first move is known.
+// dropUnderway leaves those messages out of a plan: moved from where they were, for what they are or for an equal one, they would be there twice when
+// the answer to the first move is known.
 func (r *run) dropUnderway(p *plan.Plan) {
-	if len(r.underway) > 0 {
-		r.putOff(p, func(op plan.Op) bool { return r.underway[op.Row] })
+	u := r.underway
+	if u == nil || len(u.rows) == 0 {
+		return
 	}
+	r.putOff(p, func(op plan.Op) bool {
+		from := r.byName[cmp.Or(op.From, op.Folder)]
+		return u.rows[op.Row] || from != nil && op.UID != 0 && u.sources[place{from.base.ID, op.UID}]
+	})
 }
 
 // settleElsewhere settles what was begun in mailboxes that the configuration leaves out, as it may the trash.

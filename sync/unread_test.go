@@ -390,6 +390,28 @@ func TestMoveWithoutAnswerWaits(t *testing.T) {
 		w.want(map[string][]string{"INBOX": {}, "A": {}, "B": {}, "C": {"m"}})
 		w.quiet()
 	})
+	t.Run("an equal one was moved there on the server, and both are being moved back", func(t *testing.T) {
+		w := newWorld(t, model.Options{})
+		w.server.CreateMailbox("Work")
+		w.server.CreateMailbox("Lists")
+		w.set.Policy.Mode = plan.Push
+		text := w.message("m")
+		w.put("INBOX", text, "S")
+		w.sync()
+		w.put("Work", text, "S")
+		w.sync()
+		w.server.Move("Work", "INBOX", 1)
+		w.server.Move("INBOX", "Lists", 1)
+		w.server.SetFault(unread("INBOX"))
+		w.try()
+		w.server.SetFault(nil)
+		w.sync()
+		w.sync()
+		if got := w.serverTree().subjects(); got != "INBOX: m \\Seen\nLists: \nWork: m \\Seen\n" {
+			t.Errorf("server: %s", got)
+		}
+		w.quiet()
+	})
 	t.Run("it was deleted here, and moved on the server, and there was no trash", func(t *testing.T) {
 		w := newWorld(t, model.Options{})
 		w.server.CreateMailbox("Work")
