@@ -124,7 +124,7 @@ type run struct {
 	waited      bool // new messages waited once in this run for what can't be read, see dropUnsure
 	unanswered  bool // the planner asked in this pass for a message that could not be read
 
-	underway *underway // in this pass; nil if nothing is
+	underway underway // in this pass
 
 	traces *traces // of the folders that could not be read in this pass, nil until they are needed
 

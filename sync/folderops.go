@@ -290,7 +290,9 @@ func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
 			if f.ID == op.Base && op.Mailbox != "" {
 				box = op.Mailbox
 			}
-			if r.mayBeAnother(f) {
+			if f.MailboxID == "" {
+				// It was recognised by its messages, and another mailbox can have the same. Each counts its own mod-sequence (RFC 7162, section
+				// 3.1.2): this one does not tell what happened in that.
 				f.HighestModSeq = 0
 				if err := tx.PutFolder(&f); err != nil {
 					return err
@@ -302,18 +304,6 @@ func (r *run) renameState(ctx context.Context, op plan.FolderOp) error {
 		}
 		return nil
 	})
-}
-
-// mayBeAnother reports whether what a folder was recognised by, UIDVALIDITY and its messages, other mailboxes have as well. Then its mod-sequence, which
-// each mailbox counts by itself (RFC 7162, section 3.1.2), does not tell what happened in it.
-func (r *run) mayBeAnother(f state.Folder) bool {
-	same := 0
-	for _, b := range r.boxes {
-		if b.Status != nil && b.Status.UIDValidity == f.UIDValidity && b.Status.MailboxID == "" {
-			same++
-		}
-	}
-	return same > 1
 }
 
 // dryFolders carries folder renames out in memory, so that a dry run plans messages as the real run would: each

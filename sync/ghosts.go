@@ -171,5 +171,5 @@ func (r *run) whereabouts(ctx context.Context, s remote.Session, box remote.Box,
 // mayBeRenamed reports whether a mailbox that is not there may have another name that this run does not know of: it was listed by this pass, or the run
 // leaves other folders alone.
 func (r *run) mayBeRenamed(mailbox string) bool {
-	return len(r.opt.Targets) > 0 || slices.ContainsFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == mailbox && b.Selectable })
+	return len(r.opt.Targets) > 0 || r.listedBox(mailbox) != nil
 }

@@ -203,6 +203,37 @@ func TestAnotherMailboxIsNoRename(t *testing.T) {
 	w.want(map[string][]string{"INBOX": {}, "B": {`b1 \Flagged`, `b2 \Flagged`, `b3 \Flagged`, `b4 \Flagged`}})
 }
 
+// TestAnotherMailboxOfTheSameMessages: a mailbox is deleted or loses its name, and another one with the same UIDVALIDITY has a copy of its messages. It is
+// taken for the first, and what the mod-sequence of that would leave out is read.
+func TestAnotherMailboxOfTheSameMessages(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		happens func(*model.Server)
+		want    map[string][]string
+	}{
+		"beside it": {func(s *model.Server) { s.RenameMailbox("Work", "New") },
+			map[string][]string{"INBOX": {}, "New": {`m \Flagged`}, "New/Old": {`m \Flagged`}}},
+		"in its stead": {func(s *model.Server) { s.DeleteMailbox("Work/Old"); s.RenameMailbox("Work", "New") },
+			map[string][]string{"INBOX": {}, "New": {`m \Flagged`}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := nameless()
+			o.SharedUIDValidity = true
+			w := newWorld(t, o)
+			w.server.CreateMailbox("Work")
+			w.server.CreateMailbox("Work/Old")
+			w.arrive("Work/Old", w.message("m"))
+			w.sync()
+			w.server.Store("Work/Old", true, mail.NewFlags(`\Flagged`), 1)
+			w.server.Copy("Work/Old", "Work", 1)
+			tc.happens(w.server)
+			w.sync()
+			w.want(tc.want)
+			w.quiet()
+		})
+	}
+}
+
 // TestMailboxTakenInIsNoRename: a mailbox was deleted on the server, and another one of the same second, with the same UIDs and sizes, comes into scope.
 func TestMailboxTakenInIsNoRename(t *testing.T) {
 	o := model.Full()

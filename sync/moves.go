@@ -104,11 +104,15 @@ func (r *run) outside(base state.Folder) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &folder{name: base.Name, target: true, mailbox: box, pairs: map[int64]*plan.Pair{}, base: base}
-	if i := slices.IndexFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == box && b.Selectable }); i >= 0 {
-		f.remote = &r.boxes[i]
+	return &folder{name: base.Name, target: true, mailbox: box, remote: r.listedBox(box), pairs: map[int64]*plan.Pair{}, base: base}, nil
+}
+
+// listedBox is a mailbox that this pass's listing has and that can be selected, nil if there is none.
+func (r *run) listedBox(name string) *remote.Mailbox {
+	if i := slices.IndexFunc(r.boxes, func(b remote.Mailbox) bool { return b.Name == name && b.Selectable }); i >= 0 {
+		return &r.boxes[i]
 	}
-	return f, nil
+	return nil
 }
 
 // moveLocal renames files into another folder. Their names stay the same, so that a stop in between shows.

@@ -80,7 +80,7 @@ func (r *run) settleRemote(ctx context.Context) error {
 			return err
 		}
 	}
-	r.underway = nil
+	r.underway = underway{}
 	if err := r.settleElsewhere(ctx, byFolder); err != nil || !open && len(r.broken) == 0 {
 		return err
 	}
@@ -95,7 +95,7 @@ type underway struct {
 
 func (r *run) noteUnderway(ctx context.Context) error {
 	u := underway{map[int64]bool{}, map[place]bool{}}
-	r.underway = &u
+	r.underway = u
 	return r.view(ctx, func(tx *state.Tx) error {
 		all, err := tx.Intents()
 		for _, in := range all {
@@ -112,12 +112,16 @@ func (r *run) noteUnderway(ctx context.Context) error {
 // the answer to the first move is known.
 func (r *run) dropUnderway(p *plan.Plan) {
 	u := r.underway
-	if u == nil || len(u.rows) == 0 {
+	if len(u.rows) == 0 {
 		return
 	}
 	r.putOff(p, func(op plan.Op) bool {
-		from := r.byName[cmp.Or(op.From, op.Folder)]
-		return u.rows[op.Row] || from != nil && op.UID != 0 && u.sources[place{from.base.ID, op.UID}]
+		where := op.Folder
+		if op.Kind == plan.Move && op.Side == plan.Server {
+			where = op.From
+		}
+		f := r.byName[where]
+		return u.rows[op.Row] || f != nil && u.sources[place{f.base.ID, op.UID}]
 	})
 }
 

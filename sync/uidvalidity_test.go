@@ -583,22 +583,3 @@ func TestOriginalThatCantBeTold(t *testing.T) {
 	w.want(map[string][]string{"INBOX": {}, "Lists": {"a"}})
 	w.quiet()
 }
-
-// TestAnotherMailboxOfTheSameMessages: mailboxes share a UIDVALIDITY, and one is recognised by its messages under another's name. What its own
-// mod-sequence would leave out is read.
-func TestAnotherMailboxOfTheSameMessages(t *testing.T) {
-	t.Parallel()
-	o := model.Full()
-	o.MailboxIDs, o.EmailIDs, o.SharedUIDValidity = false, false, true
-	w := newWorld(t, o)
-	w.server.CreateMailbox("Work")
-	w.server.CreateMailbox("Work/Old")
-	w.arrive("Work/Old", w.message("m"))
-	w.sync()
-	w.server.Store("Work/Old", true, mail.NewFlags(`\Flagged`), 1)
-	w.server.Copy("Work/Old", "Work", 1)
-	w.server.RenameMailbox("Work", "New")
-	w.sync()
-	w.want(map[string][]string{"INBOX": {}, "New": {`m \Flagged`}, "New/Old": {`m \Flagged`}})
-	w.quiet()
-}
